@@ -1,0 +1,116 @@
+//! The bundle: one immutable version of contracts, agencies, purposes and policies.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::contract::Contracts;
+use crate::directory::Directory;
+use crate::engine::Engine;
+use crate::permit::{Ask, Denial, Permit};
+use crate::problem::{Problem, Severity};
+
+/// The files of a bundle, by path relative to its root (`agencies/tax.toml`), as UTF-8 text.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// Path to text; `/` separates.
+    pub files: BTreeMap<String, String>,
+}
+
+/// SHA-256 over the bundle's files; printed as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+/// One immutable version of everything that decides who sees what. Swapped as a whole; a request sees one from start to end.
+#[derive(Debug)]
+pub struct Bundle {
+    digest: Digest,
+    contracts: Contracts,
+    directory: Directory,
+    engine: Engine,
+}
+
+/// A bundle that was accepted, with what its author should still look at.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The bundle.
+    pub bundle: Arc<Bundle>,
+    /// Problems of severity [`Severity::Warning`].
+    pub warnings: Vec<Problem>,
+}
+
+impl Bundle {
+    /// Reads, checks and compiles a bundle.
+    ///
+    /// # Errors
+    /// Every problem that could be found, not only the first; at least one has [`Severity::Error`].
+    pub fn load(source: &Source) -> Result<Loaded, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let contracts = crate::contract::load(source, &mut problems);
+        let directory = crate::directory::load(source, &contracts, &mut problems);
+        let engine = Engine::compile(source, &contracts, &directory, &mut problems);
+        problems.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
+        match engine {
+            Some(engine) if problems.iter().all(|problem| problem.severity == Severity::Warning) => Ok(Loaded {
+                bundle: Arc::new(Self { digest: Digest::of(source), contracts, directory, engine }),
+                warnings: problems,
+            }),
+            _ => Err(problems),
+        }
+    }
+
+    /// Which version this is.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The operations and their records.
+    pub fn contracts(&self) -> &Contracts {
+        &self.contracts
+    }
+
+    /// Agencies, systems and purposes.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The policies.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Decides one request. `ask` MUST name a system, operation and purpose of this bundle.
+    ///
+    /// # Errors
+    /// [`Denial`], if the request may not be put to the register at all.
+    pub fn decide(&self, ask: Ask<'_>) -> Result<Permit, Denial> {
+        self.engine.decide(ask)
+    }
+}
+
+impl Digest {
+    fn of(source: &Source) -> Self {
+        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for (path, text) in &source.files {
+            for part in [path, text] {
+                context.update(&(part.len() as u64).to_be_bytes());
+                context.update(part.as_bytes());
+            }
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.finish().as_ref());
+        Self(digest)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,1 @@
+//! The Cedar schema, generated from contracts and directory.

@@ -1,0 +1,321 @@
+//! Contracts: OpenAPI 3.1 documents with `x-gateway-*` extensions, read into operations, parameters and fields.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{FieldIx, FieldName, GroupId, MaskKind, OperationId, RegisterId};
+
+mod arguments;
+mod openapi;
+mod route;
+mod upstream;
+
+pub use arguments::{ArgumentError, Arguments, RequestParts};
+pub(crate) use openapi::load;
+pub use route::{Captures, Route};
+pub use upstream::UpstreamRequest;
+
+/// All contracts of one bundle.
+#[derive(Debug, Default)]
+pub struct Contracts {
+    pub(crate) operations: Vec<Arc<Operation>>,
+    pub(crate) records: Vec<Arc<RecordSchema>>,
+    pub(crate) routes: route::Routes,
+}
+
+impl Contracts {
+    /// Every operation, in the order of the files and of the documents.
+    pub fn operations(&self) -> &[Arc<Operation>] {
+        &self.operations
+    }
+
+    /// Every record schema that some operation answers from.
+    pub fn records(&self) -> &[Arc<RecordSchema>] {
+        &self.records
+    }
+
+    /// The operation of that id.
+    pub fn operation(&self, id: &str) -> Option<&Arc<Operation>> {
+        self.operations.iter().find(|operation| operation.id.as_str() == id)
+    }
+}
+
+/// One operation of a contract.
+#[derive(Debug)]
+pub struct Operation {
+    /// Its position in [`Contracts::operations`].
+    pub index: usize,
+    /// The `operationId`.
+    pub id: OperationId,
+    /// What it does, in the contract's own words (`summary`).
+    pub summary: String,
+    /// The downstream method.
+    pub method: Method,
+    /// The downstream path template, such as `/population/v1/citizens/{id}`: what logs and metrics carry.
+    pub template: Arc<str>,
+    /// Where the register is asked (`x-gateway-upstream`).
+    pub upstream: UpstreamTemplate,
+    /// Whether it answers with the record or with yes and no (`x-gateway-answer`).
+    pub answer: Answer,
+    /// The parameter that holds the subject's number (`x-gateway-subject`).
+    pub subject: ParamIx,
+    /// Parameters whose values the record must bear out before anything is shown (`x-gateway-guard`).
+    pub guard: Vec<ParamIx>,
+    /// Every parameter: path, query and body properties alike.
+    pub parameters: Vec<Parameter>,
+    /// The record that the register answers with.
+    pub record: Arc<RecordSchema>,
+    /// `x-gateway-cache`.
+    pub cache: CacheRule,
+}
+
+/// The position of a parameter in [`Operation::parameters`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ParamIx(pub usize);
+
+/// Methods that a read operation may use.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Method {
+    /// `GET` (and, on the same route, `HEAD`).
+    Get,
+    /// `POST` with a JSON body.
+    Post,
+}
+
+impl Method {
+    /// The method's name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// How an operation answers (`x-gateway-answer`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// The record, redacted.
+    Record,
+    /// Per claimed attribute whether it is right, computed here.
+    Match,
+}
+
+/// `x-gateway-upstream: population GET /persons/{path.id}`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UpstreamTemplate {
+    /// The register.
+    pub register: RegisterId,
+    /// The upstream method; reads only, so always `GET` today.
+    pub method: Method,
+    /// The path as literal text and parameters in turn.
+    pub segments: Vec<Segment>,
+}
+
+/// A piece of an upstream path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Segment {
+    /// Text as it stands.
+    Literal(String),
+    /// A parameter's value, percent-encoded as one path segment.
+    Parameter(ParamIx),
+}
+
+/// One parameter of an operation, bound to the field that using it discloses something about.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// The name on the wire.
+    pub name: String,
+    /// Where it travels.
+    pub location: Location,
+    /// The field it is bound to (`x-gateway-field`): using it needs at least `match` on that field.
+    pub field: FieldIx,
+    /// Whether a request without it is refused.
+    pub required: bool,
+    /// What its value must be, anchored on both ends.
+    pub pattern: Option<regex::Regex>,
+    /// Longest value in characters.
+    pub max_length: usize,
+}
+
+/// Where a parameter travels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Location {
+    /// In the path template.
+    Path,
+    /// In the query string.
+    Query,
+    /// A top-level property of the JSON body.
+    Body,
+}
+
+/// `x-gateway-cache`: what the contract allows on top of what the register's answer allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CacheRule {
+    /// Who may share a stored record.
+    pub scope: CacheScope,
+    /// The longest freshness, whatever the register says.
+    pub fresh: Duration,
+    /// How long past freshness a stored record may stand in for a register that fails.
+    pub stale_if_error: Duration,
+}
+
+/// Who may share a stored record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CacheScope {
+    /// Every agency, each through its own permit.
+    Shared,
+    /// Only the agency whose request stored it.
+    Agency,
+    /// Nothing is stored.
+    Off,
+}
+
+/// A record as the register returns it: its fields, and the shape of the JSON that holds them.
+#[derive(Debug)]
+pub struct RecordSchema {
+    /// The component schema's name, such as `Citizen`.
+    pub name: String,
+    /// Every leaf, in the schema's order; at most [`crate::model::FieldSet::CAPACITY`].
+    pub fields: Vec<Field>,
+    /// The shape of one record; always an object.
+    pub shape: ObjectShape,
+    /// The field that holds the number of the person whom the record is about (`x-gateway-subject` on the schema).
+    pub subject: FieldIx,
+    /// What policies may ask about the returned record (`x-gateway-attributes`).
+    pub attributes: Vec<Attribute>,
+}
+
+impl RecordSchema {
+    /// The field at that position.
+    pub fn field(&self, field: FieldIx) -> Option<&Field> {
+        self.fields.get(usize::from(field.0))
+    }
+
+    /// The field of that full name (`Citizen.date_of_birth`).
+    pub fn field_named(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name.as_str() == name)
+    }
+}
+
+/// A leaf of a response schema: a scalar, or an array of scalars.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// Its position in [`RecordSchema::fields`].
+    pub index: FieldIx,
+    /// Its full name: the schema's name and the path, joined by dots.
+    pub name: FieldName,
+    /// The path of property names from the record's root.
+    pub path: Vec<String>,
+    /// The JSON type of the value (or of each element).
+    pub kind: Kind,
+    /// Whether it is an array of such values.
+    pub array: bool,
+    /// What it is granted by (`x-gateway-group`).
+    pub group: GroupId,
+    /// How it is handled (`x-gateway-class`).
+    pub class: Class,
+    /// The masks allowed for it, least hiding first (`x-gateway-masks`).
+    pub masks: Vec<MaskKind>,
+    /// Full names of fields that can be derived from it (`x-gateway-implies`).
+    pub implies: Vec<FieldName>,
+    /// How a claimed value is compared with it (`x-gateway-compare`).
+    pub compare: Compare,
+}
+
+/// The JSON type of a leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A string.
+    String,
+    /// A string of `format: date`.
+    Date,
+    /// A number without fraction.
+    Integer,
+    /// Any number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+}
+
+/// How a field is handled: caching and approval, never granting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// The default.
+    Basic,
+    /// Sensitive personal data (Law 91/2025 on personal data protection).
+    Sensitive,
+}
+
+/// How a claimed string is compared with a field. Unicode NFC, letter case and runs of white space never matter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compare {
+    /// Diacritics matter.
+    Exact,
+    /// Diacritics do not matter (`Le Thi Hoa` is `Lê Thị Hoa`).
+    Folded,
+}
+
+/// An attribute of the returned record, for `context.record` in policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its name in Cedar; operations that return such a record are in the action group `with-<name>`.
+    pub name: String,
+    /// The leaf it is taken from.
+    pub from: FieldIx,
+    /// How it is taken.
+    pub derive: Derive,
+}
+
+/// How a record attribute is taken from its leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Derive {
+    /// The string itself; a Cedar `String`.
+    Value,
+    /// Whether the person born on that date is younger than so many years today; a Cedar `Bool`.
+    Under(u8),
+    /// Whether the leaf is present and not null; a Cedar `Bool`.
+    Present,
+}
+
+/// The shape of a JSON value in a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A leaf.
+    Leaf(FieldIx),
+    /// An object of declared members.
+    Object(ObjectShape),
+    /// An array of such objects.
+    Array(ObjectShape),
+}
+
+/// The declared members of an object; what is not declared is withheld and counted.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ObjectShape {
+    // INVARIANT: sorted by name (bytewise), no name twice, at most 128.
+    members: Box<[(Box<str>, Shape)]>,
+}
+
+impl ObjectShape {
+    /// The most members that one object may declare.
+    pub const CAPACITY: usize = 128;
+
+    /// Sorts the members. `None` if a name stands twice or there are more than [`ObjectShape::CAPACITY`].
+    pub fn new(members: impl IntoIterator<Item = (Box<str>, Shape)>) -> Option<Self> {
+        let mut members: Box<[_]> = members.into_iter().collect();
+        members.sort_by(|(a, _): &(Box<str>, Shape), (b, _)| a.cmp(b));
+        let twice = members.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
+        (!twice && members.len() <= Self::CAPACITY).then_some(Self { members })
+    }
+
+    /// The member of that name: its ordinal (below [`ObjectShape::CAPACITY`]) and its shape.
+    pub fn member(&self, name: &[u8]) -> Option<(usize, &Shape)> {
+        let at = self.members.binary_search_by(|(known, _)| known.as_bytes().cmp(name)).ok()?;
+        self.members.get(at).map(|(_, shape)| (at, shape))
+    }
+
+    /// The members, sorted by name.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &Shape)> {
+        self.members.iter().map(|(name, shape)| (&**name, shape))
+    }
+}

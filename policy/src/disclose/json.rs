@@ -1,0 +1,4 @@
+//! The strict one-pass JSON redactor.
+
+/// The deepest nesting of objects and arrays that is read.
+pub const MAX_DEPTH: usize = 64;

@@ -1,0 +1,1 @@
+//! Comparing claimed values with a record.

@@ -1,0 +1,22 @@
+//! What may be seen.
+//!
+//! This crate holds every rule about who sees which field of whose record, and nothing else: it is pure and sans-I/O.
+//! It knows no runtime, socket, clock or disk; bytes, time and keys are arguments. It is also the privacy wall of the
+//! project: only here can a [`permit::Permit`] be made or a [`disclose::Raw`] be opened.
+//!
+//! The way through it, in the order of a request:
+//!
+//! 1. [`bundle::Bundle::load`] turns files into contracts, a directory of agencies and compiled policies;
+//! 2. [`contract::Contracts::route`] and [`contract::Operation::arguments`] read a request strictly;
+//! 3. [`bundle::Bundle::decide`] answers with a [`permit::Permit`] or a [`permit::Denial`];
+//! 4. [`permit::Permit::open`] consumes the permit and a [`disclose::Raw`], and yields [`disclose::Redacted`] chunks.
+
+pub mod bundle;
+pub mod cedar;
+pub mod contract;
+pub mod directory;
+pub mod disclose;
+pub mod engine;
+pub mod model;
+pub mod permit;
+pub mod problem;

@@ -1,0 +1,3 @@
+//! What the stages stand on: configuration, the shared node, reload and shutdown.
+
+pub mod config;

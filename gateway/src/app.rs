@@ -1,3 +1,8 @@
-//! What the stages stand on: configuration, the shared node, reload and shutdown.
+//! What the stages stand on: configuration, the node's state, reload and shutdown.
 
 pub mod config;
+pub mod node;
+pub mod serve;
+
+pub use node::{Core, Live, Node};
+pub use serve::{Running, StartError, serve, start};

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod custody;
 pub mod decide;
 pub mod forward;
+pub mod gather;
 pub mod identify;
 pub mod metrics;
 pub mod pipeline;

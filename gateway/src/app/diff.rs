@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn added_removed_and_edited_policies_are_told_apart() {
         let other = "@id(\"b\") @basis(\"x\") forbid (principal, action, resource);";
-        let edited = MASKED.replace("year", "month");
+        let edited = MASKED.replace("\"year\"", "\"month\"");
         assert_eq!(said(MASKED, other), ["policy `telecom-year-only` removed", "policy `b` added"]);
         let edit = "policy `telecom-year-only`: `@mask(\"year\")` became `@mask(\"month\")`";
         assert_eq!(said(MASKED, &edited), [edit]);

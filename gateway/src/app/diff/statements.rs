@@ -43,9 +43,13 @@ fn statements(text: &str) -> Vec<String> {
             '/' if chars.peek() == Some(&'/') => while chars.next_if(|c| *c != '\n').is_some() {},
             ';' => found.push(std::mem::take(&mut current).trim().to_owned()),
             c if c.is_whitespace() => {
-                if !current.ends_with(' ') && !current.is_empty() {
+                if !current.is_empty() && !current.ends_with([' ', '(', '[', '{']) {
                     current.push(' ');
                 }
+            }
+            ',' | ')' | ']' | '}' => {
+                current.truncate(current.trim_end().len());
+                current.push(c);
             }
             c => current.push(c),
         }

@@ -1,13 +1,22 @@
 //! `gateway.toml`: what differs by site. What was typed becomes [`Config`], once; every later stage trusts it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use popgate_policy::directory::Identity;
 use popgate_policy::model::RegisterId;
+use popgate_policy::problem::Problem;
+
+mod parse;
+mod read;
+mod section;
+#[cfg(test)]
+mod tests;
+mod units;
 
 /// One node's configuration. Relative paths are relative to the file's folder; here all are resolved.
 #[derive(Clone, Debug)]
@@ -41,6 +50,52 @@ pub struct Config {
     /// How long requests in flight may go on after a shutdown was asked for.
     pub drain: Duration,
 }
+
+impl Config {
+    /// Reads and parses a `gateway.toml`. No other file is touched: what the paths name is opened by those who use it.
+    ///
+    /// # Errors
+    /// Every mistake in the file, each with its place.
+    pub fn read(file: &Path) -> Result<Self, ConfigErrors> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let name = file.display().to_string();
+            let problem = Problem::error("unreadable-file", &name, format!("cannot read `{name}`: {error}"));
+            ConfigErrors { problems: vec![problem.help("name the file with --config")] }
+        })?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::parse(&text, file, cores)
+    }
+
+    /// The pure part of [`Config::read`]: `file` names the text in messages and its folder is what relative paths are
+    /// relative to; `cores` is the default of `cores`.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn parse(text: &str, file: &Path, cores: usize) -> Result<Self, ConfigErrors> {
+        parse::config(text, file, cores)
+    }
+}
+
+/// Everything that is wrong with a `gateway.toml`; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors {
+    /// In the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
 
 /// `[listen]`.
 #[derive(Clone, Debug)]
@@ -154,6 +209,27 @@ pub enum Role {
     Sre,
 }
 
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 5] = [Self::Viewer, Self::Author, Self::Approver, Self::Auditor, Self::Sre];
+
+    /// The name used in `gateway.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Author => "author",
+            Self::Approver => "approver",
+            Self::Auditor => "auditor",
+            Self::Sre => "sre",
+        }
+    }
+
+    /// The role of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+}
+
 /// `[keys]`: files with 32 random bytes in hex or raw, readable by their owner alone.
 #[derive(Clone, Debug)]
 pub struct Keys {
@@ -170,8 +246,10 @@ pub struct Http {
     pub max_connections: usize,
     /// From accept to the end of the TLS handshake.
     pub handshake_timeout: Duration,
-    /// From the first byte of a request to the end of its headers; also how long a kept-alive connection may idle.
+    /// From the first byte of a request to the end of its headers.
     pub header_timeout: Duration,
+    /// How long a connection may be kept alive without a request.
+    pub idle_timeout: Duration,
     /// From the end of the headers to the end of the body.
     pub body_timeout: Duration,
     /// The longest request body in bytes.

@@ -113,9 +113,11 @@ fn etag(body: &[u8]) -> Option<HeaderValue> {
 fn is_current(headers: &HeaderMap, etag: &Option<HeaderValue>) -> bool {
     let Some(etag) = etag else { return false };
     headers.get_all(IF_NONE_MATCH).iter().any(|value| {
-        value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|candidate| {
-            candidate == b"*" || candidate.strip_prefix(b"W/").unwrap_or(candidate) == etag.as_bytes()
-        })
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .any(|candidate| candidate == b"*" || candidate.strip_prefix(b"W/").unwrap_or(candidate) == etag.as_bytes())
     })
 }
 

@@ -307,8 +307,17 @@ fn phone(id: Number, age: i16, alive: bool) -> Option<String> {
     (alive && chance(id.seed(), 0x26, share)).then(|| format!("09{:08}", draw(id.seed(), 0x27) % 100_000_000))
 }
 
-const RELIGION: &[&str] =
-    &["Phật giáo", "Phật giáo", "Phật giáo", "Công giáo", "Công giáo", "Công giáo", "Tin Lành", "Cao Đài", "Phật giáo Hòa Hảo"];
+const RELIGION: &[&str] = &[
+    "Phật giáo",
+    "Phật giáo",
+    "Phật giáo",
+    "Công giáo",
+    "Công giáo",
+    "Công giáo",
+    "Tin Lành",
+    "Cao Đài",
+    "Phật giáo Hòa Hảo",
+];
 
 const BLOOD_TYPE: &[&str] = &["O+", "O+", "O+", "O+", "B+", "B+", "B+", "A+", "A+", "AB+", "O-", "B-", "A-", "AB-"];
 
@@ -347,7 +356,10 @@ mod tests {
                     assert_eq!(Citizen::of(father.id).map(|father| relative_of(&father)), Some(father.clone()));
                     assert_eq!(family(&father.full_name), family(&own.full_name));
                 } else {
-                    assert!(own.date_of_birth.year() < years().start() + 40, "only the oldest have no parents on record");
+                    assert!(
+                        own.date_of_birth.year() < years().start() + 40,
+                        "only the oldest have no parents on record"
+                    );
                 }
                 for child in &own.children_ids {
                     let child = Citizen::of(*child).expect("children exist");
@@ -383,7 +395,8 @@ mod tests {
         for n in 0..10_000 {
             let citizen = Citizen::of(population::citizen(n)).unwrap();
             let digits = citizen.id.to_string();
-            let (year, century) = (citizen.date_of_birth.year(), if citizen.date_of_birth.year() < 2000 { 0 } else { 2 });
+            let (year, century) =
+                (citizen.date_of_birth.year(), if citizen.date_of_birth.year() < 2000 { 0 } else { 2 });
             assert_eq!(digits[3..4], (century + i32::from(citizen.sex == Sex::Female)).to_string());
             assert_eq!(digits[4..6], format!("{:02}", year % 100));
             let province = Province::of_code(digits[..3].parse().unwrap()).unwrap();

@@ -66,8 +66,11 @@ struct Listen {
 /// Files, addresses and TLS material that cannot be used; an unknown number.
 pub fn run(args: Args) -> Result<(), RegisterError> {
     let mut out = io::stdout().lock();
-    match (args.print, args.listen) {
-        (Some(Print::Show { number }), _) => show(number, &mut out),
+    let printed = match (args.print, args.listen) {
+        (Some(Print::Show { number }), _) => {
+            let citizen = Citizen::of(number).ok_or(RegisterError::Unknown)?;
+            serde_json::to_writer_pretty(&mut out, &citizen).map_err(io::Error::from).and_then(|()| writeln!(out))
+        }
         (Some(Print::Sample { count, from }), _) => {
             (from..from.saturating_add(count)).try_for_each(|n| writeln!(out, "{}", population::citizen(n)))
         }
@@ -76,17 +79,11 @@ pub fn run(args: Args) -> Result<(), RegisterError> {
             return listen.run();
         }
         (None, None) => Ok(()),
-    }
-    .map_err(io_error("standard output"))
-}
-
-fn show(number: Number, out: &mut impl io::Write) -> io::Result<()> {
-    match Citizen::of(number) {
-        Some(citizen) => {
-            serde_json::to_writer_pretty(&mut *out, &citizen)?;
-            writeln!(out)
-        }
-        None => Err(io::Error::other("no citizen has this number")),
+    };
+    match printed {
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(io_error("standard output")),
     }
 }
 

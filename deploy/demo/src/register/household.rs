@@ -137,7 +137,9 @@ impl Person {
         let (base, member) = match i16::try_from(role).ok()? {
             0 => (year, Member::Head),
             role if role < CHILD => (year - (role - SPOUSE) - ELDEST_SPOUSE, Member::Spouse),
-            role if role < ROLES => (year - (role - CHILD) - YOUNGEST_PARENT, Member::Child(role - CHILD + YOUNGEST_PARENT)),
+            role if role < ROLES => {
+                (year - (role - CHILD) - YOUNGEST_PARENT, Member::Child(role - CHILD + YOUNGEST_PARENT))
+            }
             _ => return None,
         };
         let household = Household::new(province.unshifted(registered_away(role, lane)), base, lane)?;
@@ -263,8 +265,9 @@ pub(super) fn blocks(province: Province) -> u64 {
 pub(super) fn composition(base: i16, slot: u64) -> &'static Composition {
     static NOBODY: Composition =
         Composition { couple: false, kin: Kin { spouse: 0, heir: 0, daughter: 0 }, children: Vec::new() };
-    static TABLE: LazyLock<Vec<Composition>> =
-        LazyLock::new(|| years().flat_map(|base| (0..BLOCK).map(move |slot| Composition::generate(base, slot))).collect());
+    static TABLE: LazyLock<Vec<Composition>> = LazyLock::new(|| {
+        years().flat_map(|base| (0..BLOCK).map(move |slot| Composition::generate(base, slot))).collect()
+    });
     let row = usize::from(base.abs_diff(FIRST)) * BLOCK as usize + slot as usize;
     TABLE.get(row).unwrap_or(&NOBODY)
 }

@@ -29,6 +29,20 @@ const SECOND: &[&str] = &[
 ];
 
 const STREET: &[&str] = &[
-    "Hoa Sữa", "Hoa Phượng", "Cây Bàng", "Bờ Sông", "Ven Hồ", "Chợ Mới", "Đồng Lúa", "Đê Cũ", "Giếng Đá", "Cầu Gỗ Mới",
-    "Bến Đò", "Vườn Nhãn", "Hàng Tre", "Đồi Chè", "Ruộng Muối", "Làng Gốm",
+    "Hoa Sữa",
+    "Hoa Phượng",
+    "Cây Bàng",
+    "Bờ Sông",
+    "Ven Hồ",
+    "Chợ Mới",
+    "Đồng Lúa",
+    "Đê Cũ",
+    "Giếng Đá",
+    "Cầu Gỗ Mới",
+    "Bến Đò",
+    "Vườn Nhãn",
+    "Hàng Tre",
+    "Đồi Chè",
+    "Ruộng Muối",
+    "Làng Gốm",
 ];

@@ -84,6 +84,9 @@ pub enum RegisterError {
     /// The authorities.
     #[error("client authorities: {0}")]
     Authorities(#[from] rustls::server::VerifierBuilderError),
+    /// Asked to print a record that does not exist.
+    #[error("no citizen has this number")]
+    Unknown,
     /// An address, file or thread; `what` is the operator's own word for it.
     #[error("`{what}`: {cause}")]
     Io {

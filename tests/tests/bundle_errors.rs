@@ -9,6 +9,8 @@ use popgate_policy::problem::{Problem, Severity};
 mod contracts;
 #[path = "bundle_errors/directory.rs"]
 mod directory;
+#[path = "bundle_errors/schemas.rs"]
+mod schemas;
 
 /// A bundle that is wrong in one place.
 struct Row {
@@ -119,6 +121,11 @@ fn the_base_bundle_is_accepted_without_a_warning() {
 #[test]
 fn every_mistake_in_a_contract_is_shown_where_it_stands() {
     check_all(&contracts::rows());
+}
+
+#[test]
+fn every_mistake_in_a_schema_is_shown_where_it_stands() {
+    check_all(&schemas::rows());
 }
 
 #[test]

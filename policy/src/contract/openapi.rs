@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::bundle::Source;
 use crate::contract::{Contracts, Method, RecordSchema, route};
-use crate::document::{self, Entry, Node, Sheet, Span, Table};
-use crate::problem::Problem;
+use crate::document::{self, Entry, Node, Sheet, Span, Table, Value};
+use crate::problem::{Problem, Severity};
 
 mod binding;
 mod extension;
@@ -68,11 +68,15 @@ struct Document<'d> {
     schemas: schema::Schemas<'d>,
     /// `components.parameters`.
     parameters: Option<&'d Table>,
-    records: BTreeMap<&'d str, Option<Arc<RecordSchema>>>,
+    records: BTreeMap<&'d str, Option<Record>>,
 }
+
+/// A record, and whether every part of it could be read.
+type Record = (Arc<RecordSchema>, bool);
 
 impl Loader {
     fn read(&mut self, sheet: &mut Sheet<'_>) {
+        let first = sheet.problems.len();
         let Some(root) = document::parse_yaml(sheet) else { return };
         let Some(table) = sheet.table(&root, "a contract") else { return };
         extension::check_spelling(sheet, &root);
@@ -91,7 +95,8 @@ impl Loader {
                 self.path(sheet, &mut document, path);
             }
         }
-        for entry in document.schemas.unused() {
+        let broken = sheet.problems.iter().skip(first).any(|problem| problem.severity == Severity::Error);
+        for entry in document.schemas.unused().filter(|entry| !broken && !is_mentioned(&root, &entry.key)) {
             let message = format!("nothing refers to the schema `{}`", entry.key);
             sheet.push(sheet.warning("unused-schema", &entry.at, message));
         }
@@ -158,35 +163,30 @@ impl Loader {
         self.contracts.operations.push(Arc::new(operation));
     }
 
-    fn add_record(
-        &mut self,
-        sheet: &mut Sheet<'_>,
-        name: &str,
-        record: Option<Arc<RecordSchema>>,
-        schemas: Option<&Table>,
-    ) {
+    fn add_record(&mut self, sheet: &mut Sheet<'_>, name: &str, record: Option<Record>, schemas: Option<&Table>) {
         if let Some(there) = self.records.insert(name.to_owned(), sheet.file.to_owned()) {
             let at = schemas.and_then(|schemas| schemas.entry(name)).map_or(0..0, |entry| entry.at.clone());
             let message = format!("the record `{name}` stands in {there} too");
             sheet.push(sheet.error("duplicate-record", &at, message).help("give one of them another name"));
         }
-        self.contracts.records.extend(record);
+        self.contracts.records.extend(record.map(|(record, _)| record));
     }
 }
 
 impl<'d> Document<'d> {
     /// The record schema of that name, read once.
-    fn record(&mut self, sheet: &mut Sheet<'_>, name: &'d str, typed: &Node) -> Option<Arc<RecordSchema>> {
+    fn record(&mut self, sheet: &mut Sheet<'_>, name: &'d str, typed: &Node) -> Option<Record> {
         if let Some(record) = self.records.get(name) {
             return record.clone();
         }
-        let record = record::read(sheet, &mut self.schemas, name, typed).map(Arc::new);
+        let record =
+            record::read(sheet, &mut self.schemas, name, typed).map(|(record, whole)| (Arc::new(record), whole));
         self.records.insert(name, record.clone());
         record
     }
 
     /// The record that a response's schema refers to.
-    fn record_of_response(&mut self, sheet: &mut Sheet<'_>, schema: &'d Node) -> Option<Arc<RecordSchema>> {
+    fn record_of_response(&mut self, sheet: &mut Sheet<'_>, schema: &'d Node) -> Option<Record> {
         let table = sheet.table(schema, "a schema")?;
         let Some(reference) = table.node("$ref") else {
             let problem = sheet.error("bad-record", &schema.span, "the response `200` must refer to a schema by name");
@@ -242,6 +242,18 @@ fn check_template(sheet: &mut Sheet<'_>, path: &Entry) {
     if let Some((segment, reason)) = wrong {
         let which = if segment.is_empty() { String::new() } else { format!(": `{segment}`") };
         sheet.push(sheet.error("bad-path", &path.at, format!("the path `{}` {reason}{which}", path.key)));
+    }
+}
+
+/// Whether a `$ref` anywhere in the document names that schema, be it in a part that is not read (a response other than 200).
+fn is_mentioned(node: &Node, schema: &str) -> bool {
+    match &node.value {
+        Value::List(items) => items.iter().any(|item| is_mentioned(item, schema)),
+        Value::Table(table) => table.entries.iter().any(|entry| {
+            let target = entry.node.as_text().filter(|_| entry.key == "$ref");
+            target.is_some_and(|target| target.rsplit('/').next() == Some(schema)) || is_mentioned(&entry.node, schema)
+        }),
+        _ => false,
     }
 }
 

@@ -21,8 +21,7 @@ mod tests;
 /// Reads the directory; what is wrong goes to `problems`. Agencies and systems that are wrong are left out.
 pub(crate) fn load(source: &Source, contracts: &Contracts, problems: &mut Vec<Problem>) -> Directory {
     // Where a contract is wrong, its operations may be missing: that must not make every limit that names one look wrong too.
-    let broken =
-        problems.iter().any(|problem| problem.file.starts_with("contracts") && problem.severity == Severity::Error);
+    let broken = is_broken(problems, "contracts");
     let mut directory = Directory { purposes: purpose::load(source, problems), ..Directory::default() };
     let mut loader = Loader {
         operations: (!broken).then(|| contracts.operations().iter().map(|known| known.id.as_str()).collect()),
@@ -48,10 +47,14 @@ pub(crate) fn load(source: &Source, contracts: &Contracts, problems: &mut Vec<Pr
     if none {
         let problem = Problem::error("no-agency", "agencies", "the bundle has no agency");
         problems.push(problem.help("add `agencies/<agency>.toml`"));
-    } else if let Some(text) = source.files.get(PURPOSES) {
+    } else if let Some(text) = source.files.get(PURPOSES).filter(|_| !is_broken(problems, "agencies/")) {
         purpose::warn_unused(&mut Sheet { file: PURPOSES, text, problems }, &loader.enrolled);
     }
     directory
+}
+
+fn is_broken(problems: &[Problem], place: &str) -> bool {
+    problems.iter().any(|problem| problem.file.starts_with(place) && problem.severity == Severity::Error)
 }
 
 /// What agencies refer to, and what no two systems may share.

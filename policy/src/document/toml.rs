@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Entry, Node, Sheet, Table, Value};
+use super::{Entry, Node, Sheet, Span, Table, Value};
 
 /// Reads a whole document; syntax errors are reported, all of them, and what could be read is still returned for further checks only
 /// if there were none.
@@ -11,16 +11,21 @@ pub(crate) fn parse(sheet: &mut Sheet<'_>) -> Option<Table> {
     let (table, errors) = DeTable::parse_recoverable(sheet.text);
     for error in &errors {
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
-        let span = error.span().unwrap_or_default();
-        let end = sheet
-            .text
-            .get(span.start..)
-            .and_then(|rest| rest.find('\n'))
-            .map_or(sheet.text.len(), |at| span.start + at);
-        let span = span.start..span.end.max(end);
+        let place = error.span().unwrap_or_default();
+        let span = shown(sheet.text, place);
         sheet.push(sheet.error("toml-syntax", &span, format!("not toml: {message}")));
     }
     errors.is_empty().then(|| convert_table(table.into_inner()))
+}
+
+/// The place to its line's end; where that is nothing, the whole line.
+fn shown(text: &str, place: Span) -> Span {
+    let start = place.start.min(text.len());
+    let end = text.get(start..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| start + at);
+    if text.get(start..end).is_some_and(|rest| !rest.trim().is_empty()) {
+        return start..end;
+    }
+    text.get(..start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1)..end
 }
 
 fn convert_table(table: DeTable<'_>) -> Table {

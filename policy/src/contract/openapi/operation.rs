@@ -49,18 +49,23 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
         Answer::Record => response.and_then(|node| document.record_of_response(sheet, node)),
         Answer::Match => record_of_match(sheet, document, table, at),
     };
-    let drafts = parameters(sheet, document, table, place, record.as_deref());
+    // Nothing can be bound to a record that could not be read.
+    let whole = record.as_ref().filter(|(_, whole)| *whole).map(|(record, _)| &**record);
+    let drafts = parameters(sheet, document, table, place, whole);
+    let (id, drafts) = (id?, drafts?);
     let parameters: Vec<Parameter> = drafts.iter().map(|draft| draft.parameter.clone()).collect();
     let upstream = sheet
         .required(table, at, "the operation", "x-gateway-upstream")
         .and_then(|node| binding::upstream(sheet, node, document.register, &parameters));
-    let subject = subject(sheet, table, at, &parameters, record.as_deref());
+    let subject = subject(sheet, table, at, &parameters, whole);
     let guard = guard(sheet, table, &parameters);
+    let record = record.map(|(record, _)| record);
     let cache = binding::cache(sheet, table.node("x-gateway-cache"), record.as_deref());
+    let (subject, guard) = (subject?, guard?);
     if let (Answer::Match, Some(node)) = (answer, response) {
         check_answers(sheet, document, node, &drafts, subject, &guard);
     }
-    let (id, id_at) = id?;
+    let (id, id_at) = id;
     let operation = Operation {
         index: 0,
         id,
@@ -69,7 +74,7 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
         template: Arc::from(place.path.key.as_str()),
         upstream: upstream?,
         answer,
-        subject: subject?,
+        subject,
         guard,
         parameters,
         record: record?,
@@ -114,7 +119,7 @@ fn record_of_match<'d>(
     document: &mut Document<'d>,
     table: &'d Table,
     at: &Span,
-) -> Option<Arc<RecordSchema>> {
+) -> Option<super::Record> {
     let Some(node) = table.node("x-gateway-record") else {
         let message = "an operation that answers `match` must say what the register returns";
         sheet.push(sheet.error("missing-record", at, message).help("add `x-gateway-record`, the name of its schema"));
@@ -124,21 +129,22 @@ fn record_of_match<'d>(
     document.record(sheet, name, node)
 }
 
-/// Every parameter: those of the path first, in the path's order, as [`Operation::parameters`] promises.
+/// Every parameter: those of the path first, in the path's order, as [`Operation::parameters`] promises. `None` if one of them could not
+/// be read: what refers to it is not wrong for that.
 fn parameters<'d>(
     sheet: &mut Sheet<'_>,
     document: &mut Document<'d>,
     table: &'d Table,
     place: Place<'d>,
     record: Option<&RecordSchema>,
-) -> Vec<Draft<'d>> {
+) -> Option<Vec<Draft<'d>>> {
     let mut drafts = Vec::new();
     for node in place.shared.into_iter().chain(table.node("parameters")) {
-        drafts.extend(parameter::read_list(sheet, &mut document.schemas, document.parameters, node, record));
+        drafts.extend(parameter::read_list(sheet, &mut document.schemas, document.parameters, node, record)?);
     }
     match (place.method, table.entry("requestBody")) {
         (Method::Post, Some(entry)) => {
-            drafts.extend(parameter::read_body(sheet, &mut document.schemas, &entry.node, record));
+            drafts.extend(parameter::read_body(sheet, &mut document.schemas, &entry.node, record)?);
         }
         (Method::Get, Some(entry)) => {
             let problem = sheet.error("bad-body", &entry.at, "a `get` operation has no body");
@@ -157,7 +163,9 @@ fn parameters<'d>(
         names.push(name);
     }
     let captured = captured(&place.path.key);
-    for name in &captured {
+    let strays = drafts.iter().filter(|draft| draft.parameter.location == Location::Path);
+    let strays = strays.filter(|draft| !captured.contains(&draft.parameter.name.as_str())).count();
+    for name in captured.iter().filter(|_| strays == 0) {
         if !drafts.iter().any(|draft| draft.parameter.location == Location::Path && draft.parameter.name == *name) {
             let message = format!("the path has `{{{name}}}`, and no path parameter `{name}` is declared");
             let problem = sheet.error("undeclared-parameter", &place.path.at, message);
@@ -176,7 +184,7 @@ fn parameters<'d>(
         Location::Path => captured.iter().position(|name| *name == draft.parameter.name).unwrap_or(usize::MAX - 1),
         Location::Query | Location::Body => usize::MAX,
     });
-    drafts
+    Some(drafts)
 }
 
 fn captured(path: &str) -> Vec<&str> {
@@ -212,14 +220,16 @@ fn subject(
     Some(subject)
 }
 
-fn guard(sheet: &mut Sheet<'_>, table: &Table, parameters: &[Parameter]) -> Vec<ParamIx> {
-    let Some(node) = table.node("x-gateway-guard") else { return Vec::new() };
+fn guard(sheet: &mut Sheet<'_>, table: &Table, parameters: &[Parameter]) -> Option<Vec<ParamIx>> {
+    let Some(node) = table.node("x-gateway-guard") else { return Some(Vec::new()) };
+    let mut whole = true;
     let mut guard = Vec::new();
     for (typed, item) in sheet.texts(node, "`x-gateway-guard`") {
         let found = parameters.iter().position(|known| known.name == typed || binding::qualified(known) == typed);
         let Some(index) = found else {
             let problem = sheet.error("unknown-parameter", &item.span, format!("there is no parameter `{typed}`"));
             sheet.push(problem.suggest(typed, parameters.iter().map(|parameter| parameter.name.as_str())));
+            whole = false;
             continue;
         };
         if parameters.get(index).is_some_and(|parameter| !parameter.required) {
@@ -232,7 +242,7 @@ fn guard(sheet: &mut Sheet<'_>, table: &Table, parameters: &[Parameter]) -> Vec<
             guard.push(ParamIx(index));
         }
     }
-    guard
+    whole.then_some(guard)
 }
 
 /// The answer of a match must be one boolean for each claim: for each parameter that is neither the subject nor a guard.
@@ -241,7 +251,7 @@ fn check_answers<'d>(
     document: &mut Document<'d>,
     node: &'d Node,
     drafts: &[Draft<'_>],
-    subject: Option<ParamIx>,
+    subject: ParamIx,
     guard: &[ParamIx],
 ) {
     let Some(schema) = document.schemas.resolve(sheet, node, &[]) else { return };
@@ -250,12 +260,10 @@ fn check_answers<'d>(
     let claims: Vec<&Draft<'_>> = drafts
         .iter()
         .enumerate()
-        .filter(|(at, _)| subject.is_some() && subject != Some(ParamIx(*at)) && !guard.contains(&ParamIx(*at)))
+        .filter(|(at, _)| subject != ParamIx(*at) && !guard.contains(&ParamIx(*at)))
         .map(|(_, draft)| draft)
         .collect();
-    if subject.is_none() {
-        return;
-    }
+
     if claims.is_empty() {
         sheet.push(sheet.error(
             "match-answer",

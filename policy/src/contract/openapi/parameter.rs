@@ -16,16 +16,17 @@ pub(super) struct Draft<'d> {
     pub(super) at: &'d Span,
 }
 
-/// Reads a list of OpenAPI parameter objects.
+/// Reads a list of OpenAPI parameter objects; `None` if one of them could not be read.
 pub(super) fn read_list<'d>(
     sheet: &mut Sheet<'_>,
     schemas: &mut Schemas<'d>,
     shared: Option<&'d Table>,
     node: &'d Node,
     record: Option<&RecordSchema>,
-) -> Vec<Draft<'d>> {
-    let items = sheet.list(node, "`parameters`").unwrap_or_default();
-    items.iter().filter_map(|item| read(sheet, schemas, shared, item, record)).collect()
+) -> Option<Vec<Draft<'d>>> {
+    let items = sheet.list(node, "`parameters`")?;
+    let read: Vec<_> = items.iter().map(|item| read(sheet, schemas, shared, item, record)).collect();
+    read.into_iter().collect()
 }
 
 fn read<'d>(
@@ -80,22 +81,23 @@ fn read<'d>(
     let schema = schemas.resolve(sheet, schema, &[])?;
     schema.check(sheet, &format!("the schema of the parameter `{name}`"), &[]);
     let value = value(sheet, &schema, name)?;
+    let required = required || location == Location::Path;
     Some(Draft { parameter: value.into_parameter(name, location, field, required), at: &name_node.span })
 }
 
-/// Reads the properties of a JSON body.
+/// Reads the properties of a JSON body; `None` if one of them could not be read.
 pub(super) fn read_body<'d>(
     sheet: &mut Sheet<'_>,
     schemas: &mut Schemas<'d>,
     node: &'d Node,
     record: Option<&RecordSchema>,
-) -> Vec<Draft<'d>> {
-    let Some(schema) = super::json_schema(sheet, node, "`requestBody`") else { return Vec::new() };
-    let Some(body) = schemas.resolve(sheet, schema, &[]) else { return Vec::new() };
+) -> Option<Vec<Draft<'d>>> {
+    let schema = super::json_schema(sheet, node, "`requestBody`")?;
+    let body = schemas.resolve(sheet, schema, &[])?;
     body.check(sheet, "the body", &[]);
     if body.kind(sheet, "the body").is_some_and(|kind| kind != Type::Object) {
         sheet.push(sheet.error("bad-body", body.span, "the body must be an object"));
-        return Vec::new();
+        return None;
     }
     let properties = body.properties(sheet);
     if properties.is_empty() {
@@ -103,7 +105,8 @@ pub(super) fn read_body<'d>(
     }
     let required = strings(body.node("required"));
     super::record::check_required(sheet, &body, properties);
-    properties.iter().filter_map(|entry| property(sheet, schemas, entry, &required, record)).collect()
+    let read: Vec<_> = properties.iter().map(|entry| property(sheet, schemas, entry, &required, record)).collect();
+    read.into_iter().collect()
 }
 
 fn property<'d>(

@@ -7,14 +7,12 @@ use crate::model::{FieldIx, FieldName, FieldSet, GroupId};
 use super::schema::{Resolved, Schemas, Type};
 use super::{extension, leaf};
 
+/// A record, and whether every part of it could be read: if not, a field that is missed may only have been misread.
+pub(super) type Read = (RecordSchema, bool);
+
 /// Reads the component schema of that name as a record. What is wrong is reported, and the record is as good as it can be, so that
 /// what refers to it is not reported too; `None` if there is no such schema.
-pub(super) fn read<'d>(
-    sheet: &mut Sheet<'_>,
-    schemas: &mut Schemas<'d>,
-    name: &'d str,
-    typed: &Node,
-) -> Option<RecordSchema> {
+pub(super) fn read<'d>(sheet: &mut Sheet<'_>, schemas: &mut Schemas<'d>, name: &'d str, typed: &Node) -> Option<Read> {
     let Some(entry) = schemas.component(name) else {
         let problem = sheet.error("bad-ref", &typed.span, format!("there is no schema `{name}`"));
         sheet.push(problem.suggest(name, schemas.names()));
@@ -25,7 +23,7 @@ pub(super) fn read<'d>(
         sheet.push(sheet.error("bad-name", &entry.at, message).help("a capital letter, then letters and digits"));
     }
     let resolved = schemas.resolve(sheet, &entry.node, &[name])?;
-    let mut reader = Reader { sheet, schemas, name, leaves: Vec::new(), full: false };
+    let mut reader = Reader { sheet, schemas, name, leaves: Vec::new(), full: false, whole: true };
     let shape = match reader.shape(&resolved, &mut Vec::new(), &Inherited::default(), &[name], Place::Root) {
         Some(Shape::Object(shape)) => shape,
         Some(_) => {
@@ -34,12 +32,16 @@ pub(super) fn read<'d>(
         }
         None => ObjectShape::default(),
     };
-    let leaves = reader.leaves;
-    check_implies(sheet, &leaves);
+    let Reader { leaves, whole, .. } = reader;
+    let leaves = Leaves { leaves, whole };
+    leaves.check_implies(sheet);
     let subject = subject(sheet, entry, &resolved, &leaves);
     let attributes = attributes(sheet, &resolved, &leaves);
+    let Leaves { leaves, whole } = leaves;
     let fields = leaves.into_iter().map(|leaf| leaf.field).collect();
-    Some(RecordSchema { name: name.to_owned(), fields, shape, subject, attributes })
+    let whole = whole && subject.is_some();
+    let subject = subject.unwrap_or(FieldIx(0));
+    Some((RecordSchema { name: name.to_owned(), fields, shape, subject, attributes }, whole))
 }
 
 /// A field, and what only the loader asks about it.
@@ -72,6 +74,13 @@ struct Reader<'r, 's, 'd> {
     name: &'d str,
     leaves: Vec<Leaf<'d>>,
     full: bool,
+    whole: bool,
+}
+
+/// All leaves of a record.
+struct Leaves<'d> {
+    leaves: Vec<Leaf<'d>>,
+    whole: bool,
 }
 
 impl<'d> Reader<'_, '_, 'd> {
@@ -94,7 +103,7 @@ impl<'d> Reader<'_, '_, 'd> {
         let mut inherited = inherited.clone();
         inherited.group = leaf::group(self.sheet, schema).or(inherited.group);
         inherited.class = leaf::class(self.sheet, schema).or(inherited.class);
-        match kind? {
+        match kind.unwrap_or_else(|| assumed(schema)) {
             Type::Scalar(kind) => self.leaf(schema, path, &inherited, kind, false).map(Shape::Leaf),
             Type::Object => self.object(schema, path, &inherited, within).map(Shape::Object),
             Type::Array => self.array(schema, path, &inherited, within, place),
@@ -123,13 +132,16 @@ impl<'d> Reader<'_, '_, 'd> {
                 let problem = self.sheet.error("bad-name", &entry.at, message);
                 self.sheet
                     .push(problem.help("letters, digits, `_` and `-`; dots separate the parts of a field's name"));
-                continue;
             }
-            let Some(resolved) = self.schemas.resolve(self.sheet, &entry.node, within) else { continue };
+            let Some(resolved) = self.schemas.resolve(self.sheet, &entry.node, within) else {
+                self.whole = false;
+                continue;
+            };
             let within: Vec<&str> = within.iter().chain(&resolved.names).copied().collect();
             path.push(&entry.key);
             let shape = self.shape(&resolved, path, inherited, &within, Place::Property);
             path.pop();
+            self.whole &= shape.is_some();
             members.extend(shape.map(|shape| (Box::from(entry.key.as_str()), shape)));
         }
         let shape = ObjectShape::new(members);
@@ -238,6 +250,35 @@ impl<'d> Reader<'_, '_, 'd> {
     }
 }
 
+impl<'d> Leaves<'d> {
+    fn check_implies(&self, sheet: &mut Sheet<'_>) {
+        let known = || self.leaves.iter().map(|leaf| leaf.field.name.as_str());
+        for (typed, node) in self.leaves.iter().flat_map(|leaf| &leaf.implies) {
+            if self.whole && !known().any(|name| name == *typed) {
+                let problem = sheet.error("unknown-field", &node.span, format!("there is no field `{typed}`"));
+                sheet.push(problem.suggest(typed, known()));
+            }
+        }
+    }
+
+    /// The leaf that a property path (dots between the names, without the record's name) leads to.
+    fn at(&self, sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<&Leaf<'d>> {
+        let typed = sheet.text(node, what)?;
+        let found = self.leaves.iter().find(|leaf| leaf.field.path.join(".") == typed);
+        if found.is_none() && self.whole {
+            let known: Vec<String> = self.leaves.iter().map(|leaf| leaf.field.path.join(".")).collect();
+            let problem = sheet.error("unknown-field", &node.span, format!("the record has no field `{typed}`"));
+            sheet.push(problem.suggest(typed, known.iter().map(String::as_str)));
+        }
+        found
+    }
+}
+
+/// What a schema without a type that can be read was probably meant to be.
+fn assumed(schema: &Resolved<'_>) -> Type {
+    if schema.node("properties").is_some() { Type::Object } else { Type::Scalar(Kind::String) }
+}
+
 pub(super) fn check_required(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, properties: &[Entry]) {
     let Some(required) = schema.node("required") else { return };
     for (typed, node) in sheet.texts(required, "`required`") {
@@ -248,39 +289,29 @@ pub(super) fn check_required(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, prope
     }
 }
 
-fn check_implies(sheet: &mut Sheet<'_>, leaves: &[Leaf<'_>]) {
-    for leaf in leaves {
-        for (typed, node) in &leaf.implies {
-            if !leaves.iter().any(|known| known.field.name.as_str() == *typed) {
-                let problem = sheet.error("unknown-field", &node.span, format!("there is no field `{typed}`"));
-                sheet.push(problem.suggest(typed, leaves.iter().map(|leaf| leaf.field.name.as_str())));
-            }
-        }
-    }
-}
-
-fn subject(sheet: &mut Sheet<'_>, entry: &Entry, schema: &Resolved<'_>, leaves: &[Leaf<'_>]) -> FieldIx {
+fn subject(sheet: &mut Sheet<'_>, entry: &Entry, schema: &Resolved<'_>, leaves: &Leaves<'_>) -> Option<FieldIx> {
     let Some(node) = schema.node("x-gateway-subject") else {
         let message = format!("the record `{}` does not say whose it is", entry.key);
         let problem = sheet.error("missing-subject", &entry.at, message);
         sheet.push(problem.help("add `x-gateway-subject`, the property that holds the person's number"));
-        return FieldIx(0);
+        return None;
     };
-    let found = leaf_at(sheet, node, "`x-gateway-subject`", leaves);
+    let found = leaves.at(sheet, node, "`x-gateway-subject`");
     if let Some(leaf) = found.filter(|leaf| leaf.field.kind != Kind::String || leaf.repeated) {
         let message = format!("`{}` cannot be the subject: it is not a single string", leaf.field.name);
         sheet.push(sheet.error("subject-unfit", &node.span, message));
+        return None;
     }
-    found.map_or(FieldIx(0), |leaf| leaf.field.index)
+    found.map(|leaf| leaf.field.index)
 }
 
-fn attributes(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, leaves: &[Leaf<'_>]) -> Vec<Attribute> {
+fn attributes(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, leaves: &Leaves<'_>) -> Vec<Attribute> {
     let Some(table) = schema.node("x-gateway-attributes") else { return Vec::new() };
     let Some(table) = sheet.table(table, "`x-gateway-attributes`") else { return Vec::new() };
     table.entries.iter().filter_map(|entry| attribute(sheet, entry, leaves)).collect()
 }
 
-fn attribute(sheet: &mut Sheet<'_>, entry: &Entry, leaves: &[Leaf<'_>]) -> Option<Attribute> {
+fn attribute(sheet: &mut Sheet<'_>, entry: &Entry, leaves: &Leaves<'_>) -> Option<Attribute> {
     let name = entry.key.as_str();
     if !is_attribute_name(name) {
         let message = format!("`{name}` cannot be the name of an attribute");
@@ -298,7 +329,7 @@ fn attribute(sheet: &mut Sheet<'_>, entry: &Entry, leaves: &[Leaf<'_>]) -> Optio
         None => Derive::Value,
     };
     let from = sheet.required(table, &entry.at, &place, "from")?;
-    let leaf = leaf_at(sheet, from, "`from`", leaves)?;
+    let leaf = leaves.at(sheet, from, "`from`")?;
     let needs = match derive {
         Derive::Value if leaf.field.kind != Kind::String => Some("a string"),
         Derive::Under(_) if leaf.field.kind != Kind::Date => Some("a string of `format: date`"),
@@ -331,18 +362,6 @@ fn derive(sheet: &mut Sheet<'_>, node: &Node) -> Option<Derive> {
             None
         }
     }
-}
-
-/// The leaf that a property path (dots between the names, without the record's name) leads to.
-fn leaf_at<'l, 'd>(sheet: &mut Sheet<'_>, node: &Node, what: &str, leaves: &'l [Leaf<'d>]) -> Option<&'l Leaf<'d>> {
-    let typed = sheet.text(node, what)?;
-    let found = leaves.iter().find(|leaf| leaf.field.path.join(".") == typed);
-    if found.is_none() {
-        let known: Vec<String> = leaves.iter().map(|leaf| leaf.field.path.join(".")).collect();
-        let problem = sheet.error("unknown-field", &node.span, format!("the record has no field `{typed}`"));
-        sheet.push(problem.suggest(typed, known.iter().map(String::as_str)));
-    }
-    found
 }
 
 fn is_type_name(name: &str) -> bool {

@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The popgate appliance.
+//!
+//! [`pipeline`] tells the life of a request once; every other module is one stage of it, named by its verb, or what the
+//! stages stand on ([`app`], [`metrics`], [`clock`], [`custody`]). A stage may import another stage's proof type, never its functions.
+
+pub mod accept;
+pub mod admin;
+pub mod admit;
+pub mod app;
+pub mod audit;
+pub mod cache;
+pub mod cli;
+pub mod clock;
+pub mod custody;
+pub mod decide;
+pub mod forward;
+pub mod gather;
+pub mod identify;
+pub mod metrics;
+pub mod pipeline;
+pub mod pki;
+pub mod redact;
+pub mod refusal;
+pub mod respond;
+pub mod route;

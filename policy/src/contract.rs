@@ -12,6 +12,8 @@ mod upstream;
 
 pub use arguments::{ArgumentError, Arguments, RequestParts};
 pub(crate) use openapi::load;
+#[cfg(test)]
+pub(crate) use openapi::tests as openapi_tests;
 pub use route::{Captures, Route};
 pub use upstream::UpstreamRequest;
 
@@ -61,7 +63,7 @@ pub struct Operation {
     pub subject: ParamIx,
     /// Parameters whose values the record must bear out before anything is shown (`x-gateway-guard`).
     pub guard: Vec<ParamIx>,
-    /// Every parameter: path, query and body properties alike.
+    /// Every parameter: path, query and body properties alike; those of the path first, in the template's order.
     pub parameters: Vec<Parameter>,
     /// The record that the register answers with.
     pub record: Arc<RecordSchema>,
@@ -132,6 +134,8 @@ pub struct Parameter {
     pub field: FieldIx,
     /// Whether a request without it is refused.
     pub required: bool,
+    /// The JSON type of its value: a string, a date, an integer or a boolean.
+    pub kind: Kind,
     /// What its value must be, anchored on both ends.
     pub pattern: Option<regex::Regex>,
     /// Longest value in characters.

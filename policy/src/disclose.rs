@@ -122,8 +122,10 @@ pub struct Tally {
     pub revealed: FieldSet,
     /// Shown through a mask.
     pub masked: FieldSet,
-    /// Answered with yes or no (a guard that held counts).
+    /// Claims that the record bears out (a guard that held counts).
     pub matched: FieldSet,
+    /// Claims that the record does not bear out, and were answered so.
+    pub refuted: FieldSet,
     /// Members of the record that the contract does not declare.
     pub undeclared: u32,
     /// Declared fields whose value had another JSON type than declared, or could not be masked; withheld.

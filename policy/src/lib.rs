@@ -16,6 +16,7 @@ pub mod cedar;
 pub mod contract;
 pub mod directory;
 pub mod disclose;
+mod document;
 pub mod engine;
 pub mod model;
 pub mod permit;

@@ -1,10 +1,285 @@
 //! Reading the OpenAPI documents of a bundle.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
 use crate::bundle::Source;
-use crate::contract::Contracts;
-use crate::problem::Problem;
+use crate::contract::{Contracts, Method, RecordSchema, route};
+use crate::document::{self, Entry, Node, Sheet, Span, Table};
+use crate::problem::{Problem, Severity};
+
+mod binding;
+mod extension;
+mod leaf;
+mod operation;
+mod parameter;
+mod record;
+mod schema;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 /// Reads every `*.openapi.yaml` of the bundle; what is wrong goes to `problems`.
-pub(crate) fn load(_source: &Source, _problems: &mut Vec<Problem>) -> Contracts {
-    Contracts::default()
+///
+/// It also reports the files of the bundle that nobody reads. Operations that are wrong are left out, so that callers need not expect
+/// half of one; the bundle is refused anyway.
+pub(crate) fn load(source: &Source, problems: &mut Vec<Problem>) -> Contracts {
+    let first = problems.len();
+    let mut loader = Loader::default();
+    for (file, text) in &source.files {
+        match file.strip_prefix("contracts/") {
+            Some(name) if name.ends_with(SUFFIX) && !name.contains('/') => {
+                loader.read(&mut Sheet { file, text, problems });
+            }
+            Some(_) => {
+                let problem = Problem::error("unknown-file", file, format!("`{file}` is not a contract"));
+                problems.push(problem.help(format!("contracts are named `contracts/<register>{SUFFIX}`")));
+            }
+            None if !is_known_file(file) => {
+                let problem = Problem::warning("unknown-file", file, format!("nothing reads `{file}`"));
+                problems.push(problem.help("a bundle has contracts/, agencies/, policies/ and purposes.toml"));
+            }
+            None => {}
+        }
+    }
+    if !source.files.keys().any(|file| file.starts_with("contracts/") && file.ends_with(SUFFIX)) {
+        let problem = Problem::error("no-contract", "contracts", "the bundle has no contract");
+        problems.push(problem.help(format!("add `contracts/<register>{SUFFIX}`")));
+    }
+    drop_repeated(problems, first);
+    loader.contracts
 }
+
+/// What has been read of all documents so far.
+#[derive(Default)]
+struct Loader {
+    contracts: Contracts,
+    /// Where each operation id stands.
+    ids: HashMap<String, String>,
+    /// Where each path stands, by its shape (names of parameters left out), with the path.
+    paths: HashMap<String, (String, String)>,
+    /// The file of each record.
+    records: HashMap<String, String>,
+}
+
+/// One document while it is read.
+struct Document<'d> {
+    register: Option<&'d str>,
+    schemas: schema::Schemas<'d>,
+    /// `components.parameters`.
+    parameters: Option<&'d Table>,
+    records: BTreeMap<&'d str, Option<Record>>,
+}
+
+/// A record, and whether every part of it could be read.
+type Record = (Arc<RecordSchema>, bool);
+
+impl Loader {
+    fn read(&mut self, sheet: &mut Sheet<'_>) {
+        let first = sheet.problems.len();
+        let Some(root) = document::parse_yaml(sheet) else { return };
+        let Some(table) = sheet.table(&root, "a contract") else { return };
+        extension::check_spelling(sheet, &root);
+        extension::check_place(sheet, table, "a document", extension::DOCUMENT);
+        sheet.check_keys(table, "the document", DOCUMENT_KEYS);
+        check_version(sheet, table, &root.span);
+        let register = register(sheet, table, &root.span);
+        let components = table.node("components").and_then(|node| sheet.table(node, "`components`"));
+        let mut part = |key: &str| components?.node(key).and_then(|node| sheet.table(node, &format!("`{key}`")));
+        let (schemas, parameters) = (part("schemas"), part("parameters"));
+        let mut document =
+            Document { register, schemas: schema::Schemas::new(schemas), parameters, records: BTreeMap::new() };
+        let paths = sheet.required(table, &root.span, "the document", "paths");
+        if let Some(paths) = paths.and_then(|node| sheet.table(node, "`paths`")) {
+            for path in &paths.entries {
+                self.path(sheet, &mut document, path);
+            }
+        }
+        let broken = sheet.problems.iter().skip(first).any(|problem| problem.severity == Severity::Error);
+        for entry in document.schemas.unused().filter(|_| !broken) {
+            let message = format!("nothing refers to the schema `{}`", entry.key);
+            sheet.push(sheet.warning("unused-schema", &entry.at, message));
+        }
+        for (name, record) in document.records {
+            self.add_record(sheet, name, record, schemas);
+        }
+    }
+
+    fn path<'d>(&mut self, sheet: &mut Sheet<'_>, document: &mut Document<'d>, path: &'d Entry) {
+        check_template(sheet, path);
+        self.check_collision(sheet, path);
+        let Some(item) = sheet.table(&path.node, "a path") else { return };
+        extension::check_place(sheet, item, "a path", &[]);
+        let known = ["get", "post", "parameters", "summary", "description"];
+        let shared = item.node("parameters");
+        for entry in &item.entries {
+            let method = match entry.key.as_str() {
+                "get" => Method::Get,
+                "post" => Method::Post,
+                verb @ ("put" | "delete" | "patch" | "options" | "head" | "trace") => {
+                    let message = format!("`{verb}` cannot be the method of an operation");
+                    let help = "reads are `get` or `post` (`head` is answered wherever `get` is)";
+                    sheet.push(sheet.error("method-refused", &entry.at, message).help(help));
+                    continue;
+                }
+                key => {
+                    if !known.contains(&key) && !key.starts_with("x-") {
+                        let problem = sheet.error("unknown-key", &entry.at, format!("unknown key `{key}` in a path"));
+                        sheet.push(problem.suggest(key, known));
+                    }
+                    continue;
+                }
+            };
+            if let Some(read) = operation::read(sheet, document, operation::Place { path, method, entry, shared }) {
+                self.add_operation(sheet, read);
+            }
+        }
+    }
+
+    fn check_collision(&mut self, sheet: &mut Sheet<'_>, path: &Entry) {
+        let shape: Vec<&str> =
+            path.key.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect();
+        let here = place(sheet, &path.at);
+        let known = self.paths.entry(shape.join("/")).or_insert_with(|| (path.key.clone(), here.clone()));
+        if known.1 != here {
+            let message = format!("the path `{}` is the same route as `{}` in {}", path.key, known.0, known.1);
+            let problem = sheet.error("route-collision", &path.at, message);
+            sheet.push(problem.help("write all operations of a path in one place"));
+        }
+    }
+
+    fn add_operation(&mut self, sheet: &mut Sheet<'_>, read: operation::Read) {
+        let mut operation = read.operation;
+        let here = place(sheet, &read.id_at);
+        if let Some(there) = self.ids.get(operation.id.as_str()) {
+            let message = format!("the operation `{}` stands twice: also in {there}", operation.id);
+            sheet.push(sheet.error("duplicate-operation", &read.id_at, message));
+            return;
+        }
+        self.ids.insert(operation.id.to_string(), here);
+        operation.index = self.contracts.operations.len();
+        let (template, method) = (Arc::clone(&operation.template), operation.method);
+        self.contracts.routes.insert(&template, method, operation.index);
+        self.contracts.operations.push(Arc::new(operation));
+    }
+
+    fn add_record(&mut self, sheet: &mut Sheet<'_>, name: &str, record: Option<Record>, schemas: Option<&Table>) {
+        if let Some(there) = self.records.insert(name.to_owned(), sheet.file.to_owned()) {
+            let at = schemas.and_then(|schemas| schemas.entry(name)).map_or(0..0, |entry| entry.at.clone());
+            let message = format!("the record `{name}` stands in {there} too");
+            sheet.push(sheet.error("duplicate-record", &at, message).help("give one of them another name"));
+        }
+        self.contracts.records.extend(record.map(|(record, _)| record));
+    }
+}
+
+impl<'d> Document<'d> {
+    /// The record schema of that name, read once.
+    fn record(&mut self, sheet: &mut Sheet<'_>, name: &'d str, typed: &Node) -> Option<Record> {
+        if let Some(record) = self.records.get(name) {
+            return record.clone();
+        }
+        let record =
+            record::read(sheet, &mut self.schemas, name, typed).map(|(record, whole)| (Arc::new(record), whole));
+        self.records.insert(name, record.clone());
+        record
+    }
+
+    /// The record that a response's schema refers to.
+    fn record_of_response(&mut self, sheet: &mut Sheet<'_>, schema: &'d Node) -> Option<Record> {
+        let table = sheet.table(schema, "a schema")?;
+        let Some(reference) = table.node("$ref") else {
+            let problem = sheet.error("bad-record", &schema.span, "the response `200` must refer to a schema by name");
+            sheet.push(problem.help("its fields are named after it: `$ref: '#/components/schemas/<name>'`"));
+            return None;
+        };
+        let typed = sheet.text(reference, "`$ref`")?;
+        // A reference that cannot be followed is reported as such; a name that does not exist, too.
+        let name = self.schemas.resolve(sheet, schema, &[])?.names.first().copied();
+        let name = name.or_else(|| typed.rsplit('/').next())?;
+        self.record(sheet, name, reference)
+    }
+}
+
+/// The schema of `content: application/json` of a body or a response.
+fn json_schema<'d>(sheet: &mut Sheet<'_>, node: &'d Node, place: &str) -> Option<&'d Node> {
+    let table = sheet.table(node, place)?;
+    let content_node = sheet.required(table, &node.span, place, "content")?;
+    let content = sheet.table(content_node, "`content`")?;
+    for entry in content.entries.iter().filter(|entry| entry.key != "application/json") {
+        let message = format!("`{}` is not a type of content that the gateway reads", entry.key);
+        sheet.push(sheet.error("bad-content", &entry.at, message).help("use `application/json`"));
+    }
+    let media = content.node("application/json")?;
+    let media_table = sheet.table(media, "`application/json`")?;
+    sheet.required(media_table, &media.span, place, "schema")
+}
+
+fn check_version(sheet: &mut Sheet<'_>, table: &Table, at: &Span) {
+    let Some(node) = sheet.required(table, at, "the document", "openapi") else { return };
+    let typed = sheet.text.get(node.span.clone()).unwrap_or_default().trim_matches(['\'', '"']);
+    if !typed.starts_with("3.1.") {
+        let problem = sheet.error("openapi-version", &node.span, format!("the version of openapi cannot be `{typed}`"));
+        sheet.push(problem.help("write the contract in OpenAPI 3.1: `openapi: 3.1.0`"));
+    }
+}
+
+fn register<'d>(sheet: &mut Sheet<'_>, table: &'d Table, at: &Span) -> Option<&'d str> {
+    let node = sheet.required(table, at, "the document", "x-gateway-register")?;
+    let typed = sheet.text(node, "`x-gateway-register`")?;
+    if !is_id(typed) {
+        let problem = sheet.error("bad-name", &node.span, format!("`{typed}` cannot be the name of a register"));
+        sheet.push(problem.help("lower-case letters, digits, `_` and `-`"));
+    }
+    Some(typed)
+}
+
+fn check_template(sheet: &mut Sheet<'_>, path: &Entry) {
+    let wrong = match path.key.strip_prefix('/') {
+        None => Some(("", "must begin with `/`")),
+        Some(rest) => rest.split('/').find_map(|segment| route::wrong_segment(segment).map(|reason| (segment, reason))),
+    };
+    if let Some((segment, reason)) = wrong {
+        let which = if segment.is_empty() { String::new() } else { format!(": `{segment}`") };
+        sheet.push(sheet.error("bad-path", &path.at, format!("the path `{}` {reason}{which}", path.key)));
+    }
+}
+
+/// `file:line`, for a message in another place.
+fn place(sheet: &Sheet<'_>, span: &Span) -> String {
+    let line = sheet.text.get(..span.start).unwrap_or_default().matches('\n').count() + 1;
+    format!("{}:{line}", sheet.file)
+}
+
+/// A schema that is used in several places is read as often, and its mistakes are the same each time.
+fn drop_repeated(problems: &mut Vec<Problem>, first: usize) {
+    let mut kept: Vec<Problem> = Vec::new();
+    for problem in problems.drain(first..) {
+        if !kept.contains(&problem) {
+            kept.push(problem);
+        }
+    }
+    problems.extend(kept);
+}
+
+fn is_known_file(file: &str) -> bool {
+    matches!(file, "purposes.toml" | "README.md") || file.starts_with("agencies/") || file.starts_with("policies/")
+}
+
+/// Whether it can be the name of a register or group.
+fn is_id(typed: &str) -> bool {
+    typed.starts_with(|first: char| first.is_ascii_lowercase())
+        && typed.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || matches!(char, '_' | '-'))
+}
+
+fn is_operation_id(typed: &str) -> bool {
+    typed.starts_with(|first: char| first.is_ascii_alphabetic())
+        && typed.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-'))
+        && !typed.starts_with("with-")
+        && !typed.starts_with("register-")
+}
+
+const SUFFIX: &str = ".openapi.yaml";
+
+const DOCUMENT_KEYS: &[&str] =
+    &["openapi", "info", "jsonSchemaDialect", "servers", "paths", "components", "security", "tags", "externalDocs"];

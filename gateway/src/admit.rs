@@ -1,0 +1,178 @@
+//! Admit: whether the system may ask now. A ticket is a rate token and a concurrency slot.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota};
+use popgate_policy::bundle::Bundle;
+use popgate_policy::directory::{Limits, Rate, System};
+use popgate_policy::model::{AgencyId, Personal, SystemId};
+use popgate_policy::permit::Permit;
+
+use crate::app::config;
+use crate::audit::NoMatch;
+use crate::redact::Opened;
+use crate::refusal::Refusal;
+
+/// The gates of every system of one bundle, by the system's index.
+#[derive(Debug)]
+pub struct Gates(Box<[Arc<Gate>]>);
+
+/// The limits of one system, with what was used of them.
+#[derive(Debug)]
+pub struct Gate {
+    system: SystemId,
+    limits: Limits,
+    operations: Vec<String>,
+    buckets: Box<[DefaultDirectRateLimiter]>,
+    in_flight: AtomicU32,
+}
+
+/// The right to have one request in flight. It travels with the answer's body, so that a slow reader keeps it.
+#[derive(Debug)]
+pub struct Ticket {
+    gate: Arc<Gate>,
+}
+
+impl Gates {
+    /// The gates for a bundle. A system whose limits did not change keeps its gate, and with it what was used.
+    pub fn build(bundle: &Bundle, before: Option<&Self>) -> Self {
+        let operations: Vec<String> =
+            bundle.contracts().operations().iter().map(|operation| operation.id.as_str().to_owned()).collect();
+        let known: HashMap<&SystemId, &Arc<Gate>> =
+            before.map(|gates| gates.0.iter().map(|gate| (&gate.system, gate)).collect()).unwrap_or_default();
+        let gate = |system: &Arc<System>| match known.get(&system.id) {
+            Some(gate) if gate.limits == system.limits && gate.operations == operations => Arc::clone(gate),
+            _ => Arc::new(Gate::new(system, &operations)),
+        };
+        Self(bundle.directory().systems().iter().map(gate).collect())
+    }
+}
+
+impl Gate {
+    fn new(system: &System, operations: &[String]) -> Self {
+        let rate = |id: &String| *system.limits.operations.get(id).unwrap_or(&system.limits.default);
+        Self {
+            system: system.id.clone(),
+            limits: system.limits.clone(),
+            operations: operations.to_vec(),
+            buckets: operations.iter().map(|id| DefaultDirectRateLimiter::direct(quota(rate(id)))).collect(),
+            in_flight: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.gate.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes a slot and a token, the slot first: a request that finds no slot costs no token.
+///
+/// # Errors
+/// [`Refusal::ConcurrencyExceeded`] or [`Refusal::RateExceeded`].
+pub fn ticket(gates: &Gates, system: usize, operation: usize) -> Result<Ticket, Refusal> {
+    let gate = gates.0.get(system).ok_or(Refusal::Internal)?;
+    let bucket = gate.buckets.get(operation).ok_or(Refusal::Internal)?;
+    let before = gate.in_flight.fetch_add(1, Ordering::Relaxed);
+    let ticket = Ticket { gate: Arc::clone(gate) };
+    if before >= gate.limits.concurrent.get() {
+        return Err(Refusal::ConcurrencyExceeded);
+    }
+    match bucket.check() {
+        Ok(()) => Ok(ticket),
+        Err(not_until) => {
+            Err(Refusal::RateExceeded { retry_after: not_until.wait_time_from(DefaultClock::default().now()) })
+        }
+    }
+}
+
+/// Failed guesses (guard mismatches, wrong claims, unknown persons) by subject over all agencies, and by agency.
+///
+/// Past a limit the answer stays "no match" until the period is over: who guesses learns nothing from going on. Subjects
+/// are kept as keyed 64-bit hashes under a key of this process: a collision can only make the gateway more careful.
+#[derive(Debug)]
+pub struct Guesses {
+    subjects: moka::sync::Cache<u64, Arc<AtomicU32>>,
+    agencies: moka::sync::Cache<AgencyId, Arc<AtomicU32>>,
+    key: RandomState,
+    limits: config::Guesses,
+}
+
+impl Guesses {
+    /// No guess has failed yet.
+    pub fn new(limits: config::Guesses) -> Self {
+        let cache = |capacity| moka::sync::Cache::builder().max_capacity(capacity).time_to_live(limits.period);
+        Self {
+            subjects: cache(MOST_SUBJECTS).build(),
+            agencies: moka::sync::Cache::builder().max_capacity(100_000).time_to_live(limits.period).build(),
+            key: RandomState::new(),
+            limits,
+        }
+    }
+
+    /// Begins to watch what a permit's request guesses.
+    pub fn about(&self, permit: &Permit) -> Guess<'_> {
+        let guess = permit.guesses().then(|| permit.subject()).flatten().map(|subject| {
+            let agency = permit.system().agency.id.clone();
+            (self.may_be_answered(&agency, subject), agency, subject.clone())
+        });
+        Guess { guesses: self, guess }
+    }
+
+    /// Whether a guess about that subject by that agency may still be answered truly.
+    fn may_be_answered(&self, agency: &AgencyId, subject: &Personal<String>) -> bool {
+        let under = |count: Option<Arc<AtomicU32>>, limit: u32| {
+            count.is_none_or(|count| count.load(Ordering::Relaxed) < limit)
+        };
+        under(self.subjects.get(&self.hash(subject)), self.limits.per_subject.get())
+            && under(self.agencies.get(agency), self.limits.per_agency.get())
+    }
+
+    fn failed(&self, agency: &AgencyId, subject: &Personal<String>) {
+        self.subjects.get_with(self.hash(subject), Arc::default).fetch_add(1, Ordering::Relaxed);
+        self.agencies.get_with(agency.clone(), Arc::default).fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn hash(&self, subject: &Personal<String>) -> u64 {
+        self.key.hash_one(subject.expose())
+    }
+}
+
+/// One request's guess, if it makes one.
+#[derive(Debug)]
+pub struct Guess<'a> {
+    guesses: &'a Guesses,
+    guess: Option<(bool, AgencyId, Personal<String>)>,
+}
+
+impl Guess<'_> {
+    /// Counts a guess that failed, and hides the outcome of one that may no longer be answered truly.
+    pub fn judge(self, opened: Opened) -> Opened {
+        let Some((may_be_answered, agency, subject)) = self.guess else { return opened };
+        let failed = match &opened {
+            Opened::Shown(redacted) => !redacted.tally().refuted.is_empty(),
+            Opened::NoMatch(NoMatch::Unknown | NoMatch::Guard | NoMatch::Claims) => true,
+            Opened::NoMatch(NoMatch::Hidden | NoMatch::Throttled) => false,
+        };
+        if failed {
+            self.guesses.failed(&agency, &subject);
+        }
+        if may_be_answered { opened } else { Opened::NoMatch(NoMatch::Throttled) }
+    }
+}
+
+/// The most subjects with failed guesses that are remembered at once (about 100 bytes each).
+const MOST_SUBJECTS: u64 = 1_000_000;
+
+fn quota(rate: Rate) -> Quota {
+    let replenish = rate.per.checked_div(rate.count.get()).filter(|every| !every.is_zero());
+    Quota::with_period(replenish.unwrap_or(Duration::from_nanos(1)))
+        .unwrap_or_else(|| Quota::per_second(rate.count))
+        .allow_burst(rate.burst)
+}

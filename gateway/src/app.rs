@@ -1,0 +1,12 @@
+//! What the stages stand on: configuration, the node's state, reload and shutdown.
+
+pub mod bundle_files;
+pub mod config;
+pub mod diff;
+pub mod logs;
+pub mod node;
+pub mod serve;
+pub mod watch;
+
+pub use node::{Core, Live, Node};
+pub use serve::{Running, StartError, serve, start};

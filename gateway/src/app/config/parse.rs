@@ -1,0 +1,256 @@
+//! From what was typed to what is true.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::time::Duration;
+
+use popgate_policy::model::RegisterId;
+use toml::de::DeTable;
+
+use super::section::{Reader, Section};
+use super::{Admin, Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Operator, Register, Tls, read};
+
+pub(super) fn config(text: &str, file: &Path, cores: usize) -> Result<Config, ConfigErrors> {
+    let reader = Reader::new(file.display().to_string(), text);
+    let (document, mistakes) = DeTable::parse_recoverable(text);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let config = if mistakes.is_empty() {
+        read_document(&reader, Section::top(&reader, document.get_ref()), file, folder, cores)
+    } else {
+        for mistake in mistakes {
+            let message = mistake.message().lines().next().unwrap_or_default().trim_end();
+            reader.wrong("syntax", mistake.span().unwrap_or_default(), format!("this is not TOML: {message}"));
+        }
+        None
+    };
+    let problems = reader.into_problems();
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(ConfigErrors { problems }),
+    }
+}
+
+/// Reads every section before it gives up, so that all mistakes are found.
+fn read_document(
+    reader: &Reader<'_>,
+    top: Section<'_>,
+    file: &Path,
+    folder: &Path,
+    machine_cores: usize,
+) -> Option<Config> {
+    let cores = top.optional("cores", read::count(1, 1024)).and_then(|cores| usize::try_from(cores).ok());
+    let time_zone = top.optional("time_zone", read::time_zone).unwrap_or_else(|| "Asia/Ho_Chi_Minh".into());
+    let drain = top.optional("drain", read::duration_or_zero).unwrap_or(Duration::from_secs(30));
+    let listen_section = top.required_section("listen");
+    let admin_at = listen_section.place("admin");
+    let listen = listen(reader, listen_section);
+    let tls = tls(top.required_section("tls"), folder);
+    let registers = registers(reader, &top, tls.as_ref(), folder);
+    let bundle_section = top.required_section("bundle");
+    let bundle = bundle_section.required("path", read::path(folder));
+    bundle_section.finish();
+    let audit = audit(top.required_section("audit"), folder);
+    let cache = cache(top.section("cache"));
+    let guesses = guesses(top.section("guesses"));
+    let admin_section = top.section("admin");
+    let admin_named = admin_section.span();
+    let admin = admin(reader, admin_section, folder);
+    let keys = keys(top.section("keys"), folder);
+    let http = http(top.section("http"));
+    top.finish();
+
+    let listen = listen?;
+    if listen.admin.is_some() && admin.client_cas.is_none() {
+        reader.mend(
+            "admin-without-authority",
+            admin_at,
+            "the admin listener needs the authorities of operator certificates",
+            "add `client_cas` to `[admin]`, or remove `admin` from `[listen]`",
+        );
+    } else if listen.admin.is_some() && admin.operators.is_empty() {
+        reader.mend(
+            "admin-without-operator",
+            admin_named,
+            "no operator is enrolled: nobody could use the admin listener",
+            "add a section `[admin.operators.<name>]`",
+        );
+    }
+    Some(Config {
+        file: file.to_owned(),
+        listen,
+        cores: cores.unwrap_or(machine_cores.max(1)),
+        time_zone,
+        tls: tls?,
+        registers,
+        bundle: bundle?,
+        audit: audit?,
+        cache,
+        guesses,
+        admin,
+        keys,
+        http,
+        drain,
+    })
+}
+
+fn listen(reader: &Reader<'_>, section: Section<'_>) -> Option<Listen> {
+    let https = section.required("https", read::address);
+    let admin = section.optional("admin", read::address);
+    if https.is_some_and(|https| https.port() != 0 && admin == Some(https)) {
+        let message = "the admin listener must not share the agencies' address";
+        reader.wrong("same-address", section.place("admin"), message);
+    }
+    section.finish();
+    Some(Listen { https: https?, admin })
+}
+
+fn tls(section: Section<'_>, folder: &Path) -> Option<Tls> {
+    let certificate = section.required("certificate", read::path(folder));
+    let key = section.optional("key", read::path(folder));
+    let client_cas = section.required("client_cas", read::pattern(folder));
+    let crls = section.optional("crls", read::pattern(folder));
+    let crl_grace = section.optional("crl_grace", read::duration_or_forever).unwrap_or(Some(CRL_GRACE));
+    section.finish();
+    let certificate = certificate?;
+    Some(Tls { key: key.unwrap_or_else(|| certificate.clone()), certificate, client_cas: client_cas?, crls, crl_grace })
+}
+
+fn registers(
+    reader: &Reader<'_>,
+    top: &Section<'_>,
+    tls: Option<&Tls>,
+    folder: &Path,
+) -> BTreeMap<RegisterId, Register> {
+    let named = top.named_sections("registers");
+    if !top.has("registers") {
+        reader.mend(
+            "no-register",
+            0..0,
+            "no register is configured: there is nothing to ask",
+            "add a section `[registers.<id>]`, with the id that the contracts use",
+        );
+    }
+    named
+        .into_iter()
+        .filter_map(|(name, section)| {
+            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+                let message = format!("`{name}` is not a register's id: lower-case letters, digits and hyphens");
+                reader.wrong("bad-id", section.span(), message);
+            }
+            Some((RegisterId::new(&name), register(reader, section, tls, folder)?))
+        })
+        .collect()
+}
+
+fn register(reader: &Reader<'_>, section: Section<'_>, tls: Option<&Tls>, folder: &Path) -> Option<Register> {
+    let before = section.has("endpoints");
+    let endpoints = section.required("endpoints", |reader, value| {
+        let endpoints = read::list(read::endpoint)(reader, value)?;
+        let typed = value.get_ref().as_array().map_or(0, |items| items.len());
+        (endpoints.len() == typed).then_some(endpoints)
+    });
+    if before && endpoints.as_ref().is_some_and(Vec::is_empty) {
+        reader.mend(
+            "no-endpoint",
+            section.place("endpoints"),
+            "a register without endpoints cannot be asked",
+            "such as `endpoints = [\"https://10.1.0.11\"]`",
+        );
+    }
+    let deadline = section.optional("deadline", read::duration).unwrap_or(Duration::from_secs(2));
+    let ca = section.required("ca", read::pattern(folder));
+    let certificate = section.optional("certificate", read::path(folder));
+    let key = section.optional("key", read::path(folder));
+    if key.is_some() && !section.has("certificate") {
+        let message = "a `key` without its `certificate`";
+        reader.mend("key-alone", section.place("key"), message, "add `certificate`, or remove `key`");
+    }
+    let connections = section.optional("connections", read::count(1, 4096)).map_or(64, |count| count as usize);
+    section.finish();
+    let (certificate, key) = match certificate {
+        Some(certificate) => (certificate.clone(), key.unwrap_or(certificate)),
+        None => tls.map(|tls| (tls.certificate.clone(), tls.key.clone()))?,
+    };
+    Some(Register { endpoints: endpoints?, deadline, ca: ca?, certificate, key, connections })
+}
+
+fn audit(section: Section<'_>, folder: &Path) -> Option<Audit> {
+    let dir = section.required("dir", read::path(folder));
+    let segment_bytes = section.optional("segment", read::size(64 * KIB, 16 * GIB)).unwrap_or(256 * MIB);
+    let min_free_bytes = section.optional("min_free", read::size(0, 1024 * GIB)).unwrap_or(GIB);
+    section.finish();
+    Some(Audit { dir: dir?, segment_bytes, min_free_bytes })
+}
+
+fn cache(section: Section<'_>) -> Cache {
+    let capacity_bytes = section.optional("capacity", read::size(0, 1024 * GIB)).unwrap_or(256 * MIB);
+    section.finish();
+    Cache { capacity_bytes }
+}
+
+fn guesses(section: Section<'_>) -> Guesses {
+    let count = |key, default| {
+        let typed = section.optional(key, read::count(1, u32::MAX)).and_then(NonZeroU32::new);
+        typed.or(NonZeroU32::new(default)).unwrap_or(NonZeroU32::MIN)
+    };
+    let guesses = Guesses {
+        per_subject: count("per_subject", 10),
+        per_agency: count("per_agency", 1000),
+        period: section.optional("period", read::duration).unwrap_or(Duration::from_secs(3600)),
+    };
+    section.finish();
+    guesses
+}
+
+fn admin(reader: &Reader<'_>, section: Section<'_>, folder: &Path) -> Admin {
+    let client_cas = section.optional("client_cas", read::pattern(folder));
+    let mut operators: BTreeMap<String, Operator> = BTreeMap::new();
+    for (name, section) in section.named_sections("operators") {
+        let identity = section.required("identity", read::identity);
+        let roles = section.required("roles", read::list(read::role));
+        if let Some((other, _)) = operators.iter().find(|(_, operator)| Some(&operator.identity) == identity.as_ref()) {
+            let message = format!("operators `{other}` and `{name}` have the same identity");
+            reader.wrong("same-identity", section.place("identity"), message);
+        }
+        section.finish();
+        if let (Some(identity), Some(roles)) = (identity, roles) {
+            operators.insert(name, Operator { identity, roles });
+        }
+    }
+    section.finish();
+    Admin { client_cas, operators }
+}
+
+fn keys(section: Section<'_>, folder: &Path) -> Keys {
+    let key = |key, default| section.optional(key, read::path(folder)).unwrap_or_else(|| folder.join(default));
+    let keys = Keys { pseudonym: key("pseudonym", "keys/pseudonym.key"), audit: key("audit", "keys/audit.key") };
+    section.finish();
+    keys
+}
+
+fn http(section: Section<'_>) -> Http {
+    let time = |key, seconds| section.optional(key, read::duration).unwrap_or(Duration::from_secs(seconds));
+    let bytes = |key, default: u64, most| {
+        let bytes = section.optional(key, read::size(KIB, most)).unwrap_or(default);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    };
+    let http = Http {
+        max_connections: section.optional("max_connections", read::count(1, 1_000_000)).unwrap_or(20_000) as usize,
+        handshake_timeout: time("handshake_timeout", 5),
+        header_timeout: time("header_timeout", 10),
+        idle_timeout: time("idle_timeout", 75),
+        body_timeout: time("body_timeout", 10),
+        max_body: bytes("max_body", 64 * KIB, 16 * MIB),
+        max_headers: bytes("max_headers", 16 * KIB, MIB),
+        max_streams: section.optional("max_streams", read::count(1, 10_000)).unwrap_or(100),
+        max_control_frames: section.optional("max_control_frames", read::count(10, 1_000_000)).unwrap_or(1000),
+    };
+    section.finish();
+    http
+}
+
+const CRL_GRACE: Duration = Duration::from_secs(24 * 3600);
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;

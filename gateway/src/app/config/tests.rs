@@ -1,0 +1,209 @@
+use super::*;
+
+const GOOD: &str = r#"[listen]
+https = "0.0.0.0:8443"
+admin = "127.0.0.1:9443"
+[tls]
+certificate = "tls/gateway.pem"
+client_cas = "tls/ca/*.pem"
+[registers.population]
+endpoints = ["https://10.1.0.11", "https://register.gov.vn:8443", "https://[2001:db8::1]:9000"]
+ca = "tls/register-ca.pem"
+[bundle]
+path = "/etc/popgate/bundle"
+[audit]
+dir = "audit"
+[admin]
+client_cas = "tls/operators/*.pem"
+[admin.operators.linh]
+identity = "spiffe://gov.vn/operator/linh"
+roles = ["viewer", "sre"]
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    Config::parse(text, Path::new("/etc/popgate/gateway.toml"), 8)
+}
+
+#[test]
+fn what_is_not_said_has_the_documented_default() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.cores, 8);
+    assert_eq!(config.time_zone, "Asia/Ho_Chi_Minh");
+    assert_eq!(config.drain, Duration::from_secs(30));
+    assert_eq!(config.tls.key, Path::new("/etc/popgate/tls/gateway.pem"));
+    assert_eq!(config.tls.crl_grace, Some(Duration::from_secs(86_400)));
+    assert_eq!(config.bundle, Path::new("/etc/popgate/bundle"));
+    assert_eq!(config.audit.dir, Path::new("/etc/popgate/audit"));
+    assert_eq!((config.audit.segment_bytes, config.audit.min_free_bytes), (256 << 20, 1 << 30));
+    assert_eq!(config.cache.capacity_bytes, 256 << 20);
+    assert_eq!((config.guesses.per_subject.get(), config.guesses.per_agency.get()), (10, 1000));
+    assert_eq!(config.keys.pseudonym, Path::new("/etc/popgate/keys/pseudonym.key"));
+    let register = &config.registers[&RegisterId::new("population")];
+    assert_eq!(register.deadline, Duration::from_secs(2));
+    assert_eq!(register.certificate, config.tls.certificate);
+    let endpoints: Vec<_> = register.endpoints.iter().map(|e| (e.host.as_str(), e.port)).collect();
+    assert_eq!(endpoints, [("10.1.0.11", 443), ("register.gov.vn", 8443), ("2001:db8::1", 9000)]);
+    assert_eq!(config.http.idle_timeout, Duration::from_secs(75));
+    assert_eq!(config.admin.operators["linh"].roles, [Role::Viewer, Role::Sre]);
+}
+
+#[test]
+fn the_reference_file_parses_and_its_commented_values_are_the_defaults() {
+    let text = include_str!("../../../../deploy/gateway.toml");
+    let typed = parse(text).unwrap_or_else(|errors| panic!("{errors}"));
+    // A line `# key = value` (one space) shows a default; with all of them said, nothing may change.
+    let said: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest) if is_assignment(rest) => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert!(said.matches(" = ").count() > text.lines().filter(|line| is_assignment(line)).count() + 20);
+    let said = parse(&said).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(format!("{typed:?}"), format!("{said:?}"));
+}
+
+fn is_assignment(line: &str) -> bool {
+    line.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+}
+
+/// What to replace in [`GOOD`], by what; then `line:column: message` and a part of the help.
+const BROKEN: &[(&str, &str, &str, &str)] = &[
+    ("[listen]", "[listen", "1:8: this is not TOML: ", ""),
+    ("[listen]", "[lisen]", "1:2: unknown key or section `lisen`", "did you mean `listen`?"),
+    ("[listen]", "[lisen]", "1:1: section `[listen]` is missing", ""),
+    ("https = \"0.0.0.0:8443\"\n", "", "1:2: `https` is missing in `[listen]`", ""),
+    ("0.0.0.0:8443", "0.0.0.0", "2:9: `0.0.0.0` is not an IP address with a port", "such as"),
+    ("0.0.0.0:8443", "gateway:8443", "2:9: `gateway:8443` is not an IP address with a port", "such as"),
+    ("\"0.0.0.0:8443\"", "8443", "2:9: expected a text in quotes, found a value of type integer", ""),
+    ("admin =", "whoami =", "3:1: unknown key `whoami` in `[listen]`", "known here: `admin`, `https`"),
+    ("127.0.0.1:9443", "0.0.0.0:8443", "3:9: the admin listener must not share the agencies' address", ""),
+    ("certificate = \"tls/gateway.pem\"\n", "", "4:2: `certificate` is missing in `[tls]`", ""),
+    ("tls/gateway.pem", "", "5:15: the text must not be empty", ""),
+    ("tls/gateway.pem", "tls/*.pem", "5:15: `tls/*.pem` must name one file or folder, without `*`", ""),
+    ("tls/ca/*.pem", "tls/*/ca.pem", "6:14: in `tls/*/ca.pem` only the last part may hold a `*`, and only one", "such"),
+    (
+        "[registers.population]",
+        "crl_grace = \"a day\"\n[registers.population]",
+        "7:13: `a day` does not start with",
+        "",
+    ),
+    ("[registers.population]", "crl = \"x\"\n[registers.population]", "7:1: unknown key `crl` in `[tls]`", "`crls`?"),
+    ("[registers.population]", "[registers.Population]", "7:12: `Population` is not a register's id", ""),
+    (
+        "\"https://10.1.0.11\"",
+        "\"http://10.1.0.11\"",
+        "8:14: `http://10.1.0.11` is not encrypted",
+        "`\"https://10.1.0.11\"`",
+    ),
+    ("\"https://10.1.0.11\"", "\"10.1.0.11\"", "8:14: `10.1.0.11` does not start with `https://`", "such as"),
+    ("https://10.1.0.11", "https://10.1.0.11/api", "8:14: `https://10.1.0.11/api` must be a host and a port", ""),
+    ("https://10.1.0.11", "https://me@10.1.0.11", "8:14: `https://me@10.1.0.11` must be a host and a port", ""),
+    (":8443\", \"https://[", ":99999\", \"https://[", "8:35: `https://register.gov.vn:99999` has no valid port", ""),
+    ("https://10.1.0.11", "https://re_gister!", "8:14: ", ""),
+    (
+        "[registers.population]\nendpoints = [",
+        "[registers.population]\nendpoints = []\n# [",
+        "8:13: a register without endpoints",
+        "such as",
+    ),
+    ("ca = \"tls/register-ca.pem\"\n", "", "7:12: `ca` is missing in `[registers.population]`", ""),
+    ("[bundle]", "deadline = 2\n[bundle]", "10:12: `2` has no unit", "`\"2s\"`"),
+    ("[bundle]", "deadline = \"2sec\"\n[bundle]", "10:12: `2sec` is not a duration", "ms, s, m, h or d"),
+    ("[bundle]", "deadline = \"0s\"\n[bundle]", "10:12: the time must be longer than zero", ""),
+    ("[bundle]", "connections = 0\n[bundle]", "10:15: `0` is out of range: from 1 to 4096", ""),
+    ("[bundle]", "conections = 9\n[bundle]", "10:1: unknown key `conections`", "did you mean `connections`?"),
+    ("[bundle]", "key = \"k.pem\"\n[bundle]", "10:7: a `key` without its `certificate`", "add `certificate`"),
+    ("[bundle]\npath = \"/etc/popgate/bundle\"\n", "", "1:1: section `[bundle]` is missing", ""),
+    ("[audit]", "[audit]\nsegment = \"1KB\"", "13:11: 1000 bytes are out of range: from 65536 to", ""),
+    ("[audit]", "[audit]\nmin_free = \"1 gig\"", "13:12: `1 gig` is not a size", "GiB"),
+    ("dir = \"audit\"", "dir = \"audit\"\ndir = \"b\"", "14:1: this is not TOML: duplicate key", ""),
+    (
+        "client_cas = \"tls/operators/*.pem\"\n",
+        "",
+        "3:9: the admin listener needs the authorities of",
+        "add `client_cas` to `[admin]`",
+    ),
+    ("\"sre\"", "\"sree\"", "18:20: unknown role `sree`", "did you mean `sre`?"),
+    ("spiffe://gov.vn/operator/linh", "linh", "17:12: `linh` is not an identity", "spiffe"),
+    ("spiffe://gov.vn/operator/linh", "pin:sha256:abc", "17:12: `pin:sha256:abc` is not an identity", "64 hex"),
+    ("roles =", "role =", "18:1: unknown key `role` in `[admin.operators.linh]`", "did you mean `roles`?"),
+    (
+        "roles = [\"viewer\", \"sre\"]",
+        "roles = \"viewer\"",
+        "18:9: expected a list in brackets, found a value of type string",
+        "",
+    ),
+    ("[listen]", "time_zone = \"Asia/Hanoi\"\n[listen]", "1:13: `Asia/Hanoi` is not a time zone", "Asia/Ho_Chi_Minh"),
+    ("[listen]", "cores = 0\n[listen]", "1:9: `0` is out of range: from 1 to 1024", ""),
+    ("[listen]", "keys = true\n[listen]", "1:8: `keys` must be a section `[keys]`", ""),
+    ("[listen]", "drain = \"-1s\"\n[listen]", "1:9: `-1s` does not start with a whole number", ""),
+    ("[listen]", "[http]\nmax_body = \"1GB\"\n[listen]", "2:12: 1000000000 bytes are out of range", ""),
+    ("[listen]", "[http]\nmax_streams = \"100\"\n[listen]", "2:15: expected a whole number without quotes", ""),
+    ("[listen]", "[guesses]\nper_subject = -1\n[listen]", "2:15: `-1` is out of range", ""),
+    ("[listen]", "[cache]\ncapacity = true\n[listen]", "2:12: expected a size, found a value of type boolean", ""),
+];
+
+#[test]
+fn every_mistake_is_reported_with_its_place_and_what_to_do() {
+    for (from, to, place, help) in BROKEN {
+        assert!(GOOD.contains(from), "{from}");
+        let errors = parse(&GOOD.replacen(from, to, 1)).expect_err(place);
+        let found: Vec<String> = errors
+            .problems
+            .iter()
+            .map(|problem| {
+                let (line, column) = problem.at.expect("a place");
+                format!("{line}:{column}: {} = {}", problem.message, problem.help.as_deref().unwrap_or_default())
+            })
+            .collect();
+        let hit = found.iter().any(|line| line.starts_with(place) && line.contains(help));
+        assert!(hit, "`{from}` -> `{to}`: wanted `{place}` = `{help}`, found\n{}", found.join("\n"));
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_in_the_order_of_the_file() {
+    let text = GOOD.replace("0.0.0.0:8443", "x").replace("\"sre\"", "\"root\"").replace("dir =", "folder =");
+    let errors = parse(&text).unwrap_err();
+    let lines: Vec<usize> = errors.problems.iter().map(|problem| problem.at.unwrap().0).collect();
+    assert_eq!(lines, [2, 12, 13, 18]);
+    assert_shown(&errors.to_string());
+}
+
+/// The whole text of an error, as the operator sees it.
+fn assert_shown(shown: &str) {
+    let first: Vec<&str> = shown.lines().take(3).collect();
+    assert_eq!(
+        first,
+        [
+            "error[bad-address] /etc/popgate/gateway.toml:2:9: `x` is not an IP address with a port",
+            "    | \"x\"",
+            "    = such as `\"0.0.0.0:8443\"` or `\"[::]:8443\"`",
+        ]
+    );
+}
+
+#[test]
+fn two_operators_cannot_share_an_identity() {
+    let text = format!("{GOOD}[admin.operators.minh]\nidentity = \"spiffe://gov.vn/operator/linh\"\nroles = []\n");
+    let errors = parse(&text).unwrap_err();
+    assert_eq!(errors.problems.len(), 1);
+    assert_eq!(errors.problems[0].message, "operators `linh` and `minh` have the same identity");
+}
+
+#[test]
+fn a_node_without_a_register_is_refused() {
+    let start = GOOD.find("[registers").unwrap();
+    let end = GOOD.find("[bundle]").unwrap();
+    let errors = parse(&format!("{}{}", &GOOD[..start], &GOOD[end..])).unwrap_err();
+    assert_eq!(errors.problems.len(), 1, "{errors}");
+    assert!(errors.problems[0].message.starts_with("no register is configured"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let errors = Config::read(Path::new("no/such/gateway.toml")).unwrap_err();
+    assert!(errors.to_string().contains("cannot read `no/such/gateway.toml`"), "{errors}");
+}

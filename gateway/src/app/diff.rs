@@ -1,0 +1,289 @@
+//! What a reload changed, in words.
+
+use std::collections::BTreeMap;
+
+use popgate_policy::bundle::{Bundle, Source};
+use popgate_policy::contract::{Location, Operation, RecordSchema};
+use popgate_policy::directory::{Agency, Identity, Purpose, Rate, System};
+
+mod statements;
+
+/// How much is in a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// OpenAPI documents.
+    pub contracts: usize,
+    /// Operations.
+    pub operations: usize,
+    /// Agencies.
+    pub agencies: usize,
+    /// Systems of all agencies.
+    pub systems: usize,
+    /// Purposes, valid or not.
+    pub purposes: usize,
+    /// Cedar statements.
+    pub policies: usize,
+}
+
+impl Counts {
+    /// Counts what an accepted bundle holds.
+    pub fn of(source: &Source, bundle: &Bundle) -> Self {
+        Self {
+            contracts: source.files.keys().filter(|path| path.ends_with(".openapi.yaml")).count(),
+            operations: bundle.contracts().operations().len(),
+            agencies: bundle.directory().agencies().count(),
+            systems: bundle.directory().systems().len(),
+            purposes: bundle.directory().purposes().count(),
+            policies: statements::by_id(source).len(),
+        }
+    }
+}
+
+/// What is different in `new`, one sentence each: operations, fields, agencies, systems, purposes, policies. Empty if
+/// nothing is that a request could notice.
+///
+/// Each side is a bundle and the files that it was loaded from.
+pub fn changes(old: (&Source, &Bundle), new: (&Source, &Bundle)) -> Vec<String> {
+    let mut said = Vec::new();
+    contracts(old.1, new.1, &mut said);
+    agencies(old.1, new.1, &mut said);
+    systems(old.1, new.1, &mut said);
+    purposes(old.1, new.1, &mut said);
+    policies(old.0, new.0, &mut said);
+    said
+}
+
+fn policies(old: &Source, new: &Source, said: &mut Vec<String>) {
+    let (old, new) = (statements::by_id(old), statements::by_id(new));
+    compare("policy", &old, &new, said, |old, new| {
+        let mut parts = Vec::new();
+        if old.text != new.text {
+            parts.push(edit(&old.text, &new.text));
+        }
+        if old.file != new.file {
+            parts.push(format!("moved from {} to {}", old.file, new.file));
+        }
+        parts
+    });
+}
+
+/// The part of a statement that differs, with a few words around it dropped: `@mask("year")` removed, and so on.
+fn edit(old: &str, new: &str) -> String {
+    let (a, b): (Vec<&str>, Vec<&str>) = (old.split(' ').collect(), new.split(' ').collect());
+    let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let rest = a.len().min(b.len()) - start;
+    let end = a.iter().rev().zip(b.iter().rev()).take(rest).take_while(|(x, y)| x == y).count();
+    let middle = |words: &[&str]| words.get(start..words.len() - end).unwrap_or_default().join(" ");
+    match (middle(&a), middle(&b)) {
+        (gone, come) if come.is_empty() => format!("`{}` removed", short(&gone)),
+        (gone, come) if gone.is_empty() => format!("`{}` added", short(&come)),
+        (gone, come) => format!("`{}` became `{}`", short(&gone), short(&come)),
+    }
+}
+
+fn contracts(old: &Bundle, new: &Bundle, said: &mut Vec<String>) {
+    let operations = |bundle: &'_ Bundle| -> BTreeMap<String, Vec<(&'static str, String)>> {
+        let all = bundle.contracts().operations().iter();
+        all.map(|operation| (operation.id.to_string(), describe_operation(operation))).collect()
+    };
+    compare("operation", &operations(old), &operations(new), said, |old, new| aspects(old, new));
+    let fields = |bundle: &'_ Bundle| -> BTreeMap<String, Vec<(&'static str, String)>> {
+        bundle.contracts().records().iter().flat_map(|record| describe_fields(record)).collect()
+    };
+    compare("field", &fields(old), &fields(new), said, |old, new| aspects(old, new));
+}
+
+fn describe_operation(operation: &Operation) -> Vec<(&'static str, String)> {
+    let name = |at: usize| operation.parameters.get(at).map_or("", |parameter| parameter.name.as_str());
+    let parameters: Vec<String> = operation
+        .parameters
+        .iter()
+        .map(|parameter| {
+            let location = match parameter.location {
+                Location::Path => "path",
+                Location::Query => "query",
+                Location::Body => "body",
+            };
+            let required = if parameter.required { ", required" } else { "" };
+            let pattern = parameter.pattern.as_ref().map_or("", |pattern| pattern.as_str());
+            let field = operation.record.field(parameter.field).map_or("", |field| field.name.as_str());
+            format!("{location}.{} ({field}{required}, {} {pattern})", parameter.name, parameter.max_length)
+        })
+        .collect();
+    let guard: Vec<&str> = operation.guard.iter().map(|parameter| name(parameter.0)).collect();
+    vec![
+        ("route", format!("{} {}", operation.method.as_str(), operation.template)),
+        ("upstream", format!("{:?}", operation.upstream)),
+        ("answer", format!("{:?}", operation.answer)),
+        ("subject", name(operation.subject.0).to_owned()),
+        ("guard", guard.join(", ")),
+        ("parameters", parameters.join("; ")),
+        ("cache", format!("{:?}", operation.cache)),
+    ]
+}
+
+fn describe_fields(record: &RecordSchema) -> Vec<(String, Vec<(&'static str, String)>)> {
+    let described = record.fields.iter().map(|field| {
+        let masks: Vec<&str> = field.masks.iter().map(|mask| mask.as_str()).collect();
+        let implies: Vec<&str> = field.implies.iter().map(|name| name.as_str()).collect();
+        let aspects = vec![
+            ("group", field.group.to_string()),
+            ("class", format!("{:?}", field.class).to_lowercase()),
+            ("masks", masks.join(", ")),
+            ("implies", implies.join(", ")),
+            ("type", format!("{:?}{}", field.kind, if field.array { " array" } else { "" }).to_lowercase()),
+            ("compare", format!("{:?}", field.compare).to_lowercase()),
+        ];
+        (field.name.to_string(), aspects)
+    });
+    described.collect()
+}
+
+fn agencies(old: &Bundle, new: &Bundle, said: &mut Vec<String>) {
+    let all = |bundle: &Bundle| -> BTreeMap<String, Vec<(&'static str, String)>> {
+        bundle.directory().agencies().map(|agency| (agency.id.to_string(), describe_agency(agency))).collect()
+    };
+    compare("agency", &all(old), &all(new), said, |old, new| aspects(old, new));
+}
+
+fn describe_agency(agency: &Agency) -> Vec<(&'static str, String)> {
+    vec![
+        ("name", agency.name.values().map(String::as_str).collect::<Vec<_>>().join(" / ")),
+        ("sector", agency.sector.clone()),
+        ("level", agency.level.clone()),
+        ("province", agency.province.clone().unwrap_or_default()),
+        ("purposes", listed(&agency.purposes)),
+    ]
+}
+
+fn systems(old: &Bundle, new: &Bundle, said: &mut Vec<String>) {
+    let all = |bundle: &Bundle| -> BTreeMap<String, Vec<(&'static str, String)>> {
+        bundle.directory().systems().iter().map(|system| (system.id.to_string(), describe_system(system))).collect()
+    };
+    compare("system", &all(old), &all(new), said, |old, new| aspects(old, new));
+}
+
+fn describe_system(system: &System) -> Vec<(&'static str, String)> {
+    let identities: Vec<String> = system
+        .identities
+        .iter()
+        .map(|identity| match identity {
+            Identity::Uri(text) | Identity::Subject(text) => text.clone(),
+            Identity::Pin(pin) => format!("pin:sha256:{pin}"),
+        })
+        .collect();
+    let rate = |rate: &Rate| format!("{} per {:?} burst {}", rate.count, rate.per, rate.burst);
+    let operations: Vec<String> =
+        system.limits.operations.iter().map(|(operation, limit)| format!("{operation} {}", rate(limit))).collect();
+    vec![
+        ("identity", identities.join(", ")),
+        ("networks", listed(&system.networks)),
+        ("purposes", listed(&system.purposes)),
+        ("rate", rate(&system.limits.default)),
+        ("operation rates", operations.join(", ")),
+        ("concurrent", system.limits.concurrent.to_string()),
+        ("min_tls", format!("{:?}", system.min_tls)),
+    ]
+}
+
+fn purposes(old: &Bundle, new: &Bundle, said: &mut Vec<String>) {
+    let all = |bundle: &Bundle| -> BTreeMap<String, Vec<(&'static str, String)>> {
+        bundle.directory().purposes().map(|purpose| (purpose.id.to_string(), describe_purpose(purpose))).collect()
+    };
+    compare("purpose", &all(old), &all(new), said, |old, new| aspects(old, new));
+}
+
+fn describe_purpose(purpose: &Purpose) -> Vec<(&'static str, String)> {
+    let day = |day: Option<jiff::civil::Date>| day.map_or_else(String::new, |day| day.to_string());
+    vec![
+        ("name", purpose.name.values().map(String::as_str).collect::<Vec<_>>().join(" / ")),
+        ("basis", purpose.basis.clone()),
+        ("requires", format!("{:?}", purpose.requires).to_lowercase()),
+        ("valid_from", day(purpose.valid_from)),
+        ("valid_until", day(purpose.valid_until)),
+    ]
+}
+
+/// Says what was added, removed and changed.
+fn compare<T>(
+    what: &str,
+    old: &BTreeMap<String, T>,
+    new: &BTreeMap<String, T>,
+    said: &mut Vec<String>,
+    difference: impl Fn(&T, &T) -> Vec<String>,
+) {
+    for name in old.keys().filter(|name| !new.contains_key(*name)) {
+        said.push(format!("{what} `{name}` removed"));
+    }
+    for (name, after) in new {
+        match old.get(name) {
+            None => said.push(format!("{what} `{name}` added")),
+            Some(before) => {
+                let parts = difference(before, after);
+                if !parts.is_empty() {
+                    said.push(format!("{what} `{name}`: {}", parts.join("; ")));
+                }
+            }
+        }
+    }
+}
+
+fn aspects(old: &Vec<(&'static str, String)>, new: &[(&'static str, String)]) -> Vec<String> {
+    let shown = |text: &str| if text.is_empty() { "nothing".to_owned() } else { format!("`{}`", short(text)) };
+    let pairs = old.iter().zip(new).filter(|((_, before), (_, after))| before != after);
+    pairs.map(|((name, before), (_, after))| format!("{name} was {}, is {}", shown(before), shown(after))).collect()
+}
+
+fn listed<T: ToString>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn short(text: &str) -> String {
+    if text.chars().count() <= SHOWN {
+        return text.to_owned();
+    }
+    text.chars().take(SHOWN).chain("...".chars()).collect()
+}
+
+/// The longest text that is quoted in a sentence, in characters.
+const SHOWN: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source { files: [("policies/a.cedar".to_owned(), text.to_owned())].into() }
+    }
+
+    fn said(old: &str, new: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        policies(&source(old), &source(new), &mut said);
+        said
+    }
+
+    const MASKED: &str =
+        "@id(\"telecom-year-only\") @basis(\"art. 1\") @mask(\"year\")\npermit (principal, action, resource);";
+
+    #[test]
+    fn a_removed_mask_is_said_in_words() {
+        let clear = MASKED.replace("@mask(\"year\")", "");
+        assert_eq!(said(MASKED, &clear), ["policy `telecom-year-only`: `@mask(\"year\")` removed"]);
+        assert_eq!(said(&clear, MASKED), ["policy `telecom-year-only`: `@mask(\"year\")` added"]);
+    }
+
+    #[test]
+    fn layout_and_comments_are_no_change() {
+        let other = MASKED.replace("principal, action", "principal,\n    action // everyone\n ");
+        assert_eq!(said(MASKED, &other), Vec::<String>::new());
+    }
+
+    #[test]
+    fn added_removed_and_edited_policies_are_told_apart() {
+        let other = "@id(\"b\") @basis(\"x\") forbid (principal, action, resource);";
+        let edited = MASKED.replace("\"year\"", "\"month\"");
+        assert_eq!(said(MASKED, other), ["policy `telecom-year-only` removed", "policy `b` added"]);
+        let edit = "policy `telecom-year-only`: `@mask(\"year\")` became `@mask(\"month\")`";
+        assert_eq!(said(MASKED, &edited), [edit]);
+    }
+}

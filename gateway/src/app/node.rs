@@ -1,0 +1,284 @@
+//! The node: what every core shares, and how parts of it are swapped while requests run.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+use popgate_policy::bundle::{Bundle, Loaded, Source};
+use popgate_policy::disclose::PseudonymKey;
+use popgate_policy::model::{DisclosureId, RegisterId};
+use popgate_policy::problem::{Problem, Severity};
+use tokio::sync::watch;
+
+use crate::accept::trust::{Trust, TrustError};
+use crate::admit::{Gates, Guesses};
+use crate::app::bundle_files;
+use crate::app::config::Config;
+use crate::app::diff;
+use crate::audit::Audit;
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::forward::pool::Pool;
+use crate::forward::registers::{RegisterError, Registers};
+use crate::metrics::{Metrics, OperationTable};
+
+/// What every core shares.
+#[derive(Debug)]
+pub struct Node {
+    /// What differs by site.
+    pub config: Config,
+    /// The time.
+    pub clock: Clock,
+    /// Raw records.
+    pub cache: Cache,
+    /// The durable record.
+    pub audit: Audit,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Failed guesses.
+    pub guesses: Guesses,
+    /// The key for pseudonyms.
+    pub pseudonyms: PseudonymKey,
+    live: ArcSwap<Live>,
+    trust: ArcSwap<Trust>,
+    trust_changed: watch::Sender<Arc<Trust>>,
+    registers: Arc<ArcSwap<Registers>>,
+    last: Mutex<LastReload>,
+}
+
+/// The bundle in force and what belongs to it. A request sees one from start to end.
+#[derive(Debug)]
+pub struct Live {
+    /// The bundle.
+    pub bundle: Arc<Bundle>,
+    /// The files that it was loaded from.
+    pub source: Source,
+    /// Its systems' limits.
+    pub gates: Gates,
+    /// Its operations' counters.
+    pub requests: OperationTable,
+    /// What its author should still look at.
+    pub warnings: Vec<Problem>,
+    /// Since when it has been in force.
+    pub since: jiff::Timestamp,
+}
+
+/// What one data-plane thread has to itself.
+#[derive(Debug)]
+pub struct Core {
+    /// What it shares.
+    pub node: Arc<Node>,
+    /// Its upstream connections.
+    pub pool: Pool,
+}
+
+/// How the last reloads went, for operators.
+#[derive(Clone, Debug, Default)]
+pub struct LastReload {
+    /// What the last accepted bundle changed.
+    pub changes: Vec<String>,
+    /// Why the last offered bundle was refused, if it was the last thing that happened.
+    pub bundle_problems: Vec<Problem>,
+    /// Why the last offered certificates or revocation lists were refused, likewise.
+    pub trust_problem: Option<String>,
+}
+
+/// Why a bundle, certificates or revocation lists were not put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The bundle's folder cannot be read.
+    #[error("the bundle: {0}")]
+    Files(#[from] std::io::Error),
+    /// The bundle has errors.
+    #[error("the bundle in `{}` has {} error(s)", dir.display(), errors(problems))]
+    Bundle {
+        /// Where.
+        dir: PathBuf,
+        /// Every problem found.
+        problems: Vec<Problem>,
+    },
+    /// The agency side's TLS files.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// A register's TLS files.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+}
+
+/// The parts that a node is put together from.
+#[derive(Debug)]
+pub struct Parts {
+    /// What differs by site.
+    pub config: Config,
+    /// The time.
+    pub clock: Clock,
+    /// The open audit log.
+    pub audit: Audit,
+    /// The key for pseudonyms.
+    pub pseudonyms: PseudonymKey,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Node {
+    /// Reads bundle, certificates and revocation lists, and puts the node together.
+    ///
+    /// # Errors
+    /// If any of them cannot be used: a node does not start half.
+    pub fn new(parts: Parts) -> Result<Arc<Self>, ReloadError> {
+        let Parts { config, clock, audit, pseudonyms, metrics } = parts;
+        let (source, loaded) = read_bundle(&config)?;
+        let gates = Gates::build(&loaded.bundle, None);
+        let live = Live::new(source, loaded, gates, &metrics, clock.wall());
+        let trust = Arc::new(load_trust(&config, 1, &clock)?);
+        let registers = Registers::load(&config.registers, 1)?;
+        warn_of_missing_registers(&config, &live.bundle);
+        let (trust_changed, _) = watch::channel(Arc::clone(&trust));
+        Ok(Arc::new(Self {
+            cache: Cache::new(config.cache.capacity_bytes),
+            guesses: Guesses::new(config.guesses.clone()),
+            config,
+            clock,
+            audit,
+            metrics,
+            pseudonyms,
+            live: ArcSwap::from_pointee(live),
+            trust: ArcSwap::new(trust),
+            trust_changed,
+            registers: Arc::new(ArcSwap::from_pointee(registers)),
+            last: Mutex::default(),
+        }))
+    }
+
+    /// The bundle in force.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// The certificates and revocation lists in force.
+    pub fn trust(&self) -> Guard<Arc<Trust>> {
+        self.trust.load()
+    }
+
+    /// Tells of every change of [`Node::trust`].
+    pub fn trust_changes(&self) -> watch::Receiver<Arc<Trust>> {
+        self.trust_changed.subscribe()
+    }
+
+    /// How the last reloads went.
+    pub fn last_reload(&self) -> LastReload {
+        self.last().clone()
+    }
+
+    /// A core's upstream connections.
+    pub fn pool(&self) -> Pool {
+        Pool::new(Arc::clone(&self.registers), self.clock.clone())
+    }
+
+    /// 128 random bits for a new disclosure.
+    pub fn new_id(&self) -> DisclosureId {
+        let mut bytes = [0; 16];
+        // The generator fails only if the operating system gave it no seed; ids then repeat, which the audit log notices.
+        if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+            tracing::error!("the random number generator failed");
+        }
+        DisclosureId::from_bytes(bytes)
+    }
+
+    /// Offers the bundle's files. The one in force stays, if they have an error.
+    ///
+    /// # Errors
+    /// Every problem of the files.
+    pub fn reload_bundle(&self) -> Result<Vec<String>, ReloadError> {
+        let (source, loaded) = read_bundle(&self.config).inspect_err(|error| {
+            self.metrics.bundle_reloads.refused.inc();
+            self.last().bundle_problems = match error {
+                ReloadError::Bundle { problems, .. } => problems.clone(),
+                other => vec![Problem::error("unreadable", ".", other.to_string())],
+            };
+        })?;
+        let before = self.live();
+        if before.bundle.digest() == loaded.bundle.digest() {
+            self.metrics.bundle_reloads.unchanged.inc();
+            self.last().bundle_problems.clear();
+            return Ok(Vec::new());
+        }
+        let changes = diff::changes((&before.source, &before.bundle), (&source, &loaded.bundle));
+        let gates = Gates::build(&loaded.bundle, Some(&before.gates));
+        warn_of_missing_registers(&self.config, &loaded.bundle);
+        self.metrics.bundle_reloads.accepted.inc();
+        self.live.store(Arc::new(Live::new(source, loaded, gates, &self.metrics, self.clock.wall())));
+        let mut last = self.last();
+        last.bundle_problems.clear();
+        last.changes.clone_from(&changes);
+        Ok(changes)
+    }
+
+    /// Offers certificates, authorities, revocation lists and the registers' credentials. Those in force stay, if one of
+    /// them cannot be used.
+    ///
+    /// # Errors
+    /// For the first file that cannot be used.
+    pub fn reload_trust(&self) -> Result<(), ReloadError> {
+        let generation = self.trust.load().generation() + 1;
+        let loaded = load_trust(&self.config, generation, &self.clock)
+            .and_then(|trust| Ok((trust, Registers::load(&self.config.registers, generation)?)));
+        let (trust, registers) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.last().trust_problem = Some(error.to_string());
+                self.metrics.trust_reloads.refused.inc();
+                return Err(error);
+            }
+        };
+        let trust = Arc::new(trust);
+        self.last().trust_problem = None;
+        self.metrics.trust_reloads.accepted.inc();
+        self.registers.store(Arc::new(registers));
+        // The per-request check reads the one, waiting connections are woken by the other: the first must be first.
+        self.trust.store(Arc::clone(&trust));
+        self.trust_changed.send_replace(trust);
+        Ok(())
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, LastReload> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, since: jiff::Timestamp) -> Self {
+        let requests = metrics.bundle(&loaded.bundle, since.as_second());
+        Self { bundle: loaded.bundle, source, gates, requests, warnings: loaded.warnings, since }
+    }
+}
+
+fn read_bundle(config: &Config) -> Result<(Source, Loaded), ReloadError> {
+    let source = bundle_files::read(&config.bundle)?;
+    let loaded = Bundle::load(&source)
+        .map_err(|problems| ReloadError::Bundle { dir: config.bundle.clone(), problems })?;
+    Ok((source, loaded))
+}
+
+fn load_trust(config: &Config, generation: u64, clock: &Clock) -> Result<Trust, ReloadError> {
+    let (trust, warnings) = Trust::load(&config.tls, generation, clock.unix())?;
+    for warning in warnings {
+        tracing::warn!(%warning, "client trust");
+    }
+    Ok(trust)
+}
+
+/// A register that a contract names and `gateway.toml` does not is no error: its operations answer `register_unavailable`.
+fn warn_of_missing_registers(config: &Config, bundle: &Bundle) {
+    let mut named: Vec<&RegisterId> =
+        bundle.contracts().operations().iter().map(|operation| &operation.upstream.register).collect();
+    named.sort_unstable();
+    named.dedup();
+    for register in named.into_iter().filter(|register| !config.registers.contains_key(*register)) {
+        tracing::warn!(register = register.as_str(), "a contract names a register that has no [registers] entry");
+    }
+}
+
+fn errors(problems: &[Problem]) -> usize {
+    problems.iter().filter(|problem| problem.severity == Severity::Error).count()
+}

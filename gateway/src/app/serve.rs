@@ -1,0 +1,205 @@
+//! Starting a node, keeping it current, and shutting it down.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use popgate_policy::disclose::PseudonymKey;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::accept;
+use crate::admin::{self, AdminState};
+use crate::app::config::Config;
+use crate::app::node::{Core, Node, Parts, ReloadError};
+use crate::app::watch::{self, Changed, Targets, Watcher};
+use crate::audit::{Audit, AuditError, AuditKey, Options};
+use crate::clock::Clock;
+use crate::custody::{self, CustodyError};
+use crate::metrics::Metrics;
+use crate::pipeline;
+
+/// A node that serves. Dropped without [`Running::drain`], it stops at once.
+#[derive(Debug)]
+pub struct Running {
+    // In this order: the file watch ends before what it reloads.
+    _watcher: Watcher,
+    serving: accept::Serving,
+    admin: Option<admin::Serving>,
+    draining: Arc<AtomicBool>,
+    node: Arc<Node>,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The time zone.
+    #[error("time_zone `{zone}`: {source}")]
+    TimeZone {
+        /// As configured.
+        zone: String,
+        /// Why.
+        source: jiff::Error,
+    },
+    /// A key.
+    #[error(transparent)]
+    Custody(#[from] CustodyError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// Bundle, certificates or registers.
+    #[error(transparent)]
+    Load(#[from] ReloadError),
+    /// The agencies' listener.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The admin listener.
+    #[error(transparent)]
+    Admin(#[from] admin::AdminError),
+    /// The file watch, or a signal handler.
+    #[error("cannot watch files or signals: {0}")]
+    Watch(#[source] io::Error),
+}
+
+/// Starts a node: reads its files, opens its log, listens.
+///
+/// With `sighup`, that signal reloads bundle, certificates and revocation lists; changed files do in any case.
+///
+/// # Errors
+/// [`StartError`]; nothing listens then.
+pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
+    let clock = Clock::system(&config.time_zone)
+        .map_err(|source| StartError::TimeZone { zone: config.time_zone.clone(), source })?;
+    let pseudonyms = PseudonymKey::new(custody::symmetric_key(&config.keys.pseudonym)?);
+    let audit_key = AuditKey::new(custody::symmetric_key(&config.keys.audit)?);
+    let options = Options {
+        segment_bytes: config.audit.segment_bytes,
+        min_free_bytes: config.audit.min_free_bytes,
+        ..Options::default()
+    };
+    let (audit, opened) = Audit::open(&config.audit.dir, options, audit_key, clock.clone())?;
+    tracing::info!(%opened, "the audit log is open");
+    let metrics = Arc::new(Metrics::new());
+    let targets = Targets::of(&config);
+    let (http, cores, listen) = (config.http.clone(), config.cores, config.listen.clone());
+    let parts = Parts { config, clock: clock.clone(), audit, pseudonyms, metrics: Arc::clone(&metrics) };
+    let node = Node::new(parts)?;
+
+    let cores_of = Arc::clone(&node);
+    let serving = accept::serve(
+        accept::Options { listen: listen.https, cores, http },
+        node.trust_changes(),
+        clock,
+        Arc::clone(&node.counters),
+        move |_core| {
+            let core = Rc::new(Core { pool: cores_of.pool(), node: Arc::clone(&cores_of) });
+            move |inbound| {
+                let core = Rc::clone(&core);
+                async move { pipeline::answer(&core, inbound).await }
+            }
+        },
+    )
+    .map_err(|source| StartError::Listen { address: listen.https, source })?;
+
+    let draining = Arc::new(AtomicBool::new(false));
+    let (seen, status_of) = (Arc::clone(&draining), Arc::clone(&node));
+    let state = AdminState {
+        metrics,
+        status: Arc::new(move || status_of.status(seen.load(Ordering::Relaxed))),
+        collect: { let node = Arc::clone(&node); Arc::new(move || node.collect()) },
+    };
+    let admin = admin::serve(&node.config, state)?;
+    let reloaded = Arc::clone(&node);
+    let reload_admin = admin.as_ref().map(admin::Serving::reloader);
+    let watcher = watch::watch(targets, sighup, move |changed| {
+        reload(&reloaded, changed);
+        if let (true, Some(reload)) = (changed.admin, &reload_admin) {
+            reload.reload();
+        }
+    })
+    .map_err(StartError::Watch)?;
+    Ok(Running { _watcher: watcher, serving, admin, draining, node })
+}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// As [`start`].
+pub fn serve(config: Config) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Watch)?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Watch)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Watch)?;
+        let running = start(config, true)?;
+        tracing::info!(https = %running.https(), admin = running.admin().map(tracing::field::display), "serving");
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("draining");
+        running.drain().await;
+        tracing::info!("drained");
+        Ok(())
+    })
+}
+
+impl Running {
+    /// Where agencies connect.
+    pub fn https(&self) -> SocketAddr {
+        self.serving.local_addr()
+    }
+
+    /// Where operators connect.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(admin::Serving::local_addr)
+    }
+
+    /// The node, for whoever runs it in its own process.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Stops accepting, lets requests in flight end within the configured time, and closes the audit log.
+    pub async fn drain(self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.serving.drain(self.node.config.drain).await;
+        if let Some(admin) = self.admin {
+            admin.stop();
+        }
+        self.node.audit.close();
+    }
+}
+
+/// Puts changed files in force; what cannot be used is said, and changes nothing.
+fn reload(node: &Node, changed: Changed) {
+    if changed.bundle {
+        match node.reload_bundle() {
+            Ok(changes) if changes.is_empty() => {}
+            Ok(changes) => {
+                for change in changes {
+                    tracing::info!(%change, "bundle reloaded");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "bundle refused; the last good one stays in force");
+                if let ReloadError::Bundle { problems, .. } = error {
+                    for problem in problems {
+                        tracing::error!(%problem, "bundle refused");
+                    }
+                }
+            }
+        }
+    }
+    if changed.trust {
+        match node.reload_trust() {
+            Ok(()) => tracing::info!(generation = node.trust().generation(), "certificates and revocation lists reloaded"),
+            Err(error) => tracing::error!(%error, "certificates or revocation lists refused; the last good ones stay in force"),
+        }
+    }
+}

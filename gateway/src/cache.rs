@@ -1,0 +1,333 @@
+//! Cache: raw records behind the permit. One stored record serves every operation and agency, each through its own permit.
+//!
+//! The key is the upstream request, never the operation or the caller. Requests for a record that is being fetched wait for
+//! that one fetch (single flight); if whoever fetches gives up, one of them takes over.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_cache_semantics::{AfterResponse, CacheOptions, CachePolicy};
+use popgate_policy::contract::{CacheRule, CacheScope, UpstreamRequest};
+use popgate_policy::disclose::Raw;
+use popgate_policy::model::AgencyId;
+use popgate_policy::permit::Permit;
+use tokio::sync::watch;
+
+use crate::forward::{Answer, Fetched, Found};
+use crate::refusal::Refusal;
+
+/// Records that registers allowed to be kept, and fetches under way.
+#[derive(Debug)]
+pub struct Cache {
+    stored: Option<moka::sync::Cache<Key, Arc<Stored>>>,
+    flights: Arc<Mutex<HashMap<Key, watch::Receiver<Landing>>>>,
+}
+
+/// What a record is kept under.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Key {
+    upstream: UpstreamRequest,
+    /// Set where the contract lets only the agency that asked share what it fetched.
+    agency: Option<AgencyId>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    found: Found,
+    policy: CachePolicy,
+    validators: Validators,
+    checked_at: SystemTime,
+    fresh_until: SystemTime,
+    stale_until: SystemTime,
+}
+
+/// What is known about a record before anybody asks the register.
+#[derive(Debug)]
+pub enum Lookup<'a> {
+    /// It is here and fresh.
+    Hit(Found),
+    /// Somebody is fetching it: wait for [`Follower::landed`].
+    Follow(Follower),
+    /// The caller fetches it, for itself and whoever waits.
+    Lead(Leader<'a>),
+}
+
+/// Waits for somebody else's fetch.
+#[derive(Debug)]
+pub struct Follower(watch::Receiver<Landing>);
+
+/// The duty to fetch a record. Dropped before it lands, a follower takes over.
+#[derive(Debug)]
+pub struct Leader<'a> {
+    cache: &'a Cache,
+    key: Key,
+    rule: CacheRule,
+    stale: Option<Arc<Stored>>,
+    landing: Option<watch::Sender<Landing>>,
+}
+
+/// Where a record came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// It was stored and fresh.
+    Stored,
+    /// The register was asked.
+    Register,
+    /// Somebody else's fetch was waited for.
+    Collapsed,
+    /// It was stored, and stood in for a register that failed.
+    Stale,
+    /// The register was asked, and nothing may be stored.
+    Uncached,
+}
+
+impl Source {
+    /// Its name in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "hit",
+            Self::Register => "miss",
+            Self::Collapsed => "collapsed",
+            Self::Stale => "stale",
+            Self::Uncached => "off",
+        }
+    }
+}
+
+/// What a fetch under way came to; `None` while it is.
+type Landing = Option<Result<Found, Refusal>>;
+
+impl Cache {
+    /// An empty cache that holds at most that many bytes of records; zero stores nothing, fetches are still shared.
+    pub fn new(capacity_bytes: u64) -> Self {
+        let stored = (capacity_bytes > 0).then(|| {
+            moka::sync::Cache::builder()
+                .max_capacity(capacity_bytes)
+                .weigher(|key: &Key, stored: &Arc<Stored>| stored.weight(key))
+                .build()
+        });
+        Self { stored, flights: Arc::default() }
+    }
+
+    /// Looks for the record that a permit needs.
+    pub fn lookup(&self, permit: &Permit, now: SystemTime) -> Lookup<'_> {
+        let rule = permit.operation().cache;
+        let agency = (rule.scope == CacheScope::Agency).then(|| permit.system().agency.id.clone());
+        let key = Key { upstream: permit.upstream().clone(), agency };
+        if rule.scope == CacheScope::Off {
+            return Lookup::Lead(Leader { cache: self, key, rule, stale: None, landing: None });
+        }
+        let stored = self.stored.as_ref().and_then(|stored| stored.get(&key));
+        if let Some(stored) = &stored
+            && stored.is_fresh(&rule, now)
+        {
+            return Lookup::Hit(stored.found.clone());
+        }
+        match self.flights().entry(key.clone()) {
+            Slot::Occupied(flight) => Lookup::Follow(Follower(flight.get().clone())),
+            Slot::Vacant(vacant) => {
+                let (sender, receiver) = watch::channel(None);
+                vacant.insert(receiver);
+                Lookup::Lead(Leader { cache: self, key, rule, stale: stored, landing: Some(sender) })
+            }
+        }
+    }
+
+    /// Forgets the record that a permit needs: its upstream answered about somebody else.
+    pub fn evict(&self, upstream: &UpstreamRequest, agency: &AgencyId) {
+        let Some(stored) = &self.stored else { return };
+        for agency in [None, Some(agency.clone())] {
+            stored.invalidate(&Key { upstream: upstream.clone(), agency });
+        }
+    }
+
+    /// How many records are kept, and how many bytes they weigh.
+    pub fn size(&self) -> (u64, u64) {
+        self.stored.as_ref().map_or((0, 0), |stored| (stored.entry_count(), stored.weighted_size()))
+    }
+
+    fn flights(&self) -> std::sync::MutexGuard<'_, HashMap<Key, watch::Receiver<Landing>>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Follower {
+    /// What the fetch came to; `None` if whoever fetched gave up: look again.
+    pub async fn landed(mut self) -> Option<Result<Found, Refusal>> {
+        let landed = self.0.wait_for(Option::is_some).await.ok()?;
+        landed.clone()
+    }
+}
+
+impl Leader<'_> {
+    /// What the register may be asked to compare with.
+    pub fn validators(&self) -> Validators {
+        self.stale.as_ref().map(|stale| stale.validators.clone()).unwrap_or_default()
+    }
+
+    /// Takes the register's answer: keeps it if register and contract allow, and tells whoever waits.
+    ///
+    /// # Errors
+    /// The refusal that the fetch came to, if nothing stored may stand in for it.
+    pub fn land(mut self, answer: Result<Answer, Refusal>, now: SystemTime) -> Result<(Fetched, Source), Refusal> {
+        let landed = self.resolve(answer, now);
+        if let Some(landing) = self.landing.take() {
+            let shared = match &landed {
+                Ok((fetched, _)) => Ok(fetched.found.clone()),
+                Err(refusal) => Err(refusal.clone()),
+            };
+            landing.send_replace(Some(shared));
+        }
+        landed
+    }
+
+    fn resolve(&self, answer: Result<Answer, Refusal>, now: SystemTime) -> Result<(Fetched, Source), Refusal> {
+        let (answer, stale) = match (answer, &self.stale) {
+            (Ok(answer), stale) => (answer, stale),
+            (Err(refusal), Some(stale)) if stale.may_stand_in(&refusal, now) => {
+                return Ok((Fetched { found: stale.found.clone(), origin: None }, Source::Stale));
+            }
+            (Err(refusal), _) => return Err(refusal),
+        };
+        let Answer { found, headers, status, origin } = answer;
+        let found = match (found, stale) {
+            (Some(found), _) => found,
+            // "Not modified" answers only our own validators; without them it is no answer.
+            (None, Some(stale)) => {
+                if let Some(stored) = &self.cache.stored {
+                    let policy = stale.policy.after_response(&self.request(), &response(status, &headers), now);
+                    let (AfterResponse::NotModified(refreshed, _) | AfterResponse::Modified(refreshed, _)) = policy;
+                    self.keep(stored, stale.found.clone(), refreshed, stale.validators.clone(), now);
+                }
+                stale.found.clone()
+            }
+            (None, None) => return Err(Refusal::RegisterFailed),
+        };
+        if status != StatusCode::NOT_MODIFIED
+            && self.rule.scope != CacheScope::Off
+            && let Some(stored) = &self.cache.stored
+        {
+            let policy = CachePolicy::new_options(&self.request(), &response(status, &headers), now, OPTIONS);
+            self.keep(stored, found.clone(), policy, Validators::of(&headers), now);
+        }
+        let source = if self.rule.scope == CacheScope::Off { Source::Uncached } else { Source::Register };
+        Ok((Fetched { found, origin: Some(origin) }, source))
+    }
+
+    fn keep(
+        &self,
+        stored: &moka::sync::Cache<Key, Arc<Stored>>,
+        found: Found,
+        policy: CachePolicy,
+        validators: Validators,
+        now: SystemTime,
+    ) {
+        let fresh = policy.time_to_live(now).min(self.rule.fresh);
+        if !policy.is_storable() || (fresh.is_zero() && validators.is_empty()) {
+            stored.invalidate(&self.key);
+            return;
+        }
+        let fresh_until = now + fresh;
+        let stale_until = fresh_until + self.rule.stale_if_error;
+        let kept = Stored { found, policy, validators, checked_at: now, fresh_until, stale_until };
+        stored.insert(self.key.clone(), Arc::new(kept));
+    }
+
+    fn request(&self) -> Request<()> {
+        let mut request = Request::new(());
+        if let Ok(target) = self.key.upstream.target.expose().parse() {
+            *request.uri_mut() = target;
+        }
+        request
+    }
+}
+
+impl Drop for Leader<'_> {
+    fn drop(&mut self) {
+        // Followers see the sender go: those who come later must find no flight that nobody flies.
+        if self.rule.scope != CacheScope::Off {
+            self.cache.flights().remove(&self.key);
+        }
+    }
+}
+
+impl Stored {
+    fn is_fresh(&self, rule: &CacheRule, now: SystemTime) -> bool {
+        now < self.fresh_until.min(self.checked_at + rule.fresh)
+    }
+
+    /// RFC 5861, section 4, as far as the contract allows it: only for a register that fails, never past `must-revalidate`.
+    fn may_stand_in(&self, refusal: &Refusal, now: SystemTime) -> bool {
+        let failing =
+            matches!(refusal, Refusal::RegisterUnavailable | Refusal::RegisterTimeout | Refusal::RegisterFailed);
+        failing && now < self.stale_until && !self.validators.must_revalidate
+    }
+
+    fn weight(&self, key: &Key) -> u32 {
+        let record = match &self.found {
+            Found::Record(raw) => raw.len(),
+            Found::Unknown => 0,
+        };
+        u32::try_from(OVERHEAD + record + key.upstream.target.expose().len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What a register may be asked to compare its record with (RFC 9110, section 13.1).
+#[derive(Clone, Debug, Default)]
+pub struct Validators {
+    etag: Option<HeaderValue>,
+    last_modified: Option<HeaderValue>,
+    must_revalidate: bool,
+}
+
+impl Validators {
+    /// Adds `If-None-Match` and `If-Modified-Since` to a request.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        if let Some(etag) = &self.etag {
+            headers.insert(header::IF_NONE_MATCH, etag.clone());
+        }
+        if let Some(last_modified) = &self.last_modified {
+            headers.insert(header::IF_MODIFIED_SINCE, last_modified.clone());
+        }
+    }
+
+    /// Whether there is nothing to compare with.
+    pub fn is_empty(&self) -> bool {
+        self.etag.is_none() && self.last_modified.is_none()
+    }
+
+    fn of(headers: &HeaderMap) -> Self {
+        let must_revalidate = headers
+            .get_all(header::CACHE_CONTROL)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|directive| matches!(directive.trim(), "must-revalidate" | "proxy-revalidate" | "no-cache"));
+        Self {
+            etag: headers.get(header::ETAG).cloned(),
+            last_modified: headers.get(header::LAST_MODIFIED).cloned(),
+            must_revalidate,
+        }
+    }
+}
+
+fn response(status: StatusCode, headers: &HeaderMap) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    response.headers_mut().clone_from(headers);
+    response
+}
+
+/// What an entry costs beside its record, in bytes, roughly: the policy's headers, the key, the store's own.
+const OVERHEAD: usize = 1024;
+
+/// A shared cache (RFC 9111), without heuristic freshness: what a register does not say is not assumed.
+const OPTIONS: CacheOptions = CacheOptions {
+    shared: true,
+    cache_heuristic: 0.0,
+    immutable_min_time_to_live: Duration::ZERO,
+    ignore_cargo_cult: false,
+};

@@ -1,0 +1,57 @@
+//! The only file that reads the clock. Everything else is told the time.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::tz::TimeZone;
+
+/// Tells the time: the machine's, in the site's time zone.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    zone: TimeZone,
+    /// What [`Clock::wall`] adds to the machine's time; not zero only in tests.
+    offset: jiff::SignedDuration,
+}
+
+impl Clock {
+    /// The machine's clock, read in a time zone of the IANA database, such as `Asia/Ho_Chi_Minh`.
+    ///
+    /// # Errors
+    /// If there is no such time zone.
+    pub fn system(zone: &str) -> Result<Self, jiff::Error> {
+        Ok(Self { zone: TimeZone::get(zone)?, offset: jiff::SignedDuration::ZERO })
+    }
+
+    /// The same clock, set forward or back: what time-dependent rules do tomorrow can be seen today.
+    #[must_use]
+    pub fn shifted(mut self, by: jiff::SignedDuration) -> Self {
+        self.offset = by;
+        self
+    }
+
+    /// Monotonic time, for deadlines and intervals.
+    pub fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Wall-clock time.
+    pub fn wall(&self) -> jiff::Timestamp {
+        let now = jiff::Timestamp::now();
+        now.checked_add(self.offset).unwrap_or(now)
+    }
+
+    /// Wall-clock time as the TLS library wants it.
+    pub fn unix(&self) -> rustls::pki_types::UnixTime {
+        let seconds = u64::try_from(self.wall().as_second()).unwrap_or_default();
+        rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    /// Wall-clock time as the cache's freshness rules want it.
+    pub fn system_time(&self) -> SystemTime {
+        SystemTime::from(self.wall())
+    }
+
+    /// Wall-clock time in the site's time zone.
+    pub fn local(&self) -> jiff::civil::DateTime {
+        self.wall().to_zoned(self.zone.clone()).datetime()
+    }
+}

@@ -1,0 +1,100 @@
+//! Decide: the three gates of the purpose, then the policies. What comes out is a permit.
+
+use std::sync::Arc;
+
+use popgate_policy::bundle::Bundle;
+use popgate_policy::contract::Arguments;
+use popgate_policy::directory::{Purpose, Requirement};
+use popgate_policy::model::DisclosureId;
+use popgate_policy::permit::{Ask, Denial, Env, Permit};
+
+use crate::accept::Connection;
+use crate::audit::PurposeSource;
+use crate::clock::Clock;
+use crate::identify::Caller;
+use crate::refusal::Refusal;
+use crate::route::{Call, Claims};
+
+/// A purpose that the registry and the directory agree on; the policies are still to be asked.
+#[derive(Clone, Debug)]
+pub struct Agreed {
+    purpose: Arc<Purpose>,
+    /// Whether the request named it.
+    pub source: PurposeSource,
+}
+
+impl Agreed {
+    /// The purpose.
+    pub fn purpose(&self) -> &Arc<Purpose> {
+        &self.purpose
+    }
+}
+
+/// Finds the purpose: the first two gates, and what the purpose requires of a request.
+///
+/// # Errors
+/// A refusal that names the gate that did not agree.
+pub fn purpose(bundle: &Bundle, caller: &Caller, claims: &Claims, clock: &Clock) -> Result<Agreed, Refusal> {
+    let system = caller.system();
+    let enrolled = || system.purposes.iter().map(|purpose| purpose.as_str().to_owned()).collect();
+    let (name, source) = match (&claims.purpose, system.purposes.as_slice()) {
+        (Some(named), _) => (named.as_str(), PurposeSource::Header),
+        (None, [only]) => (only.as_str(), PurposeSource::Default),
+        (None, _) => return Err(Refusal::PurposeMissing { enrolled: enrolled() }),
+    };
+    let purpose = bundle.directory().purpose(name).ok_or(Refusal::PurposeUnknown)?;
+    if !system.purposes.contains(&purpose.id) {
+        return Err(Refusal::PurposeNotEnrolled { enrolled: enrolled() });
+    }
+    if !purpose.is_valid_on(clock.local().date()) {
+        return Err(Refusal::PurposeExpired);
+    }
+    for requirement in &purpose.requires {
+        let (given, header) = match requirement {
+            Requirement::Case => (claims.case.is_some(), "Gateway-Case"),
+            Requirement::User => (claims.user.is_some(), "Gateway-User"),
+            Requirement::Assurance => (claims.assurance.is_some(), "Gateway-Assurance"),
+        };
+        if !given {
+            return Err(Refusal::EvidenceMissing { header });
+        }
+    }
+    Ok(Agreed { purpose: Arc::clone(purpose), source })
+}
+
+/// Asks the policies: the third gate.
+///
+/// # Errors
+/// If they show nothing, or do not let the caller use a parameter.
+#[expect(clippy::too_many_arguments, reason = "each is the proof of one earlier stage")]
+pub fn permit(
+    disclosure: DisclosureId,
+    bundle: &Bundle,
+    connection: &Connection,
+    caller: &Caller,
+    call: &Call,
+    agreed: &Agreed,
+    arguments: Arguments,
+    clock: &Clock,
+) -> Result<Permit, Refusal> {
+    let local = clock.local();
+    let env = Env {
+        date: local.date(),
+        hour: local.hour(),
+        source: connection.peer.ip().to_canonical(),
+        claimed_assurance: call.claims.assurance.clone(),
+        claimed_user: call.claims.user.is_some(),
+    };
+    let ask = Ask {
+        disclosure,
+        system: caller.system(),
+        operation: &call.operation,
+        purpose: &agreed.purpose,
+        arguments,
+        env,
+    };
+    bundle.decide(ask).map_err(|denial| match denial {
+        Denial::Nothing => Refusal::PolicyDenied,
+        Denial::Parameter { name } => Refusal::ParameterDenied { name },
+    })
+}

@@ -1,0 +1,141 @@
+//! Forward: asks the register. What comes back is sealed; hyper's upstream body type is named in [`pool`] alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use popgate_policy::contract;
+use popgate_policy::disclose::Raw;
+use popgate_policy::permit::Permit;
+
+use crate::cache::Validators;
+use crate::refusal::Refusal;
+
+pub mod pool;
+pub mod registers;
+
+use pool::{Pool, Trouble};
+
+/// What a register has about a person.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A record that nobody may see yet.
+    Record(Raw),
+    /// Nobody of that number.
+    Unknown,
+}
+
+impl Found {
+    /// The record, if there is one.
+    pub fn record(&self) -> Option<&Raw> {
+        match self {
+            Self::Record(raw) => Some(raw),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// A register's answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// What it found; `None` for "not modified".
+    pub found: Option<Found>,
+    /// The status.
+    pub status: StatusCode,
+    /// The headers: for the cache's rules, never for the agency.
+    pub headers: HeaderMap,
+    /// The connection that it came over.
+    pub origin: Origin,
+}
+
+/// What the fetch stage yields, from cache or register.
+#[derive(Debug)]
+pub struct Fetched {
+    /// What was found.
+    pub found: Found,
+    /// The connection, if one was used for this very answer.
+    pub origin: Option<Origin>,
+}
+
+/// An upstream connection, as far as others may judge it.
+#[derive(Clone, Debug, Default)]
+pub struct Origin(Arc<AtomicBool>);
+
+impl Origin {
+    /// The connection answered about somebody else: it is desynchronised and MUST NOT be used again.
+    pub fn condemn(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_condemned(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Asks the register for the record that a permit needs.
+///
+/// Nothing of the client's request crosses but what the contract's upstream template names; conditional headers are the
+/// cache's own. A request that fails on a kept connection before any answer is sent once more on a new one: only reads are
+/// forwarded, so that is safe.
+///
+/// # Errors
+/// If the register cannot be reached, is too slow, or answers something else than a record or "unknown".
+pub async fn ask(pool: &Pool, permit: &Permit, validators: Validators, until: Instant) -> Result<Answer, Refusal> {
+    let upstream = permit.upstream();
+    let trouble = |trouble: Trouble| {
+        let register = upstream.register.as_str();
+        match trouble {
+            Trouble::Unreachable(error) => {
+                tracing::warn!(register, error = %error, "the register cannot be reached");
+                Refusal::RegisterUnavailable
+            }
+            Trouble::Broken(error) => {
+                tracing::warn!(register, error = %error, "the register broke off its answer");
+                Refusal::RegisterFailed
+            }
+            Trouble::Busy => Refusal::RegisterUnavailable,
+            Trouble::TooLarge => Refusal::RecordTooLarge,
+        }
+    };
+    let request = || {
+        let mut request = Request::new(());
+        *request.method_mut() = match upstream.method {
+            contract::Method::Get => Method::GET,
+            contract::Method::Post => Method::POST,
+        };
+        *request.uri_mut() = upstream.target.expose().parse().map_err(|_| Refusal::Internal)?;
+        request.headers_mut().insert(header::ACCEPT, http::HeaderValue::from_static("application/json"));
+        validators.apply(request.headers_mut());
+        Ok(request)
+    };
+    let exchange = pool.exchange(&upstream.register, request()?);
+    let (response, origin) = tokio::time::timeout_at(until.into(), exchange)
+        .await
+        .map_err(|_| Refusal::RegisterTimeout)?
+        .map_err(trouble)?;
+    let (parts, raw) = response.into_parts();
+    let found = match parts.status {
+        StatusCode::OK if is_plain_json(&parts.headers) => Some(Found::Record(raw)),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Some(Found::Unknown),
+        StatusCode::NOT_MODIFIED if !validators.is_empty() => None,
+        status => {
+            tracing::warn!(register = upstream.register.as_str(), status = status.as_u16(), "the register did not answer with a record");
+            return Err(if status == StatusCode::SERVICE_UNAVAILABLE {
+                Refusal::RegisterUnavailable
+            } else {
+                Refusal::RegisterFailed
+            });
+        }
+    };
+    Ok(Answer { found, status: parts.status, headers: parts.headers, origin })
+}
+
+fn is_plain_json(headers: &HeaderMap) -> bool {
+    let essence = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json") && !headers.contains_key(header::CONTENT_ENCODING)
+}

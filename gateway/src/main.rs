@@ -1,0 +1,3 @@
+//! The `popgate` command.
+
+fn main() {}

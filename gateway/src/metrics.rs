@@ -1,0 +1,488 @@
+//! Metrics: handles that are resolved once, and the text that Prometheus reads.
+//!
+//! Labels hold names of the bundle and of the configuration, never anything that a client sent.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use popgate_policy::bundle::Bundle;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Result, TextEncoder,
+};
+
+mod operations;
+mod process;
+
+pub use operations::{Code, OperationTable};
+
+/// A struct of counters that are one family with one label, each with its value fixed.
+macro_rules! family {
+    ($(#[$doc:meta])* $family:ident, $handle:ty, $vec:ty, $label:literal { $($(#[$field_doc:meta])* $field:ident = $value:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $family { $($(#[$field_doc])* pub $field: $handle,)+ }
+
+        impl $family {
+            fn new(registry: &Registry, name: &str, help: &str) -> Result<Self> {
+                let family = <$vec>::new(Opts::new(name, help), &[$label])?;
+                registry.register(Box::new(family.clone()))?;
+                Ok(Self { $($field: family.with_label_values(&[$value]),)+ })
+            }
+        }
+    };
+}
+
+family!(
+    /// `popgate_connections{protocol}`: open connections.
+    Connections, IntGauge, IntGaugeVec, "protocol" {
+        /// HTTP/1.1.
+        h1 = "http/1.1",
+        /// HTTP/2.
+        h2 = "h2",
+    }
+);
+family!(
+    /// `popgate_tls_versions_total{version}`: handshakes by version.
+    TlsVersions, IntCounter, IntCounterVec, "version" {
+        /// TLS 1.2.
+        tls12 = "1.2",
+        /// TLS 1.3.
+        tls13 = "1.3",
+    }
+);
+family!(
+    /// `popgate_cache_requests_total{result}`: how records were come by.
+    CacheRequests, IntCounter, IntCounterVec, "result" {
+        /// A fresh stored record.
+        hit = "hit",
+        /// The register was asked.
+        miss = "miss",
+        /// A stored record stood in for a register that failed.
+        stale = "stale",
+        /// Another request's answer was waited for.
+        collapsed = "collapsed",
+        /// The contract or the configuration lets nothing be stored.
+        off = "off",
+    }
+);
+family!(
+    /// `popgate_*_reloads_total{outcome}`: what became of changed files.
+    Reloads, IntCounter, IntCounterVec, "outcome" {
+        /// They are in force.
+        accepted = "accepted",
+        /// They are wrong; what was in force stays.
+        refused = "refused",
+        /// They say what was in force already.
+        unchanged = "unchanged",
+    }
+);
+
+/// Every metric of a node. Each node has its own; nothing is global.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    refusals: IntCounterVec,
+    handshakes: IntCounterVec,
+    floods: IntCounterVec,
+    upstream_requests: IntCounterVec,
+    upstream_durations: HistogramVec,
+    bundle_info: IntGaugeVec,
+    certificate_expiry: IntGaugeVec,
+    refresh: Mutex<Vec<Refresh>>,
+    /// Open connections.
+    pub connections: Connections,
+    /// Handshakes by TLS version.
+    pub tls_versions: TlsVersions,
+    /// How records were come by.
+    pub cache: CacheRequests,
+    /// Records in the cache.
+    pub cache_entries: IntGauge,
+    /// Bytes in the cache.
+    pub cache_bytes: IntGauge,
+    /// The audit log.
+    pub audit: AuditMetrics,
+    /// Bundles.
+    pub bundle_reloads: Reloads,
+    /// Certificates, authorities and revocation lists.
+    pub trust_reloads: Reloads,
+    /// When the bundle in force was loaded, in seconds since 1970.
+    pub bundle_loaded: IntGauge,
+    /// Fields withheld because a policy failed to evaluate: an alarm.
+    pub policy_errors: IntCounter,
+    /// Members of records that no contract declares; they were withheld.
+    pub undeclared_fields: IntCounter,
+    /// Declared members whose value has another type than the contract says; they were withheld.
+    pub mistyped_fields: IntCounter,
+    /// Registers' answers about somebody else: an alarm.
+    pub subject_mismatches: IntCounter,
+    /// Guards and claims that did not match, and numbers that no register knows.
+    pub guesses_failed: IntCounter,
+    /// Requests answered "no match" because a limit of guesses was reached.
+    pub guesses_throttled: IntCounter,
+    /// Live connections ended because their certificate was revoked.
+    pub certificates_revoked_live: IntCounter,
+    /// 1 while the node drains.
+    pub draining: IntGauge,
+}
+
+/// `popgate_audit_*`.
+#[derive(Debug, Clone)]
+pub struct AuditMetrics {
+    /// Records made durable.
+    pub records: IntCounter,
+    /// Group commits.
+    pub batches: IntCounter,
+    /// Bytes written.
+    pub bytes: IntCounter,
+    /// Records waiting for the writer.
+    pub queue_depth: IntGauge,
+    /// How long a durable write took.
+    pub fsync_seconds: Histogram,
+    /// 1 while records can be made durable; else nothing is disclosed.
+    pub serving: IntGauge,
+    /// The free part of the log's disk, 0 to 1.
+    pub disk_free_ratio: Gauge,
+}
+
+/// One register's handles.
+#[derive(Debug, Clone)]
+pub struct RegisterMetrics {
+    /// A record came.
+    pub ok: IntCounter,
+    /// It knows no such person.
+    pub not_found: IntCounter,
+    /// The stored record is still good (304).
+    pub not_modified: IntCounter,
+    /// It answered something else.
+    pub failed: IntCounter,
+    /// It did not answer in time.
+    pub timeout: IntCounter,
+    /// It could not be reached.
+    pub unavailable: IntCounter,
+    /// From the first attempt to the end of the answer.
+    pub duration: Histogram,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    ///
+    /// # Errors
+    /// Never with the names as they are: if one stood twice, or were not valid.
+    pub fn new() -> Result<Self> {
+        let registry = Registry::new();
+        let r = &registry;
+        let metrics = Self {
+            requests: counters(r, "popgate_requests_total", "Requests that ended.", &["operation", "code"])?,
+            durations: histograms(
+                r,
+                "popgate_request_duration_seconds",
+                "From the end of a request's headers to the last byte of its answer.",
+                "operation",
+            )?,
+            refusals: counters(r, "popgate_refusals_total", "Refused requests.", &["code"])?,
+            handshakes: counters(r, "popgate_handshakes_total", "TLS handshakes by outcome.", &["outcome"])?,
+            floods: counters(r, "popgate_floods_total", "HTTP/2 connections ended for a flood of frames.", &["frame"])?,
+            upstream_requests: counters(
+                r,
+                "popgate_upstream_requests_total",
+                "Requests to registers.",
+                &["register", "outcome"],
+            )?,
+            upstream_durations: histograms(
+                r,
+                "popgate_upstream_duration_seconds",
+                "From the first attempt to the end of a register's answer.",
+                "register",
+            )?,
+            bundle_info: gauges(r, "popgate_bundle_info", "The bundle in force.", "digest")?,
+            certificate_expiry: gauges(
+                r,
+                "popgate_certificate_expiry_timestamp_seconds",
+                "When a certificate of this node ends, in seconds since 1970.",
+                "certificate",
+            )?,
+            connections: Connections::new(r, "popgate_connections", "Open connections.")?,
+            tls_versions: TlsVersions::new(r, "popgate_tls_versions_total", "Handshakes by TLS version.")?,
+            cache: CacheRequests::new(r, "popgate_cache_requests_total", "How records were come by.")?,
+            cache_entries: gauge(r, "popgate_cache_entries", "Records in the cache.")?,
+            cache_bytes: gauge(r, "popgate_cache_bytes", "Bytes in the cache.")?,
+            audit: AuditMetrics::new(r)?,
+            bundle_reloads: Reloads::new(r, "popgate_bundle_reloads_total", "Changed bundles.")?,
+            trust_reloads: Reloads::new(
+                r,
+                "popgate_trust_reloads_total",
+                "Changed certificates, authorities and revocation lists.",
+            )?,
+            bundle_loaded: gauge(
+                r,
+                "popgate_bundle_loaded_timestamp_seconds",
+                "When the bundle in force was loaded, in seconds since 1970.",
+            )?,
+            policy_errors: counter(
+                r,
+                "popgate_policy_errors_total",
+                "Fields withheld because a policy failed to evaluate.",
+            )?,
+            undeclared_fields: counter(
+                r,
+                "popgate_undeclared_fields_total",
+                "Members of records that no contract declares, withheld.",
+            )?,
+            mistyped_fields: counter(
+                r,
+                "popgate_mistyped_fields_total",
+                "Members of records with another type than declared, withheld.",
+            )?,
+            subject_mismatches: counter(
+                r,
+                "popgate_subject_mismatch_total",
+                "Answers of registers about somebody else than was asked for.",
+            )?,
+            guesses_failed: counter(
+                r,
+                "popgate_guesses_failed_total",
+                "Guards, claims and numbers that did not match.",
+            )?,
+            guesses_throttled: counter(
+                r,
+                "popgate_guesses_throttled_total",
+                "Requests answered \"no match\" because a limit of guesses was reached.",
+            )?,
+            certificates_revoked_live: counter(
+                r,
+                "popgate_certificates_revoked_live_total",
+                "Live connections ended because their certificate was revoked.",
+            )?,
+            draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
+            refresh: Mutex::default(),
+            registry,
+        };
+        Ok(metrics)
+    }
+
+    /// The handles for the operations of a bundle that is being swapped in, which is also shown as the one in force.
+    /// `loaded` is in seconds since 1970.
+    pub fn bundle(&self, bundle: &Bundle, loaded: i64) -> OperationTable {
+        self.bundle_info.reset();
+        self.bundle_info.with_label_values(&[&bundle.digest().to_string()]).set(1);
+        self.bundle_loaded.set(loaded);
+        self.operations(bundle.contracts().operations().iter().map(|operation| operation.id.as_str()))
+    }
+
+    /// The handles for one register.
+    pub fn register(&self, id: &str) -> RegisterMetrics {
+        let outcome = |outcome| self.upstream_requests.with_label_values(&[id, outcome]);
+        RegisterMetrics {
+            ok: outcome("ok"),
+            not_found: outcome("not_found"),
+            not_modified: outcome("not_modified"),
+            failed: outcome("failed"),
+            timeout: outcome("timeout"),
+            unavailable: outcome("unavailable"),
+            duration: self.upstream_durations.with_label_values(&[id]),
+        }
+    }
+
+    /// `popgate_handshakes_total{outcome}`: `ok`, or the name of a failure. A label lookup: hold the handle.
+    pub fn handshakes(&self, outcome: &str) -> IntCounter {
+        self.handshakes.with_label_values(&[outcome])
+    }
+
+    /// `popgate_floods_total{frame}`: HTTP/2 connections ended for a flood, by the frame. A label lookup: hold the handle.
+    pub fn floods(&self, frame: &str) -> IntCounter {
+        self.floods.with_label_values(&[frame])
+    }
+
+    /// When a certificate ends (`server`, `register population`, ...), in seconds since 1970.
+    pub fn certificate_expiry(&self, certificate: &str, not_after: i64) {
+        self.certificate_expiry.with_label_values(&[certificate]).set(not_after);
+    }
+
+    /// Calls `refresh` before each [`Metrics::encode`], so that what others count for themselves is shown; see [`follow`].
+    pub fn before_encode(&self, refresh: impl Fn(&Metrics) + Send + Sync + 'static) {
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(refresh));
+    }
+
+    /// The text that Prometheus reads (text format 0.0.4). Takes milliseconds: never on a data-plane core.
+    pub fn encode(&self) -> String {
+        for refresh in self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            refresh(self);
+        }
+        let mut text = String::with_capacity(64 << 10);
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics cannot be encoded");
+        }
+        process::append(&mut text);
+        text
+    }
+
+    fn operations<'a>(&self, operations: impl IntoIterator<Item = &'a str>) -> OperationTable {
+        OperationTable::new(operations, &self.requests, &self.durations, &self.refusals)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl AuditMetrics {
+    fn new(r: &Registry) -> Result<Self> {
+        let fsync = HistogramOpts::new("popgate_audit_fsync_seconds", "How long a durable write took.");
+        let fsync_seconds = Histogram::with_opts(fsync.buckets(BUCKETS.to_vec()))?;
+        r.register(Box::new(fsync_seconds.clone()))?;
+        let disk_free_ratio = Gauge::new("popgate_audit_disk_free_ratio", "The free part of the log's disk, 0 to 1.")?;
+        r.register(Box::new(disk_free_ratio.clone()))?;
+        Ok(Self {
+            records: counter(r, "popgate_audit_records_total", "Records made durable.")?,
+            batches: counter(r, "popgate_audit_batches_total", "Group commits.")?,
+            bytes: counter(r, "popgate_audit_bytes_total", "Bytes written to the log.")?,
+            queue_depth: gauge(r, "popgate_audit_queue_depth", "Records waiting for the writer.")?,
+            fsync_seconds,
+            serving: gauge(
+                r,
+                "popgate_audit_serving",
+                "1 while records can be made durable; else nothing is disclosed.",
+            )?,
+            disk_free_ratio,
+        })
+    }
+}
+
+/// Sets a counter to a total that somebody else counts. It never goes down.
+pub fn follow(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+impl RegisterMetrics {
+    /// Records how long an answer took.
+    pub fn took(&self, duration: Duration) {
+        self.duration.observe(duration.as_secs_f64());
+    }
+}
+
+type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> Result<IntGaugeVec> {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+    registry.register(Box::new(gauges.clone()))?;
+    Ok(gauges)
+}
+
+fn histograms(registry: &Registry, name: &str, help: &str, label: &str) -> Result<HistogramVec> {
+    let histograms = HistogramVec::new(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()), &[label])?;
+    registry.register(Box::new(histograms.clone()))?;
+    Ok(histograms)
+}
+
+/// Seconds: a cache hit takes tens of microseconds, a deadline is a few seconds.
+const BUCKETS: [f64; 15] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refusal::Refusal;
+
+    /// The sample lines; panics if a line is not of the text format.
+    fn samples(text: &str) -> Vec<(&str, f64)> {
+        let mut typed = Vec::new();
+        let mut found = Vec::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                typed.push(rest.split_once(' ').unwrap().0);
+            } else if !line.starts_with("# HELP ") {
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                let family = name.split('{').next().unwrap();
+                assert!(typed.iter().any(|known| family.starts_with(known)), "{line}");
+                found.push((name, value.parse().unwrap()));
+            }
+        }
+        found
+    }
+
+    fn value(text: &str, name: &str) -> f64 {
+        samples(text).into_iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name} in {text}")).1
+    }
+
+    #[test]
+    fn requests_are_counted_by_operation_and_code() {
+        let metrics = Metrics::new().unwrap();
+        let table = metrics.operations(["citizen.read", "citizen.lookup"]);
+        table.record(Some(1), Code::OK, Duration::from_micros(300));
+        table.record(Some(1), Code::of(&Refusal::NoMatch), Duration::from_micros(300));
+        table.record(None, Code::of(&Refusal::OperationUnknown), Duration::from_micros(3));
+        let text = metrics.encode();
+        assert_eq!(value(&text, "popgate_requests_total{code=\"ok\",operation=\"citizen.lookup\"}"), 1.0);
+        assert_eq!(value(&text, "popgate_requests_total{code=\"no_match\",operation=\"citizen.lookup\"}"), 1.0);
+        assert_eq!(value(&text, "popgate_requests_total{code=\"operation_unknown\",operation=\"none\"}"), 1.0);
+        assert_eq!(value(&text, "popgate_refusals_total{code=\"no_match\"}"), 1.0);
+        assert_eq!(value(&text, "popgate_request_duration_seconds_count{operation=\"citizen.lookup\"}"), 2.0);
+        assert!(!text.contains("citizen.read\",code"), "pairs that never happened are not shown");
+    }
+
+    #[test]
+    fn counts_go_on_over_a_reload() {
+        let metrics = Metrics::new().unwrap();
+        metrics.operations(["a"]).record(Some(0), Code::OK, Duration::ZERO);
+        metrics.operations(["b", "a"]).record(Some(1), Code::OK, Duration::ZERO);
+        assert_eq!(value(&metrics.encode(), "popgate_requests_total{code=\"ok\",operation=\"a\"}"), 2.0);
+    }
+
+    #[test]
+    fn the_text_has_every_family_with_help_and_base_units() {
+        let metrics = Metrics::new().unwrap();
+        metrics.register("population").took(Duration::from_millis(3));
+        metrics.handshakes("ok").inc();
+        metrics.certificate_expiry("server", 1_900_000_000);
+        let text = metrics.encode();
+        assert!(samples(&text).len() > 60);
+        assert_eq!(value(&text, "popgate_upstream_duration_seconds_sum{register=\"population\"}"), 0.003);
+        assert!(value(&text, "process_resident_memory_bytes") > 1e5);
+        assert!(value(&text, "process_cpu_seconds_total") >= 0.0);
+        for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+            assert!(line.ends_with('.'), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_others_count_is_read_at_the_scrape() {
+        let metrics = Metrics::new().unwrap();
+        metrics.before_encode(|metrics| follow(&metrics.guesses_failed, 7));
+        metrics.encode();
+        assert_eq!(value(&metrics.encode(), "popgate_guesses_failed_total"), 7.0);
+    }
+
+    #[test]
+    fn only_the_bundle_in_force_is_shown() {
+        let metrics = Metrics::new().unwrap();
+        metrics.bundle_info.with_label_values(&["old"]).set(1);
+        metrics.bundle_info.reset();
+        metrics.bundle_info.with_label_values(&["new"]).set(1);
+        let text = metrics.encode();
+        assert!(text.contains("popgate_bundle_info{digest=\"new\"} 1"));
+        assert!(!text.contains("old"));
+    }
+}

@@ -1,0 +1,185 @@
+//! What is recorded of a request, whichever way it ends: metrics, one log line, and the closing record.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Response;
+use popgate_policy::contract::Operation;
+use popgate_policy::disclose::{Redacted, Tally};
+use popgate_policy::directory::System;
+use popgate_policy::model::DisclosureId;
+
+use crate::accept::{Connection, Inbound};
+use crate::app::logs::RequestRecord;
+use crate::app::{Core, Live};
+use crate::audit::{Claimed, Closing, NoMatch, Outcome, Refused};
+use crate::cache::Source;
+use crate::decide::Agreed;
+use crate::identify::Caller;
+use crate::metrics::Code;
+use crate::refusal::Refusal;
+use crate::respond::{self, Body};
+use crate::route::Call;
+
+/// One request, as far as it got.
+pub(super) struct Exchange {
+    /// The gateway's own request id.
+    pub(super) id: DisclosureId,
+    started: Instant,
+    connection: Arc<Connection>,
+    head: bool,
+    system: Option<Arc<System>>,
+    operation: Option<Arc<Operation>>,
+    agreed: Option<Agreed>,
+    claimed: Claimed,
+    live: Arc<Live>,
+    // Dropped with the request, it records that nothing is known of what became of it.
+    closing: Option<Closing>,
+    hidden: Option<NoMatch>,
+    source: Option<Source>,
+    tally: Option<Tally>,
+    length: u64,
+}
+
+impl Exchange {
+    pub(super) fn begin(core: &Core, inbound: &Inbound, live: Arc<Live>) -> Self {
+        Self {
+            id: core.node.new_id(),
+            started: core.node.clock.now(),
+            connection: Arc::clone(&inbound.connection),
+            head: inbound.request.method() == http::Method::HEAD,
+            system: None,
+            operation: None,
+            agreed: None,
+            claimed: Claimed::default(),
+            live,
+            closing: None,
+            hidden: None,
+            source: None,
+            tally: None,
+            length: 0,
+        }
+    }
+
+    pub(super) fn identified(&mut self, caller: &Caller) {
+        self.system = Some(Arc::clone(caller.system()));
+    }
+
+    pub(super) fn routed(&mut self, call: &Call) {
+        self.operation = Some(Arc::clone(&call.operation));
+        self.claimed = call.claims.to_claimed();
+    }
+
+    pub(super) fn agreed(&mut self, agreed: &Agreed) {
+        self.agreed = Some(agreed.clone());
+    }
+
+    pub(super) fn intended(&mut self, closing: Closing) {
+        self.closing = Some(closing);
+    }
+
+    pub(super) fn fetched(&mut self, source: Source) {
+        self.source = Some(source);
+    }
+
+    pub(super) fn hidden(&mut self, reason: NoMatch) {
+        self.hidden = Some(reason);
+    }
+
+    /// Hands the closing record over to the answer's body.
+    pub(super) fn shown(&mut self, redacted: &Redacted) -> Option<Closing> {
+        self.tally = Some(redacted.tally());
+        self.length = redacted.len() as u64;
+        self.closing.take()
+    }
+
+    pub(super) fn end(mut self, core: &Core, answered: Result<Response<Body>, Refusal>) -> Response<Body> {
+        let refusal = answered.as_ref().err();
+        self.record(core, refusal);
+        self.measure(core, refusal);
+        self.log(core, refusal);
+        answered.unwrap_or_else(|refusal| respond::refusal(&refusal, self.id, self.head))
+    }
+
+    fn record(&mut self, core: &Core, refusal: Option<&Refusal>) {
+        let Some(refusal) = refusal else { return };
+        if let Some(closing) = self.closing.take() {
+            closing.close(match self.hidden {
+                Some(reason) => Outcome::NoMatch(reason),
+                None => Outcome::Refused(refusal.code()),
+            });
+        } else if let (Some(system), true) = (&self.system, is_evidence(refusal)) {
+            core.node.audit.refused(Refused {
+                disclosure: self.id,
+                system: system.id.clone(),
+                operation: self.operation.as_ref().map(|operation| operation.id.clone()),
+                purpose: self.agreed.as_ref().map(|agreed| agreed.purpose().id.clone()),
+                code: refusal.code(),
+                subject: None,
+                claimed: std::mem::take(&mut self.claimed),
+                source: self.connection.peer.ip().to_canonical(),
+            });
+        }
+    }
+
+    fn measure(&self, core: &Core, refusal: Option<&Refusal>) {
+        let metrics = &core.node.metrics;
+        let operation = self.operation.as_ref().map(|operation| operation.index);
+        let code = refusal.map_or(Code::OK, Code::of);
+        self.live.requests.record(operation, code, core.node.clock.now().duration_since(self.started));
+        match self.source {
+            Some(Source::Stored) => metrics.cache.hit.inc(),
+            Some(Source::Register) => metrics.cache.miss.inc(),
+            Some(Source::Collapsed) => metrics.cache.collapsed.inc(),
+            Some(Source::Stale) => metrics.cache.stale.inc(),
+            Some(Source::Uncached) => metrics.cache.off.inc(),
+            None => {}
+        }
+        if let Some(tally) = &self.tally {
+            metrics.undeclared_fields.inc_by(u64::from(tally.undeclared));
+            metrics.mistyped_fields.inc_by(u64::from(tally.mistyped));
+            metrics.policy_errors.inc_by(u64::from(tally.policy_errors));
+            metrics.disclosed_bytes.inc_by(self.length);
+            metrics.copied_bytes.inc_by(tally.copied as u64);
+        }
+        match (refusal, self.hidden) {
+            (Some(Refusal::SubjectMismatch), _) => metrics.subject_mismatches.inc(),
+            (_, Some(NoMatch::Throttled)) => metrics.guesses_throttled.inc(),
+            _ => {}
+        }
+    }
+
+    fn log(&self, core: &Core, refusal: Option<&Refusal>) {
+        let id = self.id.to_string();
+        let system = self.system.as_deref();
+        RequestRecord {
+            request_id: &id,
+            agency: system.map(|system| system.agency.id.as_str()),
+            system: system.map(|system| system.id.as_str()),
+            operation: self.operation.as_ref().map(|operation| operation.id.as_str()),
+            purpose: self.agreed.as_ref().map(|agreed| agreed.purpose().id.as_str()),
+            status: refusal.map_or(200, |refusal| refusal.status().as_u16()),
+            code: refusal.map_or("ok", Refusal::code),
+            blame: refusal.map(Refusal::blame),
+            duration_us: u64::try_from(core.node.clock.now().duration_since(self.started).as_micros()).unwrap_or(u64::MAX),
+            protocol: self.connection.protocol.name(),
+            cache: self.source.map(Source::as_str),
+        }
+        .emit();
+    }
+}
+
+/// Whether a refusal says something about the caller that an auditor wants to see: what it asked for and may not have. Floods
+/// (rates) and mistakes of form are counted, not recorded.
+fn is_evidence(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::PurposeMissing { .. }
+            | Refusal::PurposeUnknown
+            | Refusal::PurposeExpired
+            | Refusal::PurposeNotEnrolled { .. }
+            | Refusal::EvidenceMissing { .. }
+            | Refusal::PolicyDenied
+            | Refusal::ParameterDenied { .. }
+    )
+}

@@ -1,0 +1,338 @@
+//! Refusals: every answer that is not data. One closed enum, one status, one stable code, one remedy each.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// Why a request is refused. What the client is told follows from it; what only the operator may know is logged beside it.
+///
+/// Names and lists in the variants come from the bundle, never from the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The client certificate is on a revocation list.
+    CertificateRevoked,
+    /// The client certificate is no longer valid (expired, or its authority was withdrawn) on a live connection.
+    CertificateInvalid,
+    /// The certificate is good, but no system is enrolled for it.
+    SystemNotEnrolled,
+    /// The connection comes from a network that the system is not enrolled for.
+    NetworkNotListed,
+    /// The connection's TLS version is older than the system may use.
+    TlsVersionTooOld,
+    /// No operation at that path.
+    OperationUnknown,
+    /// The path exists, not with that method.
+    MethodNotAllowed {
+        /// The `Allow` header.
+        allow: String,
+    },
+    /// A malformed request target, a forbidden header, an upgrade, or framing that two parsers could read differently.
+    RequestMalformed {
+        /// What must be mended.
+        reason: &'static str,
+    },
+    /// A gateway header is malformed.
+    HeaderInvalid {
+        /// Which.
+        name: &'static str,
+        /// What it must be.
+        reason: &'static str,
+    },
+    /// The body's media type is not JSON.
+    MediaTypeUnsupported,
+    /// The body is longer than allowed.
+    BodyTooLarge {
+        /// Bytes.
+        limit: usize,
+    },
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// A parameter is undeclared, missing or invalid.
+    ParameterInvalid {
+        /// Names the parameter, never its value.
+        detail: String,
+    },
+    /// No `Gateway-Purpose`, and the system is enrolled for more than one (or none).
+    PurposeMissing {
+        /// What the system may use.
+        enrolled: Vec<String>,
+    },
+    /// The registry of purposes has no such purpose.
+    PurposeUnknown,
+    /// The registry has it, but it is not valid today.
+    PurposeExpired,
+    /// The directory does not let this agency or system use it.
+    PurposeNotEnrolled {
+        /// What the system may use.
+        enrolled: Vec<String>,
+    },
+    /// The purpose requires a header that is not there.
+    EvidenceMissing {
+        /// Which header.
+        header: &'static str,
+    },
+    /// The policies show nothing of this operation for this purpose.
+    PolicyDenied,
+    /// The policies do not let this caller use a parameter.
+    ParameterDenied {
+        /// Which.
+        name: String,
+    },
+    /// Unknown person, guard mismatch, or a record hidden whole: one and the same answer.
+    NoMatch,
+    /// Over the rate.
+    RateExceeded {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// Too many requests in flight.
+    ConcurrencyExceeded,
+    /// The register cannot be reached.
+    RegisterUnavailable,
+    /// The register did not answer in time.
+    RegisterTimeout,
+    /// The register answered something else than a record or "unknown".
+    RegisterFailed,
+    /// The register's record cannot be read strictly.
+    RecordUnreadable,
+    /// The register's record is larger than can be decided on.
+    RecordTooLarge,
+    /// The register answered about somebody else.
+    SubjectMismatch,
+    /// No durable record can be written, so nothing is disclosed.
+    AuditUnavailable,
+    /// The gateway is shutting down.
+    Draining,
+    /// An invariant did not hold. Nothing was disclosed.
+    Internal,
+}
+
+/// Whose fault a refusal is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Blame {
+    /// The agency's side.
+    Downstream,
+    /// The register's side.
+    Upstream,
+    /// This node.
+    Gateway,
+}
+
+impl Refusal {
+    /// The stable code: what clients may branch on, and the metric's label.
+    pub fn code(&self) -> &'static str {
+        self.row().0
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.row().1
+    }
+
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        self.row().2
+    }
+
+    /// A short, constant description of the code (RFC 9457, section 3.1.3).
+    pub fn title(&self) -> &'static str {
+        self.row().3
+    }
+
+    /// What to do about it, for the integrator who reads the answer.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::CertificateRevoked => "ask your certificate authority for a new certificate".into(),
+            Self::CertificateInvalid => "renew the client certificate and reconnect".into(),
+            Self::SystemNotEnrolled => "ask the gateway's operator to enrol this certificate's identity".into(),
+            Self::NetworkNotListed => "connect from an enrolled network, or have this one enrolled".into(),
+            Self::TlsVersionTooOld => "connect with TLS 1.3".into(),
+            Self::OperationUnknown => "use a path of the contract".into(),
+            Self::MethodNotAllowed { allow } => format!("use one of: {allow}"),
+            Self::RequestMalformed { reason } => (*reason).into(),
+            Self::HeaderInvalid { name, reason } => format!("{name}: {reason}"),
+            Self::MediaTypeUnsupported => "send Content-Type: application/json".into(),
+            Self::BodyTooLarge { limit } => format!("send at most {limit} bytes"),
+            Self::BodyTimeout => "send the whole body without pauses".into(),
+            Self::ParameterInvalid { detail } => detail.clone(),
+            Self::PurposeMissing { enrolled } => format!("add Gateway-Purpose: one of {}", listed(enrolled)),
+            Self::PurposeUnknown => "use a purpose of the purpose registry".into(),
+            Self::PurposeExpired => "use a purpose that is valid today".into(),
+            Self::PurposeNotEnrolled { enrolled } => {
+                format!("use one of {}, or have the purpose enrolled", listed(enrolled))
+            }
+            Self::EvidenceMissing { header } => format!("add {header}: this purpose requires it"),
+            Self::PolicyDenied => "no policy shows this operation's fields for this purpose".into(),
+            Self::ParameterDenied { name } => {
+                format!("parameter `{name}`: no policy lets this system use it for this purpose")
+            }
+            Self::NoMatch => "check the identity number and every attribute that must match".into(),
+            Self::RateExceeded { retry_after } => format!("retry after {} s", seconds(*retry_after)),
+            Self::ConcurrencyExceeded => "wait for answers before sending more requests".into(),
+            Self::RegisterUnavailable | Self::RegisterTimeout => "retry later".into(),
+            Self::RegisterFailed | Self::RecordUnreadable | Self::RecordTooLarge | Self::SubjectMismatch => {
+                "report the request id to the gateway's operator".into()
+            }
+            Self::AuditUnavailable | Self::Draining => "retry, on another node if there is one".into(),
+            Self::Internal => "report the request id to the gateway's operator".into(),
+        }
+    }
+
+    /// When to come again, in whole seconds (`Retry-After`, RFC 9110, section 10.2.3).
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::RateExceeded { retry_after } => Some(seconds(*retry_after)),
+            Self::ConcurrencyExceeded
+            | Self::RegisterUnavailable
+            | Self::RegisterTimeout
+            | Self::AuditUnavailable
+            | Self::Draining => Some(1),
+            Self::CertificateRevoked
+            | Self::CertificateInvalid
+            | Self::SystemNotEnrolled
+            | Self::NetworkNotListed
+            | Self::TlsVersionTooOld
+            | Self::OperationUnknown
+            | Self::MethodNotAllowed { .. }
+            | Self::RequestMalformed { .. }
+            | Self::HeaderInvalid { .. }
+            | Self::MediaTypeUnsupported
+            | Self::BodyTooLarge { .. }
+            | Self::BodyTimeout
+            | Self::ParameterInvalid { .. }
+            | Self::PurposeMissing { .. }
+            | Self::PurposeUnknown
+            | Self::PurposeExpired
+            | Self::PurposeNotEnrolled { .. }
+            | Self::EvidenceMissing { .. }
+            | Self::PolicyDenied
+            | Self::ParameterDenied { .. }
+            | Self::NoMatch
+            | Self::RegisterFailed
+            | Self::RecordUnreadable
+            | Self::RecordTooLarge
+            | Self::SubjectMismatch
+            | Self::Internal => None,
+        }
+    }
+
+    /// Whether the connection is closed after the answer.
+    pub fn closes_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::CertificateRevoked
+                | Self::CertificateInvalid
+                | Self::RequestMalformed { .. }
+                | Self::BodyTooLarge { .. }
+                | Self::BodyTimeout
+                | Self::Draining
+        )
+    }
+
+    fn row(&self) -> (&'static str, StatusCode, Blame, &'static str) {
+        use Blame::{Downstream, Gateway, Upstream};
+        use StatusCode as S;
+        match self {
+            Self::CertificateRevoked => {
+                ("certificate_revoked", S::FORBIDDEN, Downstream, "the client certificate was revoked")
+            }
+            Self::CertificateInvalid => {
+                ("certificate_invalid", S::FORBIDDEN, Downstream, "the client certificate is no longer valid")
+            }
+            Self::SystemNotEnrolled => {
+                ("system_not_enrolled", S::FORBIDDEN, Downstream, "no system is enrolled for this certificate")
+            }
+            Self::NetworkNotListed => {
+                ("network_not_listed", S::FORBIDDEN, Downstream, "the system may not connect from this network")
+            }
+            Self::TlsVersionTooOld => {
+                ("tls_version_too_old", S::FORBIDDEN, Downstream, "the system may not use this TLS version")
+            }
+            Self::OperationUnknown => {
+                ("operation_unknown", S::NOT_FOUND, Downstream, "there is no operation at this path")
+            }
+            Self::MethodNotAllowed { .. } => (
+                "method_not_allowed",
+                S::METHOD_NOT_ALLOWED,
+                Downstream,
+                "the operation at this path has another method",
+            ),
+            Self::RequestMalformed { .. } => {
+                ("request_malformed", S::BAD_REQUEST, Downstream, "the request is malformed")
+            }
+            Self::HeaderInvalid { .. } => {
+                ("header_invalid", S::BAD_REQUEST, Downstream, "a gateway header is not valid")
+            }
+            Self::MediaTypeUnsupported => (
+                "media_type_unsupported",
+                S::UNSUPPORTED_MEDIA_TYPE,
+                Downstream,
+                "the body's media type is not supported",
+            ),
+            Self::BodyTooLarge { .. } => {
+                ("body_too_large", S::PAYLOAD_TOO_LARGE, Downstream, "the request's body is too large")
+            }
+            Self::BodyTimeout => {
+                ("body_timeout", S::REQUEST_TIMEOUT, Downstream, "the request's body did not arrive in time")
+            }
+            Self::ParameterInvalid { .. } => {
+                ("parameter_invalid", S::BAD_REQUEST, Downstream, "a parameter is not as the contract says")
+            }
+            Self::PurposeMissing { .. } => {
+                ("purpose_missing", S::FORBIDDEN, Downstream, "the request names no purpose")
+            }
+            Self::PurposeUnknown => {
+                ("purpose_unknown", S::FORBIDDEN, Downstream, "the purpose registry has no such purpose")
+            }
+            Self::PurposeExpired => ("purpose_expired", S::FORBIDDEN, Downstream, "the purpose is not valid today"),
+            Self::PurposeNotEnrolled { .. } => {
+                ("purpose_not_enrolled", S::FORBIDDEN, Downstream, "the system is not enrolled for this purpose")
+            }
+            Self::EvidenceMissing { .. } => {
+                ("evidence_missing", S::FORBIDDEN, Downstream, "the purpose requires more evidence")
+            }
+            Self::PolicyDenied => ("policy_denied", S::FORBIDDEN, Downstream, "the policies show nothing of this"),
+            Self::ParameterDenied { .. } => {
+                ("parameter_denied", S::FORBIDDEN, Downstream, "the policies do not allow this parameter")
+            }
+            Self::NoMatch => ("no_match", S::NOT_FOUND, Downstream, "no record matches the request"),
+            Self::RateExceeded { .. } => {
+                ("rate_exceeded", S::TOO_MANY_REQUESTS, Downstream, "the system is over its rate")
+            }
+            Self::ConcurrencyExceeded => {
+                ("concurrency_exceeded", S::TOO_MANY_REQUESTS, Downstream, "the system has too many requests in flight")
+            }
+            Self::RegisterUnavailable => {
+                ("register_unavailable", S::SERVICE_UNAVAILABLE, Upstream, "the register cannot be reached")
+            }
+            Self::RegisterTimeout => {
+                ("register_timeout", S::GATEWAY_TIMEOUT, Upstream, "the register did not answer in time")
+            }
+            Self::RegisterFailed => {
+                ("register_failed", S::BAD_GATEWAY, Upstream, "the register did not answer with a record")
+            }
+            Self::RecordUnreadable => {
+                ("record_unreadable", S::BAD_GATEWAY, Upstream, "the register's record cannot be read strictly")
+            }
+            Self::RecordTooLarge => {
+                ("record_too_large", S::BAD_GATEWAY, Upstream, "the register's record is too large")
+            }
+            Self::SubjectMismatch => {
+                ("subject_mismatch", S::BAD_GATEWAY, Upstream, "the register answered about somebody else")
+            }
+            Self::AuditUnavailable => {
+                ("audit_unavailable", S::SERVICE_UNAVAILABLE, Gateway, "no durable record can be written")
+            }
+            Self::Draining => ("draining", S::SERVICE_UNAVAILABLE, Gateway, "the gateway is shutting down"),
+            Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, Gateway, "the gateway failed"),
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "(none enrolled)".into() } else { names.join(", ") }
+}

@@ -1,0 +1,181 @@
+//! Respond: the one exit. The protocol adapters accept [`Body`] and nothing else, and a disclosure enters a body only as
+//! [`Released`]: a redacted chunk that met the receipt of its own disclosure.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response};
+use http_body::{Frame, SizeHint};
+use popgate_policy::disclose::{Redacted, RedactedChunk};
+use popgate_policy::model::DisclosureId;
+
+use crate::accept::CloseConnection;
+use crate::admit::Ticket;
+use crate::audit::{Closing, Outcome, Receipt, Shown};
+use crate::refusal::Refusal;
+
+/// The header that carries the disclosure's id.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("gateway-request-id");
+
+/// Everything that this gateway can say to an agency.
+#[derive(Debug)]
+pub struct Body(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// A refusal's problem document: built from the closed enum, never from a register's bytes.
+    Refusal(Option<Bytes>),
+    /// Released chunks, with what must live until the last of them was handed over.
+    Disclosure(Disclosure),
+}
+
+#[derive(Debug)]
+struct Disclosure {
+    chunks: VecDeque<Released>,
+    left: u64,
+    // Dropped with chunks left, it records that the answer was cut short.
+    closing: Option<Closing>,
+    shown: Shown,
+    _ticket: Ticket,
+}
+
+/// A chunk whose disclosure is durably recorded.
+#[derive(Debug)]
+pub struct Released(Bytes);
+
+/// A chunk and a receipt that do not belong together: an invariant of the pipeline is broken, nothing is released.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a chunk and a receipt of different disclosures, or a receipt that does not reach as far as the chunk")]
+pub struct Mismatch;
+
+/// Releases a chunk against the receipt of its own disclosure.
+///
+/// # Errors
+/// [`Mismatch`], if the receipt is another disclosure's or does not cover the chunk's last person.
+pub fn release(chunk: RedactedChunk, receipt: &Receipt) -> Result<Released, Mismatch> {
+    let covered = chunk.disclosure() == receipt.disclosure() && chunk.last_seq() <= receipt.durable_upto();
+    if covered { Ok(Released(chunk.into_bytes())) } else { Err(Mismatch) }
+}
+
+/// Answers with a disclosure.
+///
+/// # Errors
+/// [`Refusal::Internal`], if answer and receipt do not belong together.
+pub fn disclosure(
+    redacted: Redacted,
+    receipt: &Receipt,
+    mut closing: Closing,
+    ticket: Ticket,
+    head: bool,
+) -> Result<Response<Body>, Refusal> {
+    let id = redacted.disclosure();
+    let shown = Shown::from(redacted.tally());
+    let length = redacted.len() as u64;
+    closing.set(shown);
+    let mut chunks = redacted
+        .into_chunks()
+        .into_iter()
+        .map(|chunk| release(chunk, receipt))
+        .collect::<Result<VecDeque<_>, _>>()
+        .map_err(|_| Refusal::Internal)?;
+    // HEAD tells the length of what would be shown, and is a disclosure as well.
+    let mut closing = Some(closing);
+    if head {
+        chunks.clear();
+        if let Some(closing) = closing.take() {
+            closing.close(Outcome::Complete(shown));
+        }
+    }
+    let left = if head { 0 } else { length };
+    let mut response =
+        Response::new(Body(Kind::Disclosure(Disclosure { chunks, left, closing, shown, _ticket: ticket })));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    common(&mut response, id);
+    Ok(response)
+}
+
+/// Answers with a refusal (RFC 9457). The document depends on the refusal alone, so that two refusals with one code and
+/// remedy are the same bytes; the request id travels in its header.
+pub fn refusal(refusal: &Refusal, id: DisclosureId, head: bool) -> Response<Body> {
+    let document = serde_json::json!({
+        "type": format!("urn:popgate:refusal:{}", refusal.code()),
+        "title": refusal.title(),
+        "status": refusal.status().as_u16(),
+        "code": refusal.code(),
+        "detail": refusal.remedy(),
+    });
+    let document = Bytes::from(document.to_string());
+    let length = document.len();
+    let mut response = Response::new(Body(Kind::Refusal((!head).then_some(document))));
+    *response.status_mut() = refusal.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    if let Some(seconds) = refusal.retry_after() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Refusal::MethodNotAllowed { allow } = refusal
+        && let Ok(allow) = HeaderValue::from_str(allow)
+    {
+        headers.insert(ALLOW, allow);
+    }
+    if refusal.closes_connection() {
+        response.extensions_mut().insert(CloseConnection);
+    }
+    common(&mut response, id);
+    response
+}
+
+fn common(response: &mut Response<Body>, id: DisclosureId) {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let bytes = match &mut self.0 {
+            Kind::Refusal(document) => document.take(),
+            Kind::Disclosure(disclosure) => disclosure.next(),
+        };
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Refusal(document) => document.is_none(),
+            Kind::Disclosure(disclosure) => disclosure.chunks.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match &self.0 {
+            Kind::Refusal(document) => document.as_ref().map_or(0, |document| document.len() as u64),
+            Kind::Disclosure(disclosure) => disclosure.left,
+        })
+    }
+}
+
+impl Disclosure {
+    fn next(&mut self) -> Option<Bytes> {
+        let Released(bytes) = self.chunks.pop_front()?;
+        self.left = self.left.saturating_sub(bytes.len() as u64);
+        if self.chunks.is_empty()
+            && let Some(closing) = self.closing.take()
+        {
+            closing.close(Outcome::Complete(self.shown));
+        }
+        Some(bytes)
+    }
+}
+

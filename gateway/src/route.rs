@@ -1,0 +1,160 @@
+//! Route: what is asked. Reads the request strictly; what two parsers could read differently is refused.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, header};
+use popgate_policy::bundle::Bundle;
+use popgate_policy::contract::{Arguments, Captures, Operation, RequestParts, Route};
+use popgate_policy::model::Personal;
+
+use crate::accept::{ClientBody, Connection, framing};
+use crate::app::config;
+use crate::audit::Claimed;
+use crate::gather::{self, Failed};
+use crate::refusal::Refusal;
+
+/// A request whose operation and headers are known.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked.
+    pub operation: Arc<Operation>,
+    /// What the agency says about the request.
+    pub claims: Claims,
+    /// Whether only the header section of the answer is wanted.
+    pub head: bool,
+    captures: Captures,
+    query: Personal<String>,
+}
+
+/// The gateway's request headers, these four and no more, and the client's own request id.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// `Gateway-Purpose`.
+    pub purpose: Option<String>,
+    /// `Gateway-User`.
+    pub user: Option<Personal<String>>,
+    /// `Gateway-Case`.
+    pub case: Option<Personal<String>>,
+    /// `Gateway-Assurance`.
+    pub assurance: Option<String>,
+    /// `X-Request-Id`: recorded beside the gateway's own, never used in its place.
+    pub client_request_id: Option<String>,
+}
+
+/// Finds the operation and reads the headers.
+///
+/// # Errors
+/// If there is no such operation, or the request is malformed.
+pub fn call(bundle: &Bundle, connection: &Connection, parts: &Parts) -> Result<Call, Refusal> {
+    framing::check(parts, connection.protocol).map_err(|reason| Refusal::RequestMalformed { reason })?;
+    if parts.method == Method::CONNECT || parts.headers.contains_key(header::UPGRADE) {
+        return Err(Refusal::RequestMalformed { reason: "send plain requests: this gateway neither tunnels nor upgrades" });
+    }
+    let (operation, captures) = match bundle.contracts().route(parts.method.as_str(), parts.uri.path()) {
+        Route::Operation(operation, captures) => (Arc::clone(operation), captures),
+        Route::MethodNotAllowed(allow) => return Err(Refusal::MethodNotAllowed { allow: allow.join(", ") }),
+        Route::NotFound => return Err(Refusal::OperationUnknown),
+    };
+    Ok(Call {
+        operation,
+        claims: Claims::read(&parts.headers)?,
+        head: parts.method == Method::HEAD,
+        captures,
+        query: Personal::new(parts.uri.query().unwrap_or_default().to_owned()),
+    })
+}
+
+/// Reads the body and the parameters.
+///
+/// # Errors
+/// If the body is too large, too slow or of another type, or a parameter is not as the contract says.
+pub async fn arguments(
+    call: &Call,
+    headers: &HeaderMap,
+    body: ClientBody,
+    limits: &config::Http,
+) -> Result<Arguments, Refusal> {
+    let body = tokio::time::timeout(limits.body_timeout, read(body, headers, limits.max_body)).await.map_err(|_| Refusal::BodyTimeout)??;
+    if !body.is_empty() && !is_json(headers) {
+        return Err(Refusal::MediaTypeUnsupported);
+    }
+    call.operation
+        .arguments(RequestParts { captures: &call.captures, query: call.query.expose(), body: &body })
+        .map_err(|error| Refusal::ParameterInvalid { detail: error.to_string() })
+}
+
+async fn read(body: ClientBody, headers: &HeaderMap, limit: usize) -> Result<Bytes, Refusal> {
+    let too_large = || Refusal::BodyTooLarge { limit };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    gather::whole(body, limit).await.map_err(|failed| match failed {
+        Failed::TooLarge => too_large(),
+        Failed::Broken(_) => Refusal::RequestMalformed { reason: "send the whole body, framed correctly" },
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(value)) = headers.get(header::CONTENT_TYPE).map(|value| value.to_str()) else { return false };
+    let mut parts = value.split(';').map(str::trim);
+    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+        && parts.all(|parameter| parameter.eq_ignore_ascii_case("charset=utf-8"))
+        && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+impl Claims {
+    /// For the audit log.
+    pub fn to_claimed(&self) -> Claimed {
+        Claimed {
+            user: self.user.clone(),
+            case: self.case.clone(),
+            assurance: self.assurance.clone().map(Personal::new),
+            request_id: self.client_request_id.clone().map(Personal::new),
+        }
+    }
+
+    fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let mut claims = Self::default();
+        for name in headers.keys().filter(|name| name.as_str().starts_with("gateway-")) {
+            match name.as_str() {
+                "gateway-purpose" => claims.purpose = Some(one(headers, name, "Gateway-Purpose")?),
+                "gateway-user" => claims.user = Some(Personal::new(one(headers, name, "Gateway-User")?)),
+                "gateway-case" => claims.case = Some(Personal::new(one(headers, name, "Gateway-Case")?)),
+                "gateway-assurance" => claims.assurance = Some(one(headers, name, "Gateway-Assurance")?),
+                _ => {
+                    return Err(Refusal::HeaderInvalid {
+                        name: "Gateway-*",
+                        reason: "known are Gateway-Purpose, Gateway-User, Gateway-Case and Gateway-Assurance",
+                    });
+                }
+            }
+        }
+        claims.client_request_id = headers
+            .get("x-request-id")
+            .and_then(|value| value.to_str().ok())
+            .filter(|id| is_token(id) && id.len() <= 64)
+            .map(str::to_owned);
+        Ok(claims)
+    }
+}
+
+/// Reads a header that may stand once, in a charset that is safe in logs, files and terminals.
+fn one(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result<String, Refusal> {
+    let invalid = |reason| Refusal::HeaderInvalid { name: shown, reason };
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if values.next().is_some() {
+        return Err(invalid("send it once"));
+    }
+    if value.is_empty() || value.len() > 128 || !is_token(value) {
+        return Err(invalid("send 1 to 128 letters, digits or any of . _ : / @ + = -"));
+    }
+    Ok(value.to_owned())
+}
+
+fn is_token(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:/@+=-".contains(&byte))
+}

@@ -1,0 +1,389 @@
+//! Record schemas: from a component schema to leaves, groups and shapes.
+
+use crate::contract::{Attribute, Class, Derive, Field, Kind, ObjectShape, RecordSchema, Shape};
+use crate::document::{Entry, Node, Sheet, Span, Value};
+use crate::model::{FieldIx, FieldName, FieldSet, GroupId};
+
+use super::schema::{Resolved, Schemas, Type};
+use super::{extension, leaf};
+
+/// A record, and whether every part of it could be read: if not, a field that is missed may only have been misread.
+pub(super) type Read = (RecordSchema, bool);
+
+/// Reads the component schema of that name as a record. What is wrong is reported, and the record is as good as it can be, so that
+/// what refers to it is not reported too; `None` if there is no such schema.
+pub(super) fn read<'d>(sheet: &mut Sheet<'_>, schemas: &mut Schemas<'d>, name: &'d str, typed: &Node) -> Option<Read> {
+    let Some(entry) = schemas.component(name) else {
+        let problem = sheet.error("bad-ref", &typed.span, format!("there is no schema `{name}`"));
+        sheet.push(problem.suggest(name, schemas.names()));
+        return None;
+    };
+    if !is_type_name(name) {
+        let message = format!("`{name}` cannot be the name of a record");
+        sheet.push(sheet.error("bad-name", &entry.at, message).help("a capital letter, then letters and digits"));
+    }
+    let resolved = schemas.resolve(sheet, &entry.node, &[name])?;
+    let mut reader = Reader { sheet, schemas, name, leaves: Vec::new(), full: false, whole: true };
+    let shape = match reader.shape(&resolved, &mut Vec::new(), &Inherited::default(), &[name], Place::Root) {
+        Some(Shape::Object(shape)) => shape,
+        Some(_) => {
+            reader.sheet.push(reader.sheet.error("bad-record", &entry.at, format!("`{name}` must be an object")));
+            ObjectShape::default()
+        }
+        None => ObjectShape::default(),
+    };
+    let Reader { leaves, whole, .. } = reader;
+    let leaves = Leaves { leaves, whole };
+    leaves.check_implies(sheet);
+    let subject = subject(sheet, entry, &resolved, &leaves);
+    let attributes = attributes(sheet, &resolved, &leaves);
+    let Leaves { leaves, whole } = leaves;
+    let fields = leaves.into_iter().map(|leaf| leaf.field).collect();
+    let whole = whole && subject.is_some();
+    let subject = subject.unwrap_or(FieldIx(0));
+    Some((RecordSchema { name: name.to_owned(), fields, shape, subject, attributes }, whole))
+}
+
+/// A field, and what only the loader asks about it.
+pub(super) struct Leaf<'d> {
+    pub(super) field: Field,
+    /// Whether it lies under an array, so that a record may have many of it.
+    pub(super) repeated: bool,
+    /// `x-gateway-implies`, to be checked when every leaf is known.
+    pub(super) implies: Vec<(&'d str, &'d Node)>,
+}
+
+/// What a leaf takes from the objects around it.
+#[derive(Clone, Default)]
+struct Inherited {
+    group: Option<GroupId>,
+    class: Option<Class>,
+    repeated: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Root,
+    Property,
+    Item,
+}
+
+struct Reader<'r, 's, 'd> {
+    sheet: &'r mut Sheet<'s>,
+    schemas: &'r mut Schemas<'d>,
+    name: &'d str,
+    leaves: Vec<Leaf<'d>>,
+    full: bool,
+    whole: bool,
+}
+
+/// All leaves of a record.
+struct Leaves<'d> {
+    leaves: Vec<Leaf<'d>>,
+    whole: bool,
+}
+
+impl<'d> Reader<'_, '_, 'd> {
+    fn shape(
+        &mut self,
+        schema: &Resolved<'d>,
+        path: &mut Vec<&'d str>,
+        inherited: &Inherited,
+        within: &[&str],
+        place: Place,
+    ) -> Option<Shape> {
+        let full_name = self.full_name(path);
+        let kind = schema.kind(self.sheet, &format!("`{full_name}`"));
+        let allowed = match (place, kind) {
+            (Place::Root, _) => extension::RECORD,
+            (_, Some(Type::Object)) => extension::BRANCH,
+            _ => extension::LEAF,
+        };
+        schema.check(self.sheet, &format!("`{full_name}`"), allowed);
+        let mut inherited = inherited.clone();
+        inherited.group = leaf::group(self.sheet, schema).or(inherited.group);
+        inherited.class = leaf::class(self.sheet, schema).or(inherited.class);
+        match kind.unwrap_or_else(|| assumed(schema)) {
+            Type::Scalar(kind) => self.leaf(schema, path, &inherited, kind, false).map(Shape::Leaf),
+            Type::Object => self.object(schema, path, &inherited, within).map(Shape::Object),
+            Type::Array => self.array(schema, path, &inherited, within, place),
+        }
+    }
+
+    fn object(
+        &mut self,
+        schema: &Resolved<'d>,
+        path: &mut Vec<&'d str>,
+        inherited: &Inherited,
+        within: &[&str],
+    ) -> Option<ObjectShape> {
+        let properties = schema.properties(self.sheet);
+        let full_name = self.full_name(path);
+        if properties.is_empty() {
+            let problem =
+                self.sheet.error("empty-object", schema.span, format!("`{full_name}` declares no properties"));
+            self.sheet.push(problem.help("what is not declared is never disclosed; declare each property"));
+        }
+        check_required(self.sheet, schema, properties);
+        let mut members: Vec<(Box<str>, Shape)> = Vec::new();
+        for entry in properties {
+            if !is_property_name(&entry.key) {
+                let message = format!("`{}` cannot be the name of a field", entry.key);
+                let problem = self.sheet.error("bad-name", &entry.at, message);
+                self.sheet
+                    .push(problem.help("letters, digits, `_` and `-`; dots separate the parts of a field's name"));
+            }
+            let Some(resolved) = self.schemas.resolve(self.sheet, &entry.node, within) else {
+                self.whole = false;
+                continue;
+            };
+            let within: Vec<&str> = within.iter().chain(&resolved.names).copied().collect();
+            path.push(&entry.key);
+            let shape = self.shape(&resolved, path, inherited, &within, Place::Property);
+            path.pop();
+            self.whole &= shape.is_some();
+            members.extend(shape.map(|shape| (Box::from(entry.key.as_str()), shape)));
+        }
+        let shape = ObjectShape::new(members);
+        if shape.is_none() && !self.full {
+            self.too_many(schema.span);
+        }
+        shape
+    }
+
+    fn array(
+        &mut self,
+        schema: &Resolved<'d>,
+        path: &mut Vec<&'d str>,
+        inherited: &Inherited,
+        within: &[&str],
+        place: Place,
+    ) -> Option<Shape> {
+        let full_name = self.full_name(path);
+        if place == Place::Item {
+            let message = format!("`{full_name}` is an array of arrays");
+            let help = "an array may hold scalars or objects";
+            self.sheet.push(self.sheet.error("nested-array", schema.span, message).help(help));
+            return None;
+        }
+        let Some(items) = schema.node("items") else {
+            let problem =
+                self.sheet.error("missing-key", schema.span, format!("the array `{full_name}` has no `items`"));
+            self.sheet.push(problem.help("add `items`"));
+            return None;
+        };
+        let resolved = self.schemas.resolve(self.sheet, items, within)?;
+        let inherited = Inherited { repeated: true, ..inherited.clone() };
+        match resolved.node("type").and_then(Node::as_text) {
+            Some("object" | "array") => {
+                let within: Vec<&str> = within.iter().chain(&resolved.names).copied().collect();
+                match self.shape(&resolved, path, &inherited, &within, Place::Item)? {
+                    Shape::Object(object) => Some(Shape::Array(object)),
+                    other => Some(other),
+                }
+            }
+            _ => {
+                resolved.check(self.sheet, &format!("the items of `{full_name}`"), &[]);
+                match resolved.kind(self.sheet, &format!("the items of `{full_name}`"))? {
+                    Type::Scalar(kind) => self.leaf(schema, path, &inherited, kind, true).map(Shape::Leaf),
+                    Type::Object | Type::Array => {
+                        let message = format!("the items of `{full_name}` cannot be null");
+                        self.sheet.push(self.sheet.error("unknown-type", resolved.span, message));
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn leaf(
+        &mut self,
+        schema: &Resolved<'d>,
+        path: &[&'d str],
+        inherited: &Inherited,
+        kind: Kind,
+        array: bool,
+    ) -> Option<FieldIx> {
+        let full_name = self.full_name(path);
+        if self.leaves.len() == FieldSet::CAPACITY {
+            self.too_many(schema.span);
+            return None;
+        }
+        let group = inherited.group.clone().unwrap_or_else(|| {
+            let problem = self.sheet.error("missing-group", schema.span, format!("`{full_name}` has no group"));
+            self.sheet.push(problem.help("add `x-gateway-group` to it or to an object around it"));
+            GroupId::new("?")
+        });
+        let index = FieldIx(u16::try_from(self.leaves.len()).unwrap_or(u16::MAX));
+        let field = Field {
+            index,
+            name: FieldName::new(&full_name),
+            path: path.iter().map(|part| (*part).to_owned()).collect(),
+            kind,
+            array,
+            group,
+            class: inherited.class.unwrap_or(Class::Basic),
+            masks: leaf::masks(self.sheet, schema, &full_name, kind),
+            implies: Vec::new(),
+            compare: leaf::compare(self.sheet, schema, &full_name, kind),
+        };
+        let implies = schema
+            .node("x-gateway-implies")
+            .map(|node| self.sheet.texts(node, "`x-gateway-implies`"))
+            .unwrap_or_default();
+        let mut field = field;
+        field.implies = implies.iter().map(|(typed, _)| FieldName::new(typed)).collect();
+        self.leaves.push(Leaf { field, repeated: inherited.repeated, implies });
+        Some(index)
+    }
+
+    fn too_many(&mut self, span: &Span) {
+        if !std::mem::replace(&mut self.full, true) {
+            let message = format!("`{}` has more than {} fields", self.name, FieldSet::CAPACITY);
+            let problem = self.sheet.error("too-many-fields", span, message);
+            self.sheet.push(problem.help("split the record into several operations"));
+        }
+    }
+
+    fn full_name(&self, path: &[&str]) -> String {
+        path.iter().fold(self.name.to_owned(), |name, part| format!("{name}.{part}"))
+    }
+}
+
+impl<'d> Leaves<'d> {
+    fn check_implies(&self, sheet: &mut Sheet<'_>) {
+        let known = || self.leaves.iter().map(|leaf| leaf.field.name.as_str());
+        for (typed, node) in self.leaves.iter().flat_map(|leaf| &leaf.implies) {
+            if self.whole && !known().any(|name| name == *typed) {
+                let problem = sheet.error("unknown-field", &node.span, format!("there is no field `{typed}`"));
+                sheet.push(problem.suggest(typed, known()));
+            }
+        }
+    }
+
+    /// The leaf that a property path (dots between the names, without the record's name) leads to.
+    fn at(&self, sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<&Leaf<'d>> {
+        let typed = sheet.text(node, what)?;
+        let found = self.leaves.iter().find(|leaf| leaf.field.path.join(".") == typed);
+        if found.is_none() && self.whole {
+            let known: Vec<String> = self.leaves.iter().map(|leaf| leaf.field.path.join(".")).collect();
+            let problem = sheet.error("unknown-field", &node.span, format!("the record has no field `{typed}`"));
+            sheet.push(problem.suggest(typed, known.iter().map(String::as_str)));
+        }
+        found
+    }
+}
+
+/// What a schema without a type that can be read was probably meant to be.
+fn assumed(schema: &Resolved<'_>) -> Type {
+    if schema.node("properties").is_some() { Type::Object } else { Type::Scalar(Kind::String) }
+}
+
+pub(super) fn check_required(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, properties: &[Entry]) {
+    let Some(required) = schema.node("required") else { return };
+    for (typed, node) in sheet.texts(required, "`required`") {
+        if !properties.iter().any(|entry| entry.key == typed) {
+            let problem = sheet.error("unknown-property", &node.span, format!("there is no property `{typed}`"));
+            sheet.push(problem.suggest(typed, properties.iter().map(|entry| entry.key.as_str())));
+        }
+    }
+}
+
+fn subject(sheet: &mut Sheet<'_>, entry: &Entry, schema: &Resolved<'_>, leaves: &Leaves<'_>) -> Option<FieldIx> {
+    let Some(node) = schema.node("x-gateway-subject") else {
+        let message = format!("the record `{}` does not say whose it is", entry.key);
+        let problem = sheet.error("missing-subject", &entry.at, message);
+        sheet.push(problem.help("add `x-gateway-subject`, the property that holds the person's number"));
+        return None;
+    };
+    let found = leaves.at(sheet, node, "`x-gateway-subject`");
+    if let Some(leaf) = found.filter(|leaf| leaf.field.kind != Kind::String || leaf.repeated) {
+        let message = format!("`{}` cannot be the subject: it is not a single string", leaf.field.name);
+        sheet.push(sheet.error("subject-unfit", &node.span, message));
+        return None;
+    }
+    found.map(|leaf| leaf.field.index)
+}
+
+fn attributes(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, leaves: &Leaves<'_>) -> Vec<Attribute> {
+    let Some(table) = schema.node("x-gateway-attributes") else { return Vec::new() };
+    let Some(table) = sheet.table(table, "`x-gateway-attributes`") else { return Vec::new() };
+    table.entries.iter().filter_map(|entry| attribute(sheet, entry, leaves)).collect()
+}
+
+fn attribute(sheet: &mut Sheet<'_>, entry: &Entry, leaves: &Leaves<'_>) -> Option<Attribute> {
+    let name = entry.key.as_str();
+    if !is_attribute_name(name) {
+        let message = format!("`{name}` cannot be the name of an attribute");
+        let problem = sheet.error("bad-name", &entry.at, message);
+        sheet.push(
+            problem
+                .help("a lower-case letter, then lower-case letters, digits and `_`; no word of the policy language"),
+        );
+    }
+    let place = format!("the attribute `{name}`");
+    let table = sheet.table(&entry.node, &place)?;
+    sheet.check_keys(table, &place, &["from", "derive"]);
+    let derive = match table.node("derive") {
+        Some(node) => derive(sheet, node)?,
+        None => Derive::Value,
+    };
+    let from = sheet.required(table, &entry.at, &place, "from")?;
+    let leaf = leaves.at(sheet, from, "`from`")?;
+    let needs = match derive {
+        Derive::Value if leaf.field.kind != Kind::String => Some("a string"),
+        Derive::Under(_) if leaf.field.kind != Kind::Date => Some("a string of `format: date`"),
+        Derive::Value | Derive::Under(_) if leaf.repeated => Some("a single value, not an array"),
+        Derive::Present if leaf.repeated && !leaf.field.array => Some("a single value, not an array"),
+        _ => None,
+    };
+    if let Some(needs) = needs {
+        let message = format!("{place} cannot be taken from `{}`: it needs {needs}", leaf.field.name);
+        let help = "`derive` is `under-<years>` for dates, `present` for anything, and nothing for strings";
+        sheet.push(sheet.error("attribute-unfit", &from.span, message).help(help));
+    }
+    Some(Attribute { name: name.to_owned(), from: leaf.field.index, derive })
+}
+
+fn derive(sheet: &mut Sheet<'_>, node: &Node) -> Option<Derive> {
+    let typed = sheet.text(node, "`derive`")?;
+    let years = typed
+        .strip_prefix("under-")
+        .and_then(|years| years.parse::<u8>().ok())
+        .filter(|years| (1..=150).contains(years));
+    match (typed, years) {
+        ("value", _) => Some(Derive::Value),
+        ("present", _) => Some(Derive::Present),
+        (_, Some(years)) => Some(Derive::Under(years)),
+        _ => {
+            let problem = sheet.error("bad-derive", &node.span, format!("`derive` cannot be `{typed}`"));
+            let problem = problem.suggest(typed, ["value", "present", "under-18"]);
+            sheet.push(problem);
+            None
+        }
+    }
+}
+
+fn is_type_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_uppercase()) && name.chars().all(|char| char.is_ascii_alphanumeric())
+}
+
+fn is_property_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-'))
+}
+
+fn is_attribute_name(name: &str) -> bool {
+    const RESERVED: [&str; 9] = ["true", "false", "if", "then", "else", "in", "is", "like", "has"];
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_')
+        && !RESERVED.contains(&name)
+}
+
+/// A plain list of strings, or nothing.
+pub(super) fn strings(node: Option<&Node>) -> Vec<&str> {
+    match node.map(|node| &node.value) {
+        Some(Value::List(items)) => items.iter().filter_map(Node::as_text).collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,1 +1,19 @@
-//! The Cedar schema, generated from contracts and directory.
+//! Cedar: the schema generated from contracts and directory, the policies as read from files, and what is wrong with them.
+
+mod parse;
+mod schema;
+mod scope;
+mod text;
+mod validate;
+
+pub use schema::schema_text;
+
+pub(crate) use parse::{Force, Phase, Rule, parse};
+pub(crate) use schema::{Model, entity, record_type, uid};
+pub(crate) use scope::{Lineage, in_scope};
+pub(crate) use validate::{head, known_ids, lint, relied_on, validate};
+
+/// The annotations that a policy may carry.
+const ANNOTATIONS: [&str; 4] = ["id", "basis", "mask", "at_most"];
+/// The name of the weakest disclosure in `@mask("match")` and `@at_most("match")`.
+const MATCH: &str = "match";

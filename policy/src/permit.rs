@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::contract::{Arguments, Operation, UpstreamRequest};
 use crate::directory::{Purpose, System};
 use crate::disclose::{PseudonymKey, Raw, Redacted, Unreadable};
-use crate::engine::Table;
+use crate::engine::{Outcome, Table};
 use crate::model::{DisclosureId, FieldIx, FieldSet};
 
 /// What a request asks, once its caller is known and its parameters are read.
@@ -62,6 +62,7 @@ pub struct Permit {
     pub(crate) operation: Arc<Operation>,
     pub(crate) purpose: Arc<Purpose>,
     pub(crate) table: Arc<Table>,
+    pub(crate) outcome: Arc<Outcome>,
     pub(crate) env: Env,
     pub(crate) arguments: Arguments,
     pub(crate) upstream: UpstreamRequest,

@@ -1,0 +1,317 @@
+//! Policies as read from `policies/*.cedar`, each with its place, its force and when it can be evaluated.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use cedar_policy::{Effect, Policy, PolicyId};
+use miette::Diagnostic;
+use serde_json::Value;
+
+use crate::bundle::Source;
+use crate::cedar::text::{Annotation, Statement, statements};
+use crate::cedar::{ANNOTATIONS, MATCH};
+use crate::model::{MaskKind, Treatment};
+use crate::problem::Problem;
+
+/// One policy.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    /// `@id`; also the Cedar policy id.
+    pub(crate) id: String,
+    /// `@basis`.
+    pub(crate) basis: String,
+    /// The file, relative to the bundle's root.
+    pub(crate) file: Arc<str>,
+    /// Its place in the file.
+    pub(crate) span: Range<usize>,
+    /// What it does where it is satisfied.
+    pub(crate) force: Force,
+    /// The policy.
+    pub(crate) policy: Policy,
+    /// The policy up to its first condition about the request or the record: where this is not satisfied, neither is
+    /// the policy, whatever request and record are. The policy itself, if it has no such condition.
+    pub(crate) prefix: Policy,
+    /// What must be known to evaluate it; `None` if system, operation and purpose are enough.
+    pub(crate) phase: Option<Phase>,
+    /// Whether its conditions speak of `resource`: its outcome may differ between fields that are all in its scope.
+    pub(crate) by_resource: bool,
+    /// Its conditions in Cedar's JSON form, to compare policies.
+    pub(crate) conditions: Value,
+}
+
+/// What a policy does where it is satisfied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Force {
+    /// Gives at least this.
+    Permit(Treatment),
+    /// Withholds.
+    Forbid,
+    /// Gives at most this.
+    Cap(Treatment),
+}
+
+/// When a policy can be evaluated at the earliest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Phase {
+    /// With the request's circumstances (`context.env`).
+    Env,
+    /// With the returned record (`context.record`).
+    Record,
+}
+
+/// Reads every policy; one that has a mistake is left out, and the mistake goes to `problems`.
+pub(crate) fn parse(source: &Source, problems: &mut Vec<Problem>) -> Vec<(Rule, Statement)> {
+    let mut rules = Vec::new();
+    let mut ids: BTreeMap<String, String> = BTreeMap::new();
+    for (file, text) in
+        source.files.iter().filter(|(path, _)| path.starts_with("policies/") && path.ends_with(".cedar"))
+    {
+        let name: Arc<str> = Arc::from(file.as_str());
+        for statement in statements(text) {
+            let mut reader = Reader { file: &name, text, statement: &statement, problems };
+            if let Some(rule) = reader.rule(&mut ids) {
+                rules.push((rule, statement));
+            }
+        }
+    }
+    rules
+}
+
+/// Reads one policy.
+struct Reader<'a> {
+    file: &'a Arc<str>,
+    text: &'a str,
+    statement: &'a Statement,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn rule(&mut self, ids: &mut BTreeMap<String, String>) -> Option<Rule> {
+        let before = self.problems.len();
+        if let Some(slot) = self.statement.slot() {
+            let message = "a template is not a policy: nothing fills its slot";
+            self.problem(Problem::error("template", self.file, message).help("write the entity instead"), slot);
+            return None;
+        }
+        let text = self.text.get(self.statement.span.clone()).unwrap_or_default();
+        let parsed = Policy::parse(None, text);
+        if let Err(errors) = &parsed {
+            for error in errors.iter() {
+                self.syntax(error);
+            }
+        }
+        let annotations = self.statement.annotations(self.text);
+        for annotation in annotations.iter().filter(|annotation| !ANNOTATIONS.contains(&annotation.name)) {
+            let message = format!("unknown annotation `@{}`", annotation.name);
+            let problem = Problem::error("unknown-annotation", self.file, message);
+            self.problem(problem.suggest(annotation.name, ANNOTATIONS), annotation.span.clone());
+        }
+        let policy = parsed.ok()?;
+        let id = self.text_of(&policy, "id", "missing-id", "every policy needs an `@id` that audit records can name");
+        let basis =
+            self.text_of(&policy, "basis", "missing-basis", "every policy needs a `@basis`: its law and article");
+        let force = self.force(&policy, &annotations);
+        if let Some(id) = &id {
+            let place = Problem::error("", self.file, "").at(self.text, self.statement.span.clone()).at;
+            let place = place.map_or_else(|| self.file.to_string(), |(line, _)| format!("{}:{line}", self.file));
+            if let Some(first) = ids.get(id) {
+                let problem = Problem::error("duplicate-id", self.file, format!("policy id `{id}` is used twice"))
+                    .help(format!("the first is at {first}"));
+                self.problem(problem, place_of(&annotations, "id").unwrap_or_else(|| self.statement.span.clone()));
+            } else {
+                ids.insert(id.clone(), place);
+            }
+        }
+        if self.problems.len() > before {
+            return None;
+        }
+        let (id, force) = (id?, force?);
+        let analysis = analyse(&policy.new_id(PolicyId::new(&id)));
+        Some(Rule {
+            policy: policy.new_id(PolicyId::new(&id)),
+            prefix: analysis.prefix,
+            phase: analysis.phase,
+            by_resource: analysis.by_resource,
+            conditions: analysis.conditions,
+            basis: basis?,
+            file: Arc::clone(self.file),
+            span: self.statement.span.clone(),
+            force,
+            id,
+        })
+    }
+
+    /// A required annotation's value.
+    fn text_of(&mut self, policy: &Policy, name: &str, code: &'static str, message: &str) -> Option<String> {
+        let value = policy.annotation(name).map(str::trim).filter(|value| !value.is_empty());
+        if value.is_none() {
+            let help = format!("add `@{name}(\"...\")` before the policy");
+            self.problem(Problem::error(code, self.file, message).help(help), self.head());
+        }
+        value.map(str::to_owned)
+    }
+
+    fn force(&mut self, policy: &Policy, annotations: &[Annotation<'_>]) -> Option<Force> {
+        let (own, other, other_help) = match policy.effect() {
+            Effect::Permit => ("mask", "at_most", "a permit is weakened by `@mask(\"...\")`"),
+            Effect::Forbid => ("at_most", "mask", "a forbid is weakened by `@at_most(\"...\")`"),
+        };
+        let span = |name| place_of(annotations, name).unwrap_or_else(|| self.statement.span.clone());
+        if policy.annotation(other).is_some() {
+            let effect = if policy.effect() == Effect::Permit { "permit" } else { "forbid" };
+            let problem = Problem::error("misplaced-annotation", self.file, format!("`@{other}` on a {effect}"));
+            let span = span(other);
+            self.problem(problem.help(other_help), span);
+            return None;
+        }
+        let Some(name) = policy.annotation(own) else {
+            return Some(if own == "mask" { Force::Permit(Treatment::Reveal) } else { Force::Forbid });
+        };
+        let Some(treatment) = treatment_named(name) else {
+            let known = MaskKind::ALL.iter().map(|mask| mask.as_str()).chain([MATCH]);
+            let problem =
+                Problem::error("unknown-mask", self.file, format!("unknown mask `{name}`")).suggest(name, known);
+            let span = span(own);
+            self.problem(problem, span);
+            return None;
+        };
+        Some(if own == "mask" { Force::Permit(treatment) } else { Force::Cap(treatment) })
+    }
+
+    fn syntax(&mut self, error: &dyn Diagnostic) {
+        let start = self.statement.span.start;
+        let label = error.labels().and_then(|mut labels| labels.next());
+        let span = label.as_ref().map_or_else(
+            || self.statement.span.clone(),
+            |label| start + label.offset()..start + label.offset() + label.len(),
+        );
+        let expected = label.as_ref().and_then(|label| label.label()).map(str::to_owned);
+        let problem = Problem::error("policy-syntax", self.file, error.to_string());
+        let help = error.help().map(|help| help.to_string()).or(expected);
+        self.problem(help.into_iter().fold(problem, Problem::help), span);
+    }
+
+    /// The first line of the policy.
+    fn head(&self) -> Range<usize> {
+        let span = &self.statement.span;
+        let text = self.text.get(span.clone()).unwrap_or_default();
+        span.start..span.start + text.find('\n').unwrap_or(text.len())
+    }
+
+    fn problem(&mut self, problem: Problem, span: Range<usize>) {
+        self.problems.push(problem.at(self.text, span));
+    }
+}
+
+/// The treatment of that name in `@mask` and `@at_most`.
+fn treatment_named(name: &str) -> Option<Treatment> {
+    if name == MATCH { Some(Treatment::Match) } else { MaskKind::parse(name).map(Treatment::Mask) }
+}
+
+fn place_of(annotations: &[Annotation<'_>], name: &str) -> Option<Range<usize>> {
+    let annotation = annotations.iter().find(|annotation| annotation.name == name)?;
+    Some(annotation.span.start..annotation.value.as_ref().map_or(annotation.span.end, |value| value.end + 1))
+}
+
+struct Analysis {
+    prefix: Policy,
+    phase: Option<Phase>,
+    by_resource: bool,
+    conditions: Value,
+}
+
+/// Finds out what a policy speaks of. What cannot be analysed counts as speaking of everything.
+fn analyse(policy: &Policy) -> Analysis {
+    let json = policy.to_json().unwrap_or_default();
+    let mut mentions = Mentions::default();
+    let conditions = json.get("conditions").cloned().unwrap_or_default();
+    match &conditions {
+        Value::Array(_) => mentions.walk(&conditions),
+        _ => mentions = Mentions { env: true, record: true, resource: true },
+    }
+    let phase = mentions.phase();
+    let prefix = if phase.is_none() { policy.clone() } else { prefix(policy, json).unwrap_or_else(|| policy.clone()) };
+    Analysis { prefix, phase, by_resource: mentions.resource, conditions }
+}
+
+/// Cuts a policy before its first late conjunct. Cedar evaluates conditions in order and `&&` from left to right, so
+/// that where the prefix is false, the policy is false and does not fail.
+fn prefix(policy: &Policy, mut json: Value) -> Option<Policy> {
+    let conditions = json.get_mut("conditions")?.as_array_mut()?;
+    let is_late = |value: &Value| {
+        let mut mentions = Mentions::default();
+        mentions.walk(value);
+        mentions.phase().is_some()
+    };
+    let first = conditions.iter().position(is_late)?;
+    let late = conditions.get(first).cloned();
+    conditions.truncate(first);
+    if let Some(condition) = late.filter(|condition| condition.get("kind") == Some(&Value::from("when"))) {
+        let mut conjuncts = Vec::new();
+        flatten(condition.get("body")?, &mut conjuncts);
+        for conjunct in conjuncts.into_iter().take_while(|conjunct| !is_late(conjunct)) {
+            conditions.push(serde_json::json!({ "kind": "when", "body": conjunct }));
+        }
+    }
+    Policy::from_json(Some(policy.id().clone()), json).ok()
+}
+
+fn flatten<'a>(body: &'a Value, conjuncts: &mut Vec<&'a Value>) {
+    let and = body.get("&&").map(|and| (and.get("left"), and.get("right")));
+    if let Some((Some(left), Some(right))) = and {
+        flatten(left, conjuncts);
+        flatten(right, conjuncts);
+    } else {
+        conjuncts.push(body);
+    }
+}
+
+/// What an expression in Cedar's JSON form speaks of.
+#[derive(Default)]
+struct Mentions {
+    env: bool,
+    record: bool,
+    resource: bool,
+}
+
+impl Mentions {
+    fn phase(&self) -> Option<Phase> {
+        if self.record { Some(Phase::Record) } else { self.env.then_some(Phase::Env) }
+    }
+
+    fn walk(&mut self, value: &Value) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
+            Value::Object(members) => {
+                for (key, member) in members {
+                    match (key.as_str(), member) {
+                        ("Var", Value::String(name)) => self.variable(name),
+                        ("." | "has", access) if is_context(access.get("left")) => {
+                            match access.get("attr").and_then(Value::as_str) {
+                                Some("purpose") => {}
+                                Some("env") => self.env = true,
+                                _ => self.record = true,
+                            }
+                        }
+                        _ => self.walk(member),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn variable(&mut self, name: &str) {
+        match name {
+            // The context as a whole: whatever is in it may matter.
+            "context" => (self.env, self.record) = (true, true),
+            "resource" => self.resource = true,
+            _ => {}
+        }
+    }
+}
+
+fn is_context(value: Option<&Value>) -> bool {
+    value.and_then(|value| value.get("Var")).and_then(Value::as_str) == Some("context")
+}

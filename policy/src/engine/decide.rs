@@ -1,0 +1,72 @@
+//! Deciding a request.
+
+use crate::contract::Answer;
+use crate::engine::{Engine, Outcome};
+use crate::model::{FieldSet, Treatment};
+use crate::permit::{Ask, Denial, Permit};
+
+impl Engine {
+    /// See [`crate::bundle::Bundle::decide`].
+    pub(crate) fn decide(&self, ask: Ask<'_>) -> Result<Permit, Denial> {
+        let operation = ask.operation;
+        let table = self.table(ask.system, operation, &ask.purpose.id).ok_or(Denial::Nothing)?;
+        let outcome = table.at_request(&ask.env);
+        if !could_answer(&outcome, &ask) {
+            return Err(Denial::Nothing);
+        }
+        for (at, _) in ask.arguments.given() {
+            if let Some(parameter) = operation.parameters.get(at.0)
+                && outcome.most.of(parameter.field) == Treatment::Withhold
+            {
+                return Err(Denial::Parameter { name: parameter.name.clone() });
+            }
+        }
+        let upstream = operation.upstream_request(&ask.arguments).ok_or_else(|| Denial::Parameter {
+            name: operation.parameters.get(operation.subject.0).map(|subject| subject.name.clone()).unwrap_or_default(),
+        })?;
+        Ok(Permit {
+            disclosure: ask.disclosure,
+            system: ask.system.clone(),
+            operation: operation.clone(),
+            purpose: ask.purpose.clone(),
+            widest: widest(&outcome, &ask),
+            table,
+            outcome,
+            env: ask.env,
+            arguments: ask.arguments,
+            upstream,
+        })
+    }
+}
+
+/// Whether the answer could hold anything: a shown field of the record, or the match of any parameter.
+fn could_answer(outcome: &Outcome, ask: &Ask<'_>) -> bool {
+    match ask.operation.answer {
+        Answer::Record => !shown(outcome, ask).is_empty(),
+        Answer::Match => {
+            let parameters = &ask.operation.parameters;
+            parameters.iter().any(|parameter| outcome.most.of(parameter.field) != Treatment::Withhold)
+        }
+    }
+}
+
+/// Every field that the answer could disclose something about.
+fn widest(outcome: &Outcome, ask: &Ask<'_>) -> FieldSet {
+    let operation = ask.operation;
+    let matched = ask.arguments.given().filter(|(at, _)| match operation.answer {
+        Answer::Record => operation.guard.contains(at),
+        Answer::Match => *at != operation.subject,
+    });
+    let matched =
+        matched.filter_map(|(at, _)| operation.parameters.get(at.0)).map(|parameter| parameter.field).collect();
+    match operation.answer {
+        Answer::Record => shown(outcome, ask).union(matched),
+        Answer::Match => matched,
+    }
+}
+
+/// Fields that the record phase could still show, as they are or through a mask.
+fn shown(outcome: &Outcome, ask: &Ask<'_>) -> FieldSet {
+    let fields = ask.operation.record.fields.iter().map(|field| field.index);
+    fields.filter(|field| matches!(outcome.most.of(*field), Treatment::Reveal | Treatment::Mask(_))).collect()
+}

@@ -1,0 +1,82 @@
+//! The order of treatments for one field.
+
+use crate::cedar::Force;
+use crate::contract::Field;
+use crate::model::{MaskKind, Treatment};
+
+/// What a field can get, most revealing first: the value, its masks in the contract's order, a match, nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Ladder {
+    masks: Box<[MaskKind]>,
+}
+
+/// A rung of a [`Ladder`]: 0 reveals, higher hides more.
+pub(crate) type Rank = usize;
+
+/// What the policies that were looked at so far leave of a field.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// The most revealing permit.
+    best: Rank,
+    /// The strictest forbid.
+    cap: Rank,
+}
+
+impl Ladder {
+    /// The ladder of that field.
+    pub(crate) fn of(field: &Field) -> Self {
+        Self { masks: field.masks.as_slice().into() }
+    }
+
+    /// The rung of a treatment; `None` for a mask that the contract does not allow for the field.
+    pub(crate) fn rank(&self, treatment: Treatment) -> Option<Rank> {
+        match treatment {
+            Treatment::Reveal => Some(0),
+            Treatment::Mask(mask) => self.masks.iter().position(|known| *known == mask).map(|at| at + 1),
+            Treatment::Match => Some(self.masks.len() + 1),
+            Treatment::Withhold => Some(self.bottom()),
+        }
+    }
+
+    /// Where a field stands before any policy: nothing is permitted, nothing forbidden.
+    pub(crate) fn start(&self) -> Standing {
+        Standing { best: self.bottom(), cap: 0 }
+    }
+
+    /// Where it stands after one more satisfied policy.
+    pub(crate) fn apply(&self, standing: Standing, force: Force) -> Standing {
+        let Standing { best, cap } = standing;
+        match force {
+            // A permit through a mask that the contract does not allow for the field gives nothing.
+            Force::Permit(treatment) => {
+                Standing { best: self.rank(treatment).map_or(best, |rank| best.min(rank)), cap }
+            }
+            Force::Forbid => Standing { best, cap: self.bottom() },
+            Force::Cap(treatment) => Standing { best, cap: cap.max(self.cap(treatment)) },
+        }
+    }
+
+    /// What the field gets where it stands.
+    pub(crate) fn treatment(&self, standing: Standing) -> Treatment {
+        self.on(standing.best.max(standing.cap))
+    }
+
+    /// The rung that a cap leaves. A mask that the field does not allow leaves the match, which hides more than any mask.
+    fn cap(&self, treatment: Treatment) -> Rank {
+        self.rank(treatment).unwrap_or(self.masks.len() + 1)
+    }
+
+    /// The rung of nothing at all.
+    fn bottom(&self) -> Rank {
+        self.masks.len() + 2
+    }
+
+    /// The treatment on a rung; below the last there is nothing.
+    fn on(&self, rank: Rank) -> Treatment {
+        match rank.checked_sub(1) {
+            None => Treatment::Reveal,
+            Some(at) if at == self.masks.len() => Treatment::Match,
+            Some(at) => self.masks.get(at).map_or(Treatment::Withhold, |mask| Treatment::Mask(*mask)),
+        }
+    }
+}

@@ -76,7 +76,7 @@ fn verify(args: &Verify, out: &mut dyn Write) -> io::Result<bool> {
         Ok(report) => {
             writeln!(out, "{report}")?;
             for torn in &report.torn {
-                writeln!(out, "warning: {torn}: a stopped or failed write left it; it is no part of the log")?;
+                writeln!(out, "warning: {torn}: a stopped or failed write left them")?;
             }
         }
         Err(damage) => {
@@ -239,7 +239,7 @@ fn short_tag(tag: &str) -> String {
 
 fn claims(sealed: Option<&Unsealed>) -> String {
     let Some(sealed) = sealed else { return String::new() };
-    claimed(&sealed.claimed).map(|(name, value)| format!(" {name}={}", value.expose())).collect()
+    claimed(&sealed.claimed).map(|(name, value)| format!(" {name}={}", value.expose().escape_debug())).collect()
 }
 
 fn claimed(claimed: &Claimed) -> impl Iterator<Item = (&'static str, &Personal<String>)> {
@@ -319,4 +319,126 @@ fn outcome_json(outcome: &Ended, schema: Option<&Schema>) -> Value {
 fn full_names(schema: Option<&Schema>, set: FieldSet) -> Vec<String> {
     let name = |at: u16| schema.and_then(|schema| schema.fields.get(usize::from(at)).cloned());
     set.iter().map(|at| name(at.0).unwrap_or_else(|| at.0.to_string())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use clap::{CommandFactory as _, Parser};
+    use popgate_policy::bundle::Digest;
+    use popgate_policy::contract::{ObjectShape, RecordSchema};
+    use popgate_policy::model::{DisclosureId, FieldIx, OperationId, PurposeId, SystemId};
+
+    use super::*;
+    use crate::audit::{Audit, Intent, Options, Outcome};
+    use crate::clock::Clock;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// What `popgate audit ...` prints, and whether it succeeds.
+    fn audit(arguments: &[&str]) -> (bool, String) {
+        let cli = Cli::try_parse_from([&["audit"], arguments].concat()).unwrap();
+        let mut out = Vec::new();
+        let code = run(&cli.args, &mut out).unwrap();
+        (format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS), String::from_utf8(out).unwrap())
+    }
+
+    /// A log with one closed and one open disclosure, and its key's file.
+    fn log() -> tempfile::TempDir {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::system("UTC").unwrap();
+        let options = Options { min_free_bytes: 0, ..Options::default() };
+        let (audit, _) = Audit::open(&dir.path().join("log"), options, AuditKey::new([5; 32]), clock).unwrap();
+        let record = RecordSchema {
+            name: "Citizen".to_owned(),
+            fields: Vec::new(),
+            shape: ObjectShape::default(),
+            subject: FieldIx(0),
+            attributes: Vec::new(),
+        };
+        let intent = Intent {
+            disclosure: DisclosureId::from_random(0xabc),
+            system: SystemId::new("tax/etax"),
+            operation: OperationId::new("citizen.read"),
+            purpose: PurposeId::new("assessment"),
+            purpose_source: PurposeSource::Header,
+            subject: Personal::new("001087000123".to_owned()),
+            record: Arc::new(record),
+            fields: FieldSet::EMPTY,
+            bundle: Digest([7; 32]),
+            claimed: Claimed { case: Some(Personal::new("CASE-1".to_owned())), ..Claimed::default() },
+            source: [10, 20, 0, 7].into(),
+        };
+        let (_, closed) = audit.intend(intent.clone()).unwrap();
+        closed.close(Outcome::Complete(Shown::default()));
+        let (_, open) = audit.intend(intent).unwrap();
+        audit.close();
+        drop(open);
+        let key = dir.path().join("audit.key");
+        std::fs::write(&key, "05".repeat(32)).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        dir
+    }
+
+    fn path(dir: &tempfile::TempDir, name: &str) -> String {
+        dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn verify_says_what_the_log_holds_and_where_it_is_broken() {
+        let dir = log();
+        let (good, said) = audit(&["verify", &path(&dir, "log")]);
+        assert!(
+            good && said
+                .starts_with("2 intents, 1 closings, 1 open, 0 refusals, 1 segments, chain whole: verified, head ")
+        );
+        let (_, said) = audit(&["verify", &path(&dir, "log"), "--json"]);
+        let report: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!((&report["verified"], &report["closed"]), (&json!(true), &json!(true)));
+
+        let file = dir.path().join("log/0000000001.log");
+        let whole = std::fs::read(&file).unwrap();
+        let mut bad = whole.clone();
+        bad[120] ^= 1;
+        std::fs::write(&file, bad).unwrap();
+        let (good, said) = audit(&["verify", &path(&dir, "log")]);
+        assert_eq!((good, said.as_str()), (false, "error: hash mismatch in the batch at byte 0 of 0000000001.log\n"));
+
+        std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+        let (good, said) = audit(&["verify", &path(&dir, "log")]);
+        assert!(good && said.contains("warning: torn tail: 43 bytes after byte "), "{said}");
+        assert!(!audit(&["verify", &path(&dir, "nowhere")]).0);
+    }
+
+    #[test]
+    fn show_names_persons_only_to_those_who_hold_the_key() {
+        let dir = log();
+        let (good, said) = audit(&["show", &path(&dir, "log")]);
+        assert!(good && !said.contains("001087000123") && !said.contains("CASE-1"), "{said}");
+        let lines: Vec<_> = said.lines().collect();
+        assert!(lines[0].contains("tax/etax citizen.read for assessment about subject#"), "{said}");
+        assert!(
+            lines[0].contains("may see") && lines[1].contains("closing") && lines[2].contains("possibly seen"),
+            "{said}"
+        );
+
+        let (good, said) =
+            audit(&["show", &path(&dir, "log"), "--key", &path(&dir, "audit.key"), "--limit", "1", "--json"]);
+        let entry: Value = serde_json::from_str(&said).unwrap();
+        assert!(good);
+        assert_eq!((&entry["subject"], &entry["case"]), (&json!("001087000123"), &json!("CASE-1")));
+        assert_eq!((&entry["seen"], &entry["seq"]), (&json!("possibly seen"), &json!(3)));
+        assert_eq!(audit(&["show", &path(&dir, "log"), "--since", "2999-01-01T00:00:00Z"]), (true, String::new()));
+    }
 }

@@ -59,7 +59,7 @@ fn edited(row: &Row) -> Source {
     let mut source = base();
     match row.edit {
         Edit::Replace(file, old, new) => {
-            let text = source.files.get_mut(file).unwrap_or_else(|| panic!("{}: no {file}", row.name));
+            let text = source.files.entry(file.to_owned()).or_default();
             assert_eq!(text.matches(old).count(), 1, "{}: `{old}` must stand once in {file}", row.name);
             *text = text.replace(old, new);
         }

@@ -10,9 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use popgate_policy::directory::Identity;
 use rustls::ServerConfig;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::app::config::{Config, Operator};
 use crate::custody::CustodyError;
@@ -25,7 +24,7 @@ mod status;
 mod tests;
 mod tls;
 
-pub use status::{BundleStatus, ProblemStatus, Refused, Status, TrustStatus};
+pub use status::{BundleStatus, ProblemStatus, Status, TrustStatus};
 
 /// What the admin listener needs of the configuration.
 #[derive(Clone, Debug)]
@@ -65,8 +64,8 @@ pub struct AdminState {
     pub metrics: Arc<Metrics>,
     /// For `/readyz` and `/bundle`; called for each request, on the admin thread.
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
-    /// What a DER certificate shows of its holder; empty if it cannot be read.
-    pub identities: fn(&[u8]) -> Vec<Identity>,
+    /// Called before the metrics are encoded: brings in what others count for themselves.
+    pub collect: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl fmt::Debug for AdminState {
@@ -122,59 +121,93 @@ pub enum AdminError {
 
 /// A running admin listener. Dropping it ends it and all its connections.
 #[derive(Debug)]
-pub struct AdminServer {
+pub struct Serving {
     address: SocketAddr,
-    settings: Settings,
-    /// Dropped to end the listener.
-    tls: Option<watch::Sender<Arc<ServerConfig>>>,
+    reloader: Reloader,
+    stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts the admin listener on a thread of its own.
+/// Makes an admin listener read its files again.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    settings: Settings,
+    tls: watch::Sender<Arc<ServerConfig>>,
+}
+
+/// Starts the admin listener on a thread of its own; `None` if the configuration has none.
 ///
 /// # Errors
 /// If a file is not as it must be, or the address is taken.
-pub fn serve(settings: Settings, state: AdminState) -> Result<AdminServer, AdminError> {
+pub fn serve(config: &Config, state: AdminState) -> Result<Option<Serving>, AdminError> {
+    Settings::of(config).map(|settings| start(settings, state)).transpose()
+}
+
+fn start(settings: Settings, state: AdminState) -> Result<Serving, AdminError> {
     let config = tls::config(&settings)?;
     let bind = |source| AdminError::Bind { address: settings.listen, source };
     let listener = TcpListener::bind(settings.listen).map_err(bind)?;
     listener.set_nonblocking(true).map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AdminError::Thread)?;
-    let (sender, receiver) = watch::channel(config);
+    let (tls, current) = watch::channel(config);
+    let (stop, stopped) = oneshot::channel();
     let operators = settings.operators.clone();
     let thread = std::thread::Builder::new().name("popgate-admin".into()).spawn(move || {
-        runtime.block_on(connections::accept(listener, receiver, operators, state));
+        runtime.block_on(async {
+            tokio::select! {
+                () = connections::accept(listener, current, operators, state) => {}
+                _ = stopped => {}
+            }
+        });
     });
     let thread = thread.map_err(AdminError::Thread)?;
-    Ok(AdminServer { address, settings, tls: Some(sender), thread: Some(thread) })
+    Ok(Serving { address, reloader: Reloader { settings, tls }, stop: Some(stop), thread: Some(thread) })
 }
 
-impl AdminServer {
+impl Serving {
     /// Where it listens: the port that was chosen, if 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// For whoever watches the files.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// Ends it and all its connections.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It ends by itself; if it panicked that was reported already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Reloader {
+    /// As [`Reloader::try_reload`], and logs the outcome.
+    pub fn reload(&self) {
+        match self.try_reload() {
+            Ok(()) => tracing::info!("certificates of the admin listener reloaded"),
+            Err(error) => tracing::error!(%error, "certificates of the admin listener refused; the last ones stay in force"),
+        }
     }
 
     /// Reads certificates, authorities and revocation lists again. Connections that were made under the old ones are ended.
     ///
     /// # Errors
     /// If they are not as they must be; the old ones stay in force.
-    pub fn reload(&self) -> Result<(), AdminError> {
+    pub fn try_reload(&self) -> Result<(), AdminError> {
         let config = tls::config(&self.settings)?;
-        if let Some(tls) = &self.tls {
-            tls.send_replace(config);
-        }
+        self.tls.send_replace(config);
         Ok(())
-    }
-}
-
-impl Drop for AdminServer {
-    fn drop(&mut self) {
-        drop(self.tls.take());
-        if let Some(thread) = self.thread.take() {
-            // It ends by itself; if it panicked that was reported already.
-            let _ = thread.join();
-        }
     }
 }

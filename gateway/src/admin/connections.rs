@@ -14,12 +14,13 @@ use tokio_rustls::TlsAcceptor;
 
 use super::AdminState;
 use super::routes::{self, Who};
+use crate::accept::certificate::identities;
 use crate::app::config::Operator;
 
-/// Accepts until the sender of `tls` is dropped; the tasks end with the runtime.
+/// Accepts for ever; the tasks end with the runtime.
 pub(super) async fn accept(
     listener: TcpListener,
-    mut tls: watch::Receiver<Arc<ServerConfig>>,
+    tls: watch::Receiver<Arc<ServerConfig>>,
     operators: BTreeMap<String, Operator>,
     state: AdminState,
 ) {
@@ -33,14 +34,7 @@ pub(super) async fn accept(
     let operators = Arc::new(operators);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted,
-            changed = tls.changed() => match changed {
-                Ok(()) => continue,
-                Err(_) => return,
-            },
-        };
-        let stream = match stream {
+        let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "an admin connection could not be accepted");
@@ -74,7 +68,7 @@ async fn connection(
         .map_err(|_| "handshake took too long".to_owned())?
         .map_err(|error| format!("handshake failed: {error}"))?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let identities = certificate.map(|der| (state.identities)(der)).unwrap_or_default();
+    let identities = certificate.and_then(|der| identities(der).ok()).unwrap_or_default();
     let operator = operators.iter().find(|(_, operator)| identities.contains(&operator.identity));
     let who = operator.map(|(name, operator)| Who { name: name.clone(), roles: operator.roles.clone() });
     let service = TowerToHyperService::new(routes::router(state, who));

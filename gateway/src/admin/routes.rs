@@ -46,8 +46,8 @@ async fn metrics(who: Who, State(state): State<AdminState>) -> Response {
     if let Some(refusal) = who.lacks(Role::Viewer, "/metrics") {
         return refusal;
     }
-    let text = state.metrics.encode();
-    let mut response = text.into_response();
+    (state.collect)();
+    let mut response = state.metrics.encode().into_response();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     who.seen("/metrics", response)

@@ -13,8 +13,8 @@ pub struct Status {
     pub not_ready: Vec<String>,
     /// The bundle in force.
     pub bundle: Option<BundleStatus>,
-    /// The last bundle that was refused after the one in force was loaded.
-    pub bundle_refused: Option<Refused<ProblemStatus>>,
+    /// Why the last bundle that was offered was refused; empty if it is the one in force.
+    pub bundle_refused: Vec<ProblemStatus>,
     /// Certificates, authorities and revocation lists.
     pub trust: TrustStatus,
 }
@@ -39,21 +39,10 @@ pub struct BundleStatus {
 pub struct TrustStatus {
     /// How many times it was replaced.
     pub generation: u64,
-    /// Since when it is in force.
-    pub loaded: Timestamp,
     /// What the operator should look at, such as a revocation list that is about to expire.
     pub warnings: Vec<String>,
-    /// The last files that were refused after those in force were loaded.
-    pub refused: Option<Refused<String>>,
-}
-
-/// What was not taken into force.
-#[derive(Clone, Debug, Serialize)]
-pub struct Refused<P> {
-    /// When.
-    pub at: Timestamp,
-    /// Why.
-    pub problems: Vec<P>,
+    /// Why the last files that were offered were refused; `None` if they are those in force.
+    pub refused: Option<String>,
 }
 
 /// A [`Problem`] as JSON.

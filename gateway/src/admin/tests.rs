@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use http_body_util::{BodyExt as _, Empty};
-use jiff::Timestamp;
+use popgate_policy::directory::Identity;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -122,18 +122,6 @@ async fn get(
     Ok(Answer { status, kind, body: String::from_utf8(body.to_vec()).unwrap() })
 }
 
-/// The URIs of a certificate's subject alternative name.
-fn uris(der: &[u8]) -> Vec<Identity> {
-    use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
-    let (_, certificate) = X509Certificate::from_der(der).unwrap();
-    let names = certificate.subject_alternative_name().unwrap().unwrap();
-    let uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(Identity::Uri((*uri).to_owned())),
-        _ => None,
-    });
-    uris.collect()
-}
-
 fn state(not_ready: &[&str]) -> AdminState {
     let not_ready: Vec<String> = not_ready.iter().map(|reason| (*reason).to_owned()).collect();
     AdminState {
@@ -141,17 +129,17 @@ fn state(not_ready: &[&str]) -> AdminState {
         status: Arc::new(move || Status {
             not_ready: not_ready.clone(),
             bundle: None,
-            bundle_refused: None,
-            trust: TrustStatus { generation: 7, loaded: Timestamp::UNIX_EPOCH, warnings: vec![], refused: None },
+            bundle_refused: vec![],
+            trust: TrustStatus { generation: 7, warnings: vec![], refused: None },
         }),
-        identities: uris,
+        collect: Arc::new(|| ()),
     }
 }
 
 #[tokio::test]
 async fn each_endpoint_asks_for_its_role_and_names_it() {
     let site = Site::new();
-    let server = serve(site.settings(), state(&[])).unwrap();
+    let server = start(site.settings(), state(&[])).unwrap();
     let at = server.local_addr();
     // (operator, path, status, a part of the answer)
     let table = [
@@ -181,7 +169,7 @@ async fn each_endpoint_asks_for_its_role_and_names_it() {
 #[tokio::test]
 async fn without_a_certificate_of_an_operators_authority_there_is_no_answer() {
     let site = Site::new();
-    let server = serve(site.settings(), state(&[])).unwrap();
+    let server = start(site.settings(), state(&[])).unwrap();
     assert!(site.get(server.local_addr(), None, "/livez").await.is_err());
     let (stranger, _) = authority();
     let identity = Some(client(&stranger, "linh"));
@@ -191,7 +179,7 @@ async fn without_a_certificate_of_an_operators_authority_there_is_no_answer() {
 #[tokio::test]
 async fn a_node_that_is_not_ready_says_why() {
     let site = Site::new();
-    let server = serve(site.settings(), state(&["draining", "no durable record can be written"])).unwrap();
+    let server = start(site.settings(), state(&["draining", "no durable record can be written"])).unwrap();
     let answer = site.get(server.local_addr(), Some("minh"), "/readyz").await.unwrap();
     assert_eq!(answer.status, 503);
     assert_eq!(answer.body, r#"{"ready":false,"reasons":["draining","no durable record can be written"]}"#);
@@ -200,14 +188,14 @@ async fn a_node_that_is_not_ready_says_why() {
 #[tokio::test]
 async fn reloaded_authorities_hold_at_once_and_bad_ones_change_nothing() {
     let site = Site::new();
-    let server = serve(site.settings(), state(&[])).unwrap();
+    let server = start(site.settings(), state(&[])).unwrap();
     fs::write(site.path("ca.pem"), "nonsense").unwrap();
-    let error = server.reload().unwrap_err().to_string();
+    let error = server.reloader().try_reload().unwrap_err().to_string();
     assert!(error.ends_with("ca.pem` holds no certificate in PEM"), "{error}");
     assert!(site.get(server.local_addr(), Some("linh"), "/livez").await.is_ok());
     let (_, other) = authority();
     fs::write(site.path("ca.pem"), other).unwrap();
-    server.reload().unwrap();
+    server.reloader().try_reload().unwrap();
     assert!(site.get(server.local_addr(), Some("linh"), "/livez").await.is_err());
 }
 
@@ -215,14 +203,14 @@ async fn reloaded_authorities_hold_at_once_and_bad_ones_change_nothing() {
 async fn a_key_that_others_can_read_is_refused() {
     let site = Site::new();
     fs::set_permissions(site.path("server.key"), fs::Permissions::from_mode(0o644)).unwrap();
-    let error = serve(site.settings(), state(&[])).unwrap_err().to_string();
+    let error = start(site.settings(), state(&[])).unwrap_err().to_string();
     assert!(error.contains("chmod 600"), "{error}");
 }
 
 #[tokio::test]
 async fn a_dropped_server_lets_go_of_its_address() {
     let site = Site::new();
-    let server = serve(site.settings(), state(&[])).unwrap();
+    let server = start(site.settings(), state(&[])).unwrap();
     let address = server.local_addr();
     drop(server);
     assert!(site.get(address, Some("linh"), "/livez").await.is_err());

@@ -150,7 +150,7 @@ impl Site {
         let issued = site.authority(OPERATORS)?.issue_client(&operator, life)?;
         site.write_identity("operator-linh", &issued)?;
         for key in ["pseudonym", "audit"] {
-            popgate::pki::write_key(&site.dir.join("keys").join(format!("{key}.key")))?;
+            popgate::pki::new_key(&site.dir.join("keys").join(format!("{key}.key")))?;
         }
         copy_folder(&reference_bundle(), &site.bundle())?;
         Ok(site)

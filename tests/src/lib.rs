@@ -1,1 +1,103 @@
-//! Placeholder.
+//! The harness of the black-box tests: a whole deployment in a folder of its own, with real sockets, files and certificates.
+
+use std::time::{Duration, Instant};
+
+use popgate_demo::client::{Answer, Client, Http, Session};
+use popgate_demo::deployment::{Deployment, Options};
+
+/// A deployment that stops, and whose folder goes, when it is dropped.
+#[derive(Debug)]
+pub struct Harness {
+    /// The deployment.
+    pub deployment: Deployment,
+    // After the deployment: the log is written until the end.
+    _dir: tempfile::TempDir,
+}
+
+impl Harness {
+    /// The reference deployment.
+    ///
+    /// # Panics
+    /// If it does not start: no test can go on.
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The reference deployment, with more in its `gateway.toml`.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_with(settings: &str) -> Self {
+        Self::start_options(&Options { settings: settings.to_owned(), ..Options::default() })
+    }
+
+    /// A deployment with any option.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[expect(clippy::panic, reason = "a harness that does not start ends the test")]
+    pub fn start_options(options: &Options) -> Self {
+        let started = tempfile::tempdir()
+            .map_err(|error| error.to_string())
+            .and_then(|dir| match Deployment::start(dir.path(), options) {
+                Ok(deployment) => Ok(Self { deployment, _dir: dir }),
+                Err(error) => Err(error.to_string()),
+            });
+        match started {
+            Ok(harness) => harness,
+            Err(error) => panic!("the deployment does not start: {error}"),
+        }
+    }
+
+    /// A system's client (`agency/system`) over HTTP/1.1.
+    ///
+    /// # Panics
+    /// If its certificate cannot be made.
+    pub fn client(&self, system: &str) -> Client {
+        self.client_over(system, Http::One)
+    }
+
+    /// A system's client.
+    ///
+    /// # Panics
+    /// If its certificate cannot be made.
+    #[expect(clippy::panic, reason = "without a client the test cannot go on")]
+    pub fn client_over(&self, system: &str, http: Http) -> Client {
+        match self.deployment.client_over(system, http) {
+            Ok(client) => client,
+            Err(error) => panic!("no client for {system}: {error}"),
+        }
+    }
+
+    /// An open connection of a system over HTTP/1.1.
+    ///
+    /// # Panics
+    /// If the gateway does not take it.
+    #[expect(clippy::panic, reason = "without a connection the test cannot go on")]
+    pub async fn session(&self, system: &str) -> Session {
+        match self.client(system).connect().await {
+            Ok(session) => session,
+            Err(error) => panic!("{system} cannot connect: {error}"),
+        }
+    }
+}
+
+/// A refusal, as `status code`.
+pub fn refusal(answer: &Answer) -> String {
+    format!("{} {}", answer.status.as_u16(), answer.code())
+}
+
+/// Waits until something holds, for at most ten seconds.
+///
+/// # Panics
+/// If it does not come to hold.
+#[expect(clippy::panic, reason = "what must come to hold and does not fails the test")]
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        if since.elapsed() > Duration::from_secs(10) {
+            panic!("{what}: not within 10 s");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

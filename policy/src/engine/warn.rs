@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::Source;
 use crate::cedar::{Force, Phase, Rule, head, in_scope, relied_on};
-use crate::contract::{Answer, Operation};
+use crate::contract::{Answer, Field, Operation};
 use crate::directory::Directory;
 use crate::engine::build::Built;
 use crate::engine::{Asked, Engine};
@@ -97,14 +97,16 @@ fn enrolled(engine: &Engine, directory: &Directory) -> BTreeMap<usize, BTreeSet<
     shapes
 }
 
-fn derivations(engine: &Engine, operation: &Operation, built: &Built) -> Vec<(usize, String, String)> {
+/// Fields from which others can be derived, but for the one that the request itself names.
+fn tells_of_others(operation: &Operation) -> impl Iterator<Item = &Field> {
     let subject = operation.parameters.get(operation.subject.0).map(|parameter| parameter.field);
+    operation.record.fields.iter().filter(move |field| !field.implies.is_empty() && Some(field.index) != subject)
+}
+
+fn derivations(engine: &Engine, operation: &Operation, built: &Built) -> Vec<(usize, String, String)> {
     let most = &built.table.fixed.most;
     let mut found = Vec::new();
-    for field in &operation.record.fields {
-        if most.of(field.index) != Treatment::Reveal || Some(field.index) == subject {
-            continue;
-        }
+    for field in tells_of_others(operation).filter(|field| most.of(field.index) == Treatment::Reveal) {
         let withheld = field.implies.iter().filter_map(|name| operation.record.field_named(name.as_str()));
         for implied in withheld.filter(|implied| most.of(implied.index) == Treatment::Withhold) {
             let live = built.live.get(&field.index).into_iter().flatten();

@@ -181,7 +181,13 @@ fn annotations() -> Vec<Row> {
 
 fn expressions() -> Vec<Row> {
     vec![
-        row("a syntax error", ("action == Action", "action = Action"), "policy-syntax", "action =", &["`=`"]),
+        row(
+            "a syntax error",
+            ("action == Action", "action = Action"),
+            "policy-syntax",
+            "action =",
+            &["try using '=='"],
+        ),
         row("no semicolon", ("\"identity\");", "\"identity\")"), "policy-syntax", "identity", &["unexpected end"]),
         row(
             "a template",

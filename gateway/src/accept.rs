@@ -1,1 +1,114 @@
-//! accept.
+//! Accept: listeners, TLS, and one [`Inbound`] for every protocol.
+//!
+//! What is constant for a connection is resolved once, at the handshake, into a [`Connection`]. hyper's body type of the
+//! agency side is named in this module only, and the one body that can be sent is [`respond::Body`](crate::respond::Body).
+
+pub mod certificate;
+mod connection;
+pub mod counters;
+pub mod framing;
+mod h1h2;
+mod io;
+pub mod listen;
+pub mod meter;
+pub mod tls;
+pub mod trust;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use popgate_policy::directory::{Identity, TlsVersion};
+use rustls::pki_types::{CertificateDer, UnixTime};
+
+pub use counters::Counters;
+pub use listen::{Options, Serving, serve};
+pub use trust::{Trust, TrustError, Warning};
+
+use crate::identify::Verdict;
+
+/// A request, the same for every protocol.
+#[derive(Debug)]
+pub struct Inbound {
+    /// What it came over.
+    pub connection: Arc<Connection>,
+    /// The request. [`framing::check`] MUST be asked before anything of it is used.
+    pub request: http::Request<ClientBody>,
+}
+
+/// What is constant for a connection, resolved once.
+#[derive(Debug)]
+pub struct Connection {
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// The TLS version.
+    pub tls: TlsVersion,
+    /// The protocol that ALPN chose.
+    pub protocol: Protocol,
+    /// The key exchange group, such as `X25519MLKEM768`.
+    pub group: &'static str,
+    /// The certificates that the client sent, its own first. Never empty.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// What the client's certificate shows of who holds it.
+    pub identities: Vec<Identity>,
+    /// When the client's own certificate expires: from then on, no request may be answered.
+    pub expires: UnixTime,
+    /// What `identify` found last. Empty at first, also on a resumed connection: unchecked.
+    pub verdict: ArcSwapOption<Verdict>,
+}
+
+/// The protocols over TCP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1 (or 1.0).
+    H1,
+    /// HTTP/2.
+    H2,
+}
+
+impl Protocol {
+    /// Its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::H1 => "http/1.1",
+            Self::H2 => "h2",
+        }
+    }
+}
+
+/// A response extension: the connection is closed after this response (HTTP/1: `Connection: close`; HTTP/2: GOAWAY).
+#[derive(Clone, Copy, Debug)]
+pub struct CloseConnection;
+
+/// The client's request body.
+#[derive(Debug)]
+pub struct ClientBody(hyper::body::Incoming);
+
+/// The client's body did not arrive whole: it went away, or broke the framing.
+#[derive(Debug, thiserror::Error)]
+#[error("the client's body did not arrive whole")]
+pub struct BodyBroken(#[source] hyper::Error);
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = BodyBroken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        Pin::new(&mut self.0).poll_frame(cx).map_err(BodyBroken)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}

@@ -35,8 +35,8 @@ macro_rules! family {
 }
 
 family!(
-    /// `popgate_connections{protocol}`: open connections.
-    Connections, IntGauge, IntGaugeVec, "protocol" {
+    /// `popgate_connections_total{protocol}`: connections whose handshake is done.
+    Connections, IntCounter, IntCounterVec, "protocol" {
         /// HTTP/1.1.
         h1 = "http/1.1",
         /// HTTP/2.
@@ -92,8 +92,12 @@ pub struct Metrics {
     bundle_info: IntGaugeVec,
     certificate_expiry: IntGaugeVec,
     refresh: Mutex<Vec<Refresh>>,
-    /// Open connections.
+    /// Connections by protocol.
     pub connections: Connections,
+    /// Connections now open, handshakes included.
+    pub connections_open: IntGauge,
+    /// Connections closed at once, because there were too many.
+    pub connections_refused: IntCounter,
     /// Handshakes by TLS version.
     pub tls_versions: TlsVersions,
     /// How records were come by.
@@ -116,6 +120,10 @@ pub struct Metrics {
     pub undeclared_fields: IntCounter,
     /// Declared members whose value has another type than the contract says; they were withheld.
     pub mistyped_fields: IntCounter,
+    /// Bytes of answers that disclosed something.
+    pub disclosed_bytes: IntCounter,
+    /// Of those, bytes that were copied in user space while they were redacted.
+    pub copied_bytes: IntCounter,
     /// Registers' answers about somebody else: an alarm.
     pub subject_mismatches: IntCounter,
     /// Guards and claims that did not match, and numbers that no register knows.
@@ -139,8 +147,8 @@ pub struct AuditMetrics {
     pub bytes: IntCounter,
     /// Records waiting for the writer.
     pub queue_depth: IntGauge,
-    /// How long a durable write took.
-    pub fsync_seconds: Histogram,
+    /// How long the last durable write took.
+    pub fsync_seconds: Gauge,
     /// 1 while records can be made durable; else nothing is disclosed.
     pub serving: IntGauge,
     /// The free part of the log's disk, 0 to 1.
@@ -204,7 +212,13 @@ impl Metrics {
                 "When a certificate of this node ends, in seconds since 1970.",
                 "certificate",
             )?,
-            connections: Connections::new(r, "popgate_connections", "Open connections.")?,
+            connections: Connections::new(r, "popgate_connections_total", "Connections by protocol.")?,
+            connections_open: gauge(r, "popgate_connections_open", "Connections now open, handshakes included.")?,
+            connections_refused: counter(
+                r,
+                "popgate_connections_refused_total",
+                "Connections closed at once, because there were too many.",
+            )?,
             tls_versions: TlsVersions::new(r, "popgate_tls_versions_total", "Handshakes by TLS version.")?,
             cache: CacheRequests::new(r, "popgate_cache_requests_total", "How records were come by.")?,
             cache_entries: gauge(r, "popgate_cache_entries", "Records in the cache.")?,
@@ -235,6 +249,12 @@ impl Metrics {
                 r,
                 "popgate_mistyped_fields_total",
                 "Members of records with another type than declared, withheld.",
+            )?,
+            disclosed_bytes: counter(r, "popgate_disclosed_bytes_total", "Bytes of answers that disclosed something.")?,
+            copied_bytes: counter(
+                r,
+                "popgate_copied_bytes_total",
+                "Bytes of answers that were copied while they were redacted.",
             )?,
             subject_mismatches: counter(
                 r,
@@ -332,8 +352,7 @@ impl fmt::Debug for Metrics {
 
 impl AuditMetrics {
     fn new(r: &Registry) -> Result<Self> {
-        let fsync = HistogramOpts::new("popgate_audit_fsync_seconds", "How long a durable write took.");
-        let fsync_seconds = Histogram::with_opts(fsync.buckets(BUCKETS.to_vec()))?;
+        let fsync_seconds = Gauge::new("popgate_audit_fsync_seconds", "How long the last durable write took.")?;
         r.register(Box::new(fsync_seconds.clone()))?;
         let disk_free_ratio = Gauge::new("popgate_audit_disk_free_ratio", "The free part of the log's disk, 0 to 1.")?;
         r.register(Box::new(disk_free_ratio.clone()))?;

@@ -2,6 +2,7 @@
 //! [`Released`]: a redacted chunk that met the receipt of its own disclosure.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -21,10 +22,8 @@ use crate::refusal::Refusal;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("gateway-request-id");
 
 /// Everything that this gateway can say to an agency.
-#[derive(Debug)]
 pub struct Body(Kind);
 
-#[derive(Debug)]
 enum Kind {
     /// A refusal's problem document: built from the closed enum, never from a register's bytes.
     Refusal(Option<Bytes>),
@@ -32,7 +31,6 @@ enum Kind {
     Disclosure(Disclosure),
 }
 
-#[derive(Debug)]
 struct Disclosure {
     chunks: VecDeque<Released>,
     left: u64,
@@ -43,7 +41,6 @@ struct Disclosure {
 }
 
 /// A chunk whose disclosure is durably recorded.
-#[derive(Debug)]
 pub struct Released(Bytes);
 
 /// A chunk and a receipt that do not belong together: an invariant of the pipeline is broken, nothing is released.
@@ -136,6 +133,21 @@ fn common(response: &mut Response<Body>, id: DisclosureId) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(REQUEST_ID, id);
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Refusal(_) => f.write_str("<refusal>"),
+            Kind::Disclosure(disclosure) => write!(f, "<disclosure, {} bytes left>", disclosure.left),
+        }
+    }
+}
+
+impl fmt::Debug for Released {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<released, {} bytes>", self.0.len())
     }
 }
 

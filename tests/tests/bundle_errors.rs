@@ -11,6 +11,8 @@ mod contracts;
 mod directory;
 #[path = "bundle_errors/policies.rs"]
 mod policies;
+#[path = "bundle_errors/schemas.rs"]
+mod schemas;
 
 /// A bundle that is wrong in one place.
 struct Row {
@@ -59,7 +61,7 @@ fn edited(row: &Row) -> Source {
     let mut source = base();
     match row.edit {
         Edit::Replace(file, old, new) => {
-            let text = source.files.get_mut(file).unwrap_or_else(|| panic!("{}: no {file}", row.name));
+            let text = source.files.entry(file.to_owned()).or_default();
             assert_eq!(text.matches(old).count(), 1, "{}: `{old}` must stand once in {file}", row.name);
             *text = text.replace(old, new);
         }
@@ -121,6 +123,11 @@ fn the_base_bundle_is_accepted_without_a_warning() {
 #[test]
 fn every_mistake_in_a_contract_is_shown_where_it_stands() {
     check_all(&contracts::rows());
+}
+
+#[test]
+fn every_mistake_in_a_schema_is_shown_where_it_stands() {
+    check_all(&schemas::rows());
 }
 
 #[test]

@@ -1,3 +1,8 @@
-//! The reference deployment of the gateway in one process: synthetic registers, and what is needed to try them.
+//! The reference deployment of the gateway in one process: PKI, synthetic register, gateway, and a scenario that shows what
+//! it does. The tests and the benches stand on the same parts.
 
+pub mod client;
+pub mod deployment;
+pub mod print;
 pub mod register;
+pub mod scenario;

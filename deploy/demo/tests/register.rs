@@ -1,5 +1,7 @@
 //! The register over real TLS, as the gateway meets it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;

@@ -14,6 +14,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
+use crate::refusal::Blame;
+
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Format {
@@ -85,6 +87,8 @@ pub struct RequestRecord<'a> {
     pub status: u16,
     /// `ok`, or the refusal's code.
     pub code: &'a str,
+    /// Whose fault a refusal is; `None` if something was disclosed.
+    pub blame: Option<Blame>,
     /// From the end of the request's headers to the last byte of the answer.
     pub duration_us: u64,
     /// `http/1.1`, `h2`.
@@ -94,22 +98,32 @@ pub struct RequestRecord<'a> {
 }
 
 impl RequestRecord<'_> {
-    /// Writes the record.
+    /// Writes the record: what was disclosed at `debug`, a refusal that is the agency's at `info`, any other at `warn`.
     pub fn emit(&self) {
-        tracing::info!(
-            target: "popgate::request",
-            request_id = self.request_id,
-            agency = self.agency,
-            system = self.system,
-            operation = self.operation,
-            purpose = self.purpose,
-            status = self.status,
-            code = self.code,
-            duration_us = self.duration_us,
-            protocol = self.protocol,
-            cache = self.cache,
-            "request"
-        );
+        macro_rules! emit {
+            ($level:expr) => {
+                tracing::event!(
+                    target: "popgate::request",
+                    $level,
+                    request_id = self.request_id,
+                    agency = self.agency,
+                    system = self.system,
+                    operation = self.operation,
+                    purpose = self.purpose,
+                    status = self.status,
+                    code = self.code,
+                    duration_us = self.duration_us,
+                    protocol = self.protocol,
+                    cache = self.cache,
+                    "request"
+                )
+            };
+        }
+        match self.blame {
+            None => emit!(Level::DEBUG),
+            Some(Blame::Downstream) => emit!(Level::INFO),
+            Some(Blame::Upstream | Blame::Gateway) => emit!(Level::WARN),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use popgate_policy::model::{DisclosureId, RegisterId};
 use popgate_policy::problem::{Problem, Severity};
 use tokio::sync::watch;
 
+use crate::accept::Counters;
 use crate::accept::trust::{Trust, TrustError};
 use crate::admit::{Gates, Guesses};
 use crate::app::bundle_files;
@@ -44,6 +45,8 @@ pub struct Node {
     trust_changed: watch::Sender<Arc<Trust>>,
     registers: Arc<ArcSwap<Registers>>,
     last: Mutex<LastReload>,
+    /// What the listener counts.
+    pub counters: Arc<Counters>,
 }
 
 /// The bundle in force and what belongs to it. A request sees one from start to end.
@@ -79,6 +82,8 @@ pub struct LastReload {
     pub changes: Vec<String>,
     /// Why the last offered bundle was refused, if it was the last thing that happened.
     pub bundle_problems: Vec<Problem>,
+    /// What an operator should look at in the certificates and revocation lists in force.
+    pub trust_warnings: Vec<String>,
     /// Why the last offered certificates or revocation lists were refused, likewise.
     pub trust_problem: Option<String>,
 }
@@ -130,7 +135,8 @@ impl Node {
         let (source, loaded) = read_bundle(&config)?;
         let gates = Gates::build(&loaded.bundle, None);
         let live = Live::new(source, loaded, gates, &metrics, clock.wall());
-        let trust = Arc::new(load_trust(&config, 1, &clock)?);
+        let (trust, trust_warnings) = load_trust(&config, 1, &clock, None)?;
+        let trust = Arc::new(trust);
         let registers = Registers::load(&config.registers, 1)?;
         warn_of_missing_registers(&config, &live.bundle);
         let (trust_changed, _) = watch::channel(Arc::clone(&trust));
@@ -146,7 +152,8 @@ impl Node {
             trust: ArcSwap::new(trust),
             trust_changed,
             registers: Arc::new(ArcSwap::from_pointee(registers)),
-            last: Mutex::default(),
+            last: Mutex::new(LastReload { trust_warnings, ..LastReload::default() }),
+            counters: Arc::default(),
         }))
     }
 
@@ -220,10 +227,11 @@ impl Node {
     /// # Errors
     /// For the first file that cannot be used.
     pub fn reload_trust(&self) -> Result<(), ReloadError> {
-        let generation = self.trust.load().generation() + 1;
-        let loaded = load_trust(&self.config, generation, &self.clock)
+        let before = self.trust.load();
+        let generation = before.generation() + 1;
+        let loaded = load_trust(&self.config, generation, &self.clock, Some(&before))
             .and_then(|trust| Ok((trust, Registers::load(&self.config.registers, generation)?)));
-        let (trust, registers) = match loaded {
+        let ((trust, warnings), registers) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
                 self.last().trust_problem = Some(error.to_string());
@@ -232,7 +240,10 @@ impl Node {
             }
         };
         let trust = Arc::new(trust);
-        self.last().trust_problem = None;
+        let mut last = self.last();
+        last.trust_problem = None;
+        last.trust_warnings = warnings;
+        drop(last);
         self.metrics.trust_reloads.accepted.inc();
         self.registers.store(Arc::new(registers));
         // The per-request check reads the one, waiting connections are woken by the other: the first must be first.
@@ -260,12 +271,18 @@ fn read_bundle(config: &Config) -> Result<(Source, Loaded), ReloadError> {
     Ok((source, loaded))
 }
 
-fn load_trust(config: &Config, generation: u64, clock: &Clock) -> Result<Trust, ReloadError> {
-    let (trust, warnings) = Trust::load(&config.tls, generation, clock.unix())?;
-    for warning in warnings {
-        tracing::warn!(%warning, "client trust");
+fn load_trust(
+    config: &Config,
+    generation: u64,
+    clock: &Clock,
+    before: Option<&Trust>,
+) -> Result<(Trust, Vec<String>), ReloadError> {
+    let (trust, warnings) = Trust::load(&config.tls, generation, clock, before)?;
+    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    for warning in &warnings {
+        tracing::warn!(%warning, "certificates and revocation lists");
     }
-    Ok(trust)
+    Ok((trust, warnings))
 }
 
 /// A register that a contract names and `gateway.toml` does not is no error: its operations answer `register_unavailable`.

@@ -13,6 +13,7 @@ use crate::accept;
 use crate::admin::{self, AdminState};
 use crate::app::config::Config;
 use crate::app::node::{Core, Node, Parts, ReloadError};
+use crate::app::status;
 use crate::app::watch::{self, Changed, Targets, Watcher};
 use crate::audit::{Audit, AuditError, AuditKey, Options};
 use crate::clock::Clock;
@@ -24,7 +25,7 @@ use crate::pipeline;
 #[derive(Debug)]
 pub struct Running {
     // In this order: the file watch ends before what it reloads.
-    _watcher: Watcher,
+    watcher: Watcher,
     serving: accept::Serving,
     admin: Option<admin::Serving>,
     draining: Arc<AtomicBool>,
@@ -62,6 +63,9 @@ pub enum StartError {
     /// The admin listener.
     #[error(transparent)]
     Admin(#[from] admin::AdminError),
+    /// The metrics.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[source] prometheus::Error),
     /// The file watch, or a signal handler.
     #[error("cannot watch files or signals: {0}")]
     Watch(#[source] io::Error),
@@ -84,11 +88,14 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         ..Options::default()
     };
     let (audit, opened) = Audit::open(&config.audit.dir, options, audit_key, clock.clone())?;
-    tracing::info!(%opened, "the audit log is open");
-    let metrics = Arc::new(Metrics::new());
+    tracing::info!(records = opened.records, clean = opened.clean, "the audit log is open");
+    for torn in &opened.torn {
+        tracing::warn!(%torn, "the audit log was repaired");
+    }
+    let metrics = Arc::new(Metrics::new().map_err(StartError::Metrics)?);
     let targets = Targets::of(&config);
     let (http, cores, listen) = (config.http.clone(), config.cores, config.listen.clone());
-    let parts = Parts { config, clock: clock.clone(), audit, pseudonyms, metrics: Arc::clone(&metrics) };
+    let parts = Parts { config, clock: clock.clone(), audit, pseudonyms, metrics };
     let node = Node::new(parts)?;
 
     let cores_of = Arc::clone(&node);
@@ -108,23 +115,22 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     .map_err(|source| StartError::Listen { address: listen.https, source })?;
 
     let draining = Arc::new(AtomicBool::new(false));
-    let (seen, status_of) = (Arc::clone(&draining), Arc::clone(&node));
+    let (seen, observed, collected) = (Arc::clone(&draining), Arc::clone(&node), Arc::clone(&node));
     let state = AdminState {
-        metrics,
-        status: Arc::new(move || status_of.status(seen.load(Ordering::Relaxed))),
-        collect: { let node = Arc::clone(&node); Arc::new(move || node.collect()) },
+        metrics: Arc::clone(&node.metrics),
+        status: Arc::new(move || status::of(&observed, seen.load(Ordering::Relaxed))),
+        collect: Arc::new(move || status::collect(&collected)),
     };
     let admin = admin::serve(&node.config, state)?;
-    let reloaded = Arc::clone(&node);
-    let reload_admin = admin.as_ref().map(admin::Serving::reloader);
+    let (reloaded, reload_admin) = (Arc::clone(&node), admin.as_ref().map(admin::Serving::reloader));
     let watcher = watch::watch(targets, sighup, move |changed| {
         reload(&reloaded, changed);
-        if let (true, Some(reload)) = (changed.admin, &reload_admin) {
-            reload.reload();
+        if let (true, Some(admin)) = (changed.admin, &reload_admin) {
+            admin.reload();
         }
     })
     .map_err(StartError::Watch)?;
-    Ok(Running { _watcher: watcher, serving, admin, draining, node })
+    Ok(Running { watcher, serving, admin, draining, node })
 }
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -169,10 +175,8 @@ impl Running {
     pub async fn drain(self) {
         self.draining.store(true, Ordering::Relaxed);
         self.serving.drain(self.node.config.drain).await;
-        if let Some(admin) = self.admin {
-            admin.stop();
-        }
-        self.node.audit.close();
+        drop((self.watcher, self.admin));
+        self.node.audit.clone().close();
     }
 }
 

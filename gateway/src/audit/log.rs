@@ -71,13 +71,17 @@ pub struct Torn {
     pub segment: String,
     /// Where the log ends in it.
     pub offset: u64,
-    /// How many bytes are after that.
+    /// How many bytes are after that; 0 if they could be cut off.
     pub bytes: u64,
 }
 
 impl fmt::Display for Torn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "torn tail of {} bytes at byte {} of {}", self.bytes, self.offset, self.segment)
+        write!(
+            f,
+            "torn tail: {} bytes after byte {} of {} are no part of the log",
+            self.bytes, self.offset, self.segment
+        )
     }
 }
 
@@ -281,11 +285,10 @@ impl Walker {
         if current.at as u64 != header.previous_end {
             return Err(damage(number, 0, Wrong::Link));
         }
-        if current.bytes.len() > current.at {
-            if !header.previous_torn {
-                return Err(damage(current.number, current.at, Wrong::Excess));
-            }
+        if header.previous_torn {
             self.leave_torn(current);
+        } else if current.bytes.len() > current.at {
+            return Err(damage(current.number, current.at, Wrong::Excess));
         }
         Ok(true)
     }

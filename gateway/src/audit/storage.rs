@@ -15,6 +15,9 @@ pub(super) trait Storage: Send + 'static {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Returns when all that was appended, and the segment's name, would survive a loss of power.
     fn sync(&mut self) -> io::Result<()>;
+    /// Gives the segment up, and tries to cut off what is after its durable part: after a failed fdatasync the page cache may show
+    /// bytes that the disk never got, and another process must not take them for durable.
+    fn abandon(&mut self, durable: u64);
     /// Removes a segment that never had a durable batch; not an error if there is none.
     fn discard(&mut self, number: u64) -> io::Result<()>;
     /// How much room there is.
@@ -88,6 +91,13 @@ impl Storage for Folder {
             self.handle.sync_all()?;
         }
         Ok(())
+    }
+
+    fn abandon(&mut self, durable: u64) {
+        if let Some(segment) = self.segment.take() {
+            // If it fails too, the next segment's header still says where this one ends.
+            let _ = segment.file.set_len(durable);
+        }
     }
 
     fn discard(&mut self, number: u64) -> io::Result<()> {

@@ -162,10 +162,19 @@ pub(super) fn next_batch<'a>(segment: &'a [u8], at: usize, previous: &Hash) -> N
 }
 
 /// Whether the bytes after the last right commit can be the remains of one write. After a loss of power the pages of a write
-/// survive in any order, so its commit may be there while bytes before it are not; but the writer never has two writes under
-/// way, so a commit that is not the very last thing, or that closes a batch which began later, was durable once.
+/// survive in any order, so its commit may be there while bytes before it are not. But the writer never has two writes under
+/// way: where a commit is followed by anything, or closes a batch that began later, what is before it was durable once.
 pub(super) fn may_be_one_write(rest: &[u8]) -> bool {
-    commits_in(rest).all(|(at, length)| at + COMMIT_LEN == rest.len() && length == at)
+    commits_in(rest).all(|(at, length)| {
+        let last = at + COMMIT_LEN == rest.len();
+        let begins = at - length;
+        let before = begins.checked_sub(size_of::<Hash>()).and_then(|hash| rest.get(hash..begins)?.try_into().ok());
+        let later = before.is_some_and(|before| {
+            let batch = rest.get(begins..at).unwrap_or_default();
+            rest.ends_with(&chain(&before, batch))
+        });
+        last && !later
+    })
 }
 
 /// Ends a batch: appends the commit and returns its hash.

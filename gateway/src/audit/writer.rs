@@ -333,7 +333,10 @@ impl<S: Storage> Writer<S> {
         self.gauges.failures.fetch_add(1, Ordering::Relaxed);
         self.segment = None;
         // A segment without a durable batch leaves the folder; of an older one the part that is durable stays.
-        self.tail.torn |= self.debris.is_none();
+        if self.debris.is_none() {
+            self.storage.abandon(self.tail.end);
+            self.tail.torn = true;
+        }
         let batch = std::mem::take(&mut self.batch);
         for (ticket, _, answer) in batch.waiting {
             self.open.remove(&ticket);

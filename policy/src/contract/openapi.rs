@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::bundle::Source;
 use crate::contract::{Contracts, Method, RecordSchema, route};
-use crate::document::{self, Entry, Node, Sheet, Span, Table};
+use crate::document::{self, Entry, Node, Sheet, Span, Table, Value};
 use crate::problem::{Problem, Severity};
 
 mod binding;
@@ -96,7 +96,7 @@ impl Loader {
             }
         }
         let broken = sheet.problems.iter().skip(first).any(|problem| problem.severity == Severity::Error);
-        for entry in document.schemas.unused().filter(|_| !broken) {
+        for entry in document.schemas.unused().filter(|entry| !broken && !is_mentioned(&root, &entry.key)) {
             let message = format!("nothing refers to the schema `{}`", entry.key);
             sheet.push(sheet.warning("unused-schema", &entry.at, message));
         }
@@ -242,6 +242,18 @@ fn check_template(sheet: &mut Sheet<'_>, path: &Entry) {
     if let Some((segment, reason)) = wrong {
         let which = if segment.is_empty() { String::new() } else { format!(": `{segment}`") };
         sheet.push(sheet.error("bad-path", &path.at, format!("the path `{}` {reason}{which}", path.key)));
+    }
+}
+
+/// Whether a `$ref` anywhere in the document names that schema, be it in a part that is not read (a response other than 200).
+fn is_mentioned(node: &Node, schema: &str) -> bool {
+    match &node.value {
+        Value::List(items) => items.iter().any(|item| is_mentioned(item, schema)),
+        Value::Table(table) => table.entries.iter().any(|entry| {
+            let target = entry.node.as_text().filter(|_| entry.key == "$ref");
+            target.is_some_and(|target| target.rsplit('/').next() == Some(schema)) || is_mentioned(&entry.node, schema)
+        }),
+        _ => false,
     }
 }
 

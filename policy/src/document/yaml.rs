@@ -210,6 +210,12 @@ mod tests {
     }
 
     #[test]
+    fn depth_is_bounded() {
+        let (node, problems) = read(&format!("a: {}{}\n", "[".repeat(100_000), "]".repeat(100_000)));
+        assert!(node.is_none() && problems.len() == 1, "{problems:?}");
+    }
+
+    #[test]
     fn off_and_dates_stay_strings() {
         let (node, _) = read("a: off\nb: 1990-01-01\nc: 1.0.0\n");
         let node = node.unwrap();

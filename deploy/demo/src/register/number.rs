@@ -29,7 +29,7 @@ impl Number {
 
     /// A value that seeds every draw about this person.
     pub(super) fn seed(self) -> u64 {
-        draw(self.0, 0x6369_7469_7a65_6e)
+        draw(self.0, 0x0063_6974_697a_656e)
     }
 
     /// The number whose parts these are. `serial` MUST be below [`SERIALS`].
@@ -48,7 +48,7 @@ impl Number {
             2 | 3 => 2000,
             _ => return None,
         };
-        let sex = if stem / 100 % 2 == 0 { Sex::Male } else { Sex::Female };
+        let sex = if (stem / 100).is_multiple_of(2) { Sex::Male } else { Sex::Female };
         let year = century + (stem % 100) as i16;
         Some(Parts { province, sex, year, serial: gather(self.0 % SERIALS, stem) })
     }

@@ -145,6 +145,28 @@ fn every_mistake_is_reported_not_only_the_first() {
 }
 
 #[test]
+fn a_record_has_at_most_as_many_fields_as_a_set_can_hold() {
+    let grown = |extra: usize| {
+        let line = "        id: { type: string, x-gateway-group: identity";
+        let more: String =
+            (0..extra).map(|at| format!("        more{at}: {{ type: string, x-gateway-group: more }}\n")).collect();
+        read(&CONTRACT.replace(line, &format!("{more}{line}"))).1
+    };
+    assert_eq!(grown(117), [] as [String; 0]);
+    let problems = grown(118);
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(problems[0].contains("`Citizen` has more than 128 fields"), "{problems:?}");
+}
+
+#[test]
+fn a_schema_that_only_a_refusal_refers_to_is_no_surprise() {
+    let refusal = "'404': { description: Unknown, content: { application/json: { schema: { $ref: '#/components/schemas/Problem' } } } }";
+    let text = CONTRACT.replace("'404': { description: Unknown }", refusal);
+    let text = text.replace("    Claims:\n", "    Problem: { type: object }\n    Claims:\n");
+    assert_eq!(read(&text).1, [] as [String; 0]);
+}
+
+#[test]
 fn no_contract_however_mangled_is_read_without_an_end() {
     // Each line left out in turn, and each line indented: whatever comes of it, it comes.
     let lines: Vec<&str> = CONTRACT.lines().collect();

@@ -1,0 +1,376 @@
+//! The life of one connection on its core: handshake, requests, and every reason for which it ends.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::counters::Counters;
+use super::framing::Fault;
+use super::h1h2::{self, Graceful};
+use super::io::{Watch, linger};
+use super::listen::{Core, Phase, Seat};
+use super::meter::{Flood, FrameKind};
+use super::tls::{self, HandshakeFailure};
+use super::{Connection, Inbound, Protocol};
+use crate::clock::Clock;
+use crate::refusal::Refusal;
+use crate::respond::Body;
+
+/// Serves one accepted socket to its end.
+pub(super) async fn run<S, F>(core: Rc<Core<S>>, socket: std::net::TcpStream, peer: SocketAddr, seat: Seat)
+where
+    S: Fn(Inbound) -> F + 'static,
+    F: Future<Output = http::Response<Body>> + 'static,
+{
+    let trust = core.trust.borrow().clone();
+    let generation = trust.generation();
+    let handshake = Box::pin(tls::handshake(&trust, socket, peer, &core.clock));
+    let outcome = match tokio::time::timeout(core.http.handshake_timeout, handshake).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err((HandshakeFailure::Timeout, None)),
+    };
+    drop(trust);
+    match outcome {
+        Ok(accepted) => {
+            let counters = &core.counters;
+            counters.handshakes.add(1);
+            counters.resumed.add(u64::from(accepted.resumed));
+            let by_protocol = match accepted.connection.protocol {
+                Protocol::H1 => &counters.h1,
+                Protocol::H2 => &counters.h2,
+            };
+            by_protocol.add(1);
+            let state = Rc::new(State::new(&core, accepted.connection.protocol));
+            let _registered = core.connections.register(&state);
+            h1h2::serve(&core, Arc::new(accepted.connection), generation, accepted.stream, &state).await;
+            state.count_bytes();
+        }
+        Err((reason, stream)) => {
+            core.counters.failed(reason);
+            tracing::info!(%peer, reason = reason.name(), "handshake failed");
+            if let Some(stream) = stream {
+                linger(stream).await;
+            }
+        }
+    }
+    drop(seat);
+}
+
+/// Drives a connection of either protocol until it is done or must end.
+pub(super) async fn drive<S, C: Graceful>(
+    core: &Core<S>,
+    connection: &Connection,
+    generation: u64,
+    mut http: Pin<&mut C>,
+    state: &State,
+) {
+    let mut life = Life { core, connection, state, generation, ending: Ending::No, sent: 0 };
+    let mut timer = Box::pin(tokio::time::sleep_until((core.clock.now() + core.http.header_timeout).into()));
+    // What changed while the handshake went on was not signalled to this connection.
+    if *core.phase.borrow() != Phase::Serving {
+        state.drain();
+    }
+    state.trust_changed();
+    poll_fn(|cx| {
+        state.set_waker(cx.waker());
+        loop {
+            if let Poll::Ready(result) = http.as_mut().poll(cx) {
+                life.ended(result);
+                return Poll::Ready(());
+            }
+            let step = match state.signals.take() {
+                Signals { trust: true, close, drain } => {
+                    state.signal(|signals| *signals = Signals { trust: false, close, drain });
+                    life.trust_changed()
+                }
+                Signals { close: true, .. } | Signals { drain: true, .. } => life.close(),
+                Signals { .. } if timer.as_mut().poll(cx).is_ready() => life.timer(),
+                Signals { .. } => return Poll::Pending,
+            };
+            match step {
+                Step::Stay => {}
+                Step::Timer(at) => timer.as_mut().reset(at.into()),
+                Step::Shutdown(at) => {
+                    timer.as_mut().reset(at.into());
+                    http.as_mut().graceful_shutdown();
+                }
+                Step::Abort => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}
+
+struct Life<'a, S> {
+    core: &'a Core<S>,
+    connection: &'a Connection,
+    state: &'a State,
+    /// Of the trust that the chain was last found good by.
+    generation: u64,
+    ending: Ending,
+    /// Bytes sent when the timer fired last.
+    sent: u64,
+}
+
+enum Ending {
+    No,
+    /// The certificate is no longer good: requests are still told so, for a moment.
+    Doomed,
+    /// Shut down gracefully; what is in flight has at most until the timer.
+    DoomedShutdown,
+    /// Shut down gracefully; what is in flight may end.
+    Shutdown,
+}
+
+enum Step {
+    Stay,
+    Timer(Instant),
+    Shutdown(Instant),
+    Abort,
+}
+
+impl<S> Life<'_, S> {
+    fn trust_changed(&mut self) -> Step {
+        let trust = self.core.trust.borrow().clone();
+        if trust.generation() == self.generation || matches!(self.ending, Ending::Doomed | Ending::DoomedShutdown) {
+            return Step::Stay;
+        }
+        self.generation = trust.generation();
+        match trust.recheck(&self.connection.chain, self.core.clock.unix()) {
+            Ok(()) => Step::Stay,
+            Err(refusal) => self.doom(&refusal),
+        }
+    }
+
+    fn doom(&mut self, refusal: &Refusal) -> Step {
+        let counters = &self.core.counters;
+        match refusal {
+            Refusal::CertificateRevoked => counters.ended_revoked.add(1),
+            _ => counters.ended_invalid.add(1),
+        }
+        tracing::info!(peer = %self.connection.peer, code = refusal.code(), "ending a live connection");
+        self.ending = Ending::Doomed;
+        Step::Timer(self.core.clock.now() + DOOMED)
+    }
+
+    fn close(&mut self) -> Step {
+        match self.ending {
+            Ending::No => {
+                self.ending = Ending::Shutdown;
+                Step::Shutdown(self.core.clock.now() + CLOSING)
+            }
+            Ending::Doomed => {
+                self.ending = Ending::DoomedShutdown;
+                Step::Shutdown(self.core.clock.now() + DOOMED)
+            }
+            Ending::DoomedShutdown | Ending::Shutdown => Step::Stay,
+        }
+    }
+
+    fn timer(&mut self) -> Step {
+        let now = self.core.clock.now();
+        let sent = std::mem::replace(&mut self.sent, self.state.bytes_sent.get());
+        self.state.count_bytes();
+        match self.ending {
+            Ending::Doomed => return self.close(),
+            Ending::DoomedShutdown => return Step::Abort,
+            // A client that takes part in the shutdown is gone by now.
+            Ending::Shutdown if self.state.in_flight.get() == 0 => return Step::Abort,
+            Ending::Shutdown | Ending::No => {}
+        }
+        if self.connection.expires.as_secs() <= self.core.clock.unix().as_secs() {
+            return self.doom(&Refusal::CertificateInvalid);
+        }
+        if self.state.client_is_slow() && sent == self.sent {
+            self.core.counters.ended_stalled.add(1);
+            return Step::Abort;
+        }
+        let idle = match (self.state.in_flight.get(), self.connection.protocol) {
+            (0, Protocol::H2) => now.saturating_duration_since(self.state.idle_since.get()),
+            // hyper times HTTP/1 itself.
+            _ => Duration::ZERO,
+        };
+        if idle >= self.core.http.header_timeout {
+            return self.close();
+        }
+        Step::Timer(now + self.core.http.header_timeout.saturating_sub(idle).max(Duration::from_millis(1)))
+    }
+
+    fn ended(&self, result: Result<(), hyper::Error>) {
+        if let Some(frame) = self.state.flood.get() {
+            self.core.counters.flooded(frame);
+            tracing::warn!(peer = %self.connection.peer, frame = frame.name(), "ended a connection: a flood of frames");
+        } else if let Err(error) = result {
+            // hyper's errors name the kind of failure, never bytes of the request.
+            tracing::debug!(peer = %self.connection.peer, %error, "connection ended");
+        }
+    }
+}
+
+/// What the parts of one connection share. It never leaves its core.
+#[derive(Debug)]
+pub(super) struct State {
+    signals: Cell<Signals>,
+    waker: RefCell<Option<Waker>>,
+    watch: RefCell<Watch>,
+    counters: Arc<Counters>,
+    /// Requests whose response body is not sent yet.
+    in_flight: Cell<usize>,
+    /// Of those, the ones that wait for us and not for the client.
+    waiting: Cell<usize>,
+    served: Cell<u64>,
+    idle_since: Cell<Instant>,
+    bytes_sent: Cell<u64>,
+    /// Not counted in [`Counters`] yet.
+    new_in: Cell<u64>,
+    new_out: Cell<u64>,
+    flood: Cell<Option<FrameKind>>,
+    linger: Cell<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Signals {
+    trust: bool,
+    close: bool,
+    drain: bool,
+}
+
+impl State {
+    fn new<S>(core: &Core<S>, protocol: Protocol) -> Self {
+        let watch = match protocol {
+            Protocol::H1 => Watch::H1(super::framing::Observer::new(core.http.max_headers)),
+            Protocol::H2 => Watch::H2(super::meter::Meter::new(core.http.max_control_frames)),
+        };
+        Self {
+            signals: Cell::default(),
+            waker: RefCell::default(),
+            watch: RefCell::new(watch),
+            counters: core.counters.clone(),
+            in_flight: Cell::new(0),
+            waiting: Cell::new(0),
+            served: Cell::new(0),
+            idle_since: Cell::new(core.clock.now()),
+            bytes_sent: Cell::new(0),
+            new_in: Cell::new(0),
+            new_out: Cell::new(0),
+            flood: Cell::new(None),
+            linger: Cell::new(false),
+        }
+    }
+
+    /// The client certificate may no longer be good.
+    pub(super) fn trust_changed(&self) {
+        self.signal(|signals| signals.trust = true);
+    }
+
+    /// The node shuts down.
+    pub(super) fn drain(&self) {
+        self.signal(|signals| signals.drain = true);
+    }
+
+    /// A refusal ends the connection.
+    pub(super) fn close(&self) {
+        self.linger.set(true);
+        self.signal(|signals| signals.close = true);
+    }
+
+    pub(super) fn lingers(&self) -> bool {
+        self.linger.get()
+    }
+
+    /// A request arrived; what its bytes had wrong, if its protocol is watched for that.
+    pub(super) fn arrived(&self) -> Option<Fault> {
+        let served = self.served.get() + 1;
+        self.served.set(served);
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.waiting.set(self.waiting.get() + 1);
+        match &*self.watch.borrow() {
+            Watch::H1(observer) => observer.fault(served),
+            Watch::H2(_) => None,
+        }
+    }
+
+    /// A response waits for the client, not for us; or the reverse.
+    pub(super) fn turn(&self, waits_for_us: &mut bool, now_waits: bool) {
+        match (*waits_for_us, now_waits) {
+            (false, true) => self.waiting.set(self.waiting.get() + 1),
+            (true, false) => self.waiting.set(self.waiting.get().saturating_sub(1)),
+            _ => {}
+        }
+        *waits_for_us = now_waits;
+    }
+
+    /// A response is sent, or was given up.
+    pub(super) fn answered(&self, clock: &Clock) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        if self.in_flight.get() == 0 {
+            self.idle_since.set(clock.now());
+        }
+    }
+
+    pub(super) fn received(&self, bytes: &[u8], clock: &Clock) -> io::Result<()> {
+        self.new_in.set(self.new_in.get() + bytes.len() as u64);
+        match &mut *self.watch.borrow_mut() {
+            Watch::H1(observer) => {
+                let served = self.served.get();
+                let before = observer.fault(served);
+                observer.received(bytes);
+                match (before, observer.fault(served)) {
+                    // The request was let through, and now its body is wrong.
+                    (None, Some(Fault(reason))) => Err(io::Error::new(io::ErrorKind::InvalidData, reason)),
+                    _ => Ok(()),
+                }
+            }
+            Watch::H2(meter) => meter.received(bytes, || clock.now()).map_err(|flood| {
+                let Flood(frame) = flood;
+                self.flood.set(Some(frame));
+                io::Error::new(io::ErrorKind::InvalidData, flood)
+            }),
+        }
+    }
+
+    pub(super) fn sent(&self, bytes: usize) {
+        self.bytes_sent.set(self.bytes_sent.get() + bytes as u64);
+        self.new_out.set(self.new_out.get() + bytes as u64);
+        if let Watch::H2(meter) = &mut *self.watch.borrow_mut() {
+            meter.sent(bytes);
+        }
+    }
+
+    fn count_bytes(&self) {
+        self.counters.bytes_in.add(self.new_in.take());
+        self.counters.bytes_out.add(self.new_out.take());
+    }
+
+    fn client_is_slow(&self) -> bool {
+        self.in_flight.get() > self.waiting.get()
+    }
+
+    fn signal(&self, set: impl FnOnce(&mut Signals)) {
+        let mut signals = self.signals.get();
+        set(&mut signals);
+        self.signals.set(signals);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn set_waker(&self, new: &Waker) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|old| old.will_wake(new)) {
+            *waker = Some(new.clone());
+        }
+    }
+}
+
+/// How long requests on a connection whose certificate was revoked are still told so, and then how long what is in flight
+/// has: a second together.
+const DOOMED: Duration = Duration::from_millis(450);
+/// How long a client has to take part in a graceful shutdown once nothing is in flight.
+const CLOSING: Duration = Duration::from_secs(2);

@@ -1,0 +1,202 @@
+//! The handshake on the agency side: TLS 1.3 and 1.2, ECDHE and AEAD only, a client certificate always.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use popgate_policy::directory::TlsVersion;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::ServerSessionMemoryCache;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    AlertDescription, CertificateError, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, ServerConnection,
+    version,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::certificate;
+use super::trust::Trust;
+use super::{Connection, Protocol};
+use crate::clock::Clock;
+
+/// Why there was no connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum HandshakeFailure {
+    /// The client sent no certificate.
+    CertificateMissing,
+    /// No authority of ours has issued it.
+    AuthorityUnknown,
+    /// It is expired, or not valid yet.
+    CertificateExpired,
+    /// It is on a revocation list.
+    CertificateRevoked,
+    /// The revocation list of its authority is too old.
+    RevocationUnknown,
+    /// It is not for clients, malformed, or its signature is bad.
+    CertificateInvalid,
+    /// No common version, cipher suite, group or protocol; or not TLS at all.
+    Protocol,
+    /// The client sent an alert: it does not trust us, most often.
+    ClientAlert,
+    /// The client went away.
+    Disconnected,
+    /// The client took too long.
+    Timeout,
+}
+
+impl HandshakeFailure {
+    /// Its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CertificateMissing => "certificate_missing",
+            Self::AuthorityUnknown => "authority_unknown",
+            Self::CertificateExpired => "certificate_expired",
+            Self::CertificateRevoked => "certificate_revoked",
+            Self::RevocationUnknown => "revocation_unknown",
+            Self::CertificateInvalid => "certificate_invalid",
+            Self::Protocol => "protocol",
+            Self::ClientAlert => "client_alert",
+            Self::Disconnected => "disconnected",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    pub(super) fn of(error: &rustls::Error) -> Self {
+        use CertificateError as C;
+        match error {
+            rustls::Error::NoCertificatesPresented => Self::CertificateMissing,
+            rustls::Error::InvalidCertificate(problem) => match problem {
+                C::Revoked => Self::CertificateRevoked,
+                C::Expired | C::ExpiredContext { .. } | C::NotValidYet | C::NotValidYetContext { .. } => {
+                    Self::CertificateExpired
+                }
+                C::UnknownIssuer => Self::AuthorityUnknown,
+                C::UnknownRevocationStatus | C::ExpiredRevocationList | C::ExpiredRevocationListContext { .. } => {
+                    Self::RevocationUnknown
+                }
+                _ => Self::CertificateInvalid,
+            },
+            rustls::Error::InvalidCertRevocationList(_) => Self::RevocationUnknown,
+            rustls::Error::AlertReceived(AlertDescription::CloseNotify) => Self::Disconnected,
+            rustls::Error::AlertReceived(_) => Self::ClientAlert,
+            _ => Self::Protocol,
+        }
+    }
+}
+
+/// A connection with its client known.
+pub(super) struct Handshaken {
+    pub(super) connection: Connection,
+    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) resumed: bool,
+}
+
+/// Shakes hands. A failure comes with the stream if there is an alert on it that the client should read.
+pub(super) async fn handshake(
+    trust: &Trust,
+    socket: std::net::TcpStream,
+    peer: SocketAddr,
+    clock: &Clock,
+) -> Result<Handshaken, (HandshakeFailure, Option<TcpStream>)> {
+    let gone = |_| (HandshakeFailure::Disconnected, None);
+    socket.set_nodelay(true).map_err(gone)?;
+    let socket = TcpStream::from_std(socket).map_err(gone)?;
+    let accept = TlsAcceptor::from(trust.server_config().clone()).accept(socket);
+    let stream = accept.into_fallible().await.map_err(|(error, stream)| {
+        match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+            Some(error) => (HandshakeFailure::of(error), Some(stream)),
+            None => (HandshakeFailure::Disconnected, None),
+        }
+    })?;
+    let tls = stream.get_ref().1;
+    match connection(trust, tls, peer, clock) {
+        Ok(connection) => {
+            let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
+            Ok(Handshaken { connection, stream, resumed })
+        }
+        Err(reason) => Err((reason, Some(stream.into_inner().0))),
+    }
+}
+
+fn connection(
+    trust: &Trust,
+    tls: &ServerConnection,
+    peer: SocketAddr,
+    clock: &Clock,
+) -> Result<Connection, HandshakeFailure> {
+    let chain: Vec<CertificateDer<'static>> =
+        tls.peer_certificates().unwrap_or_default().iter().map(|cert| cert.clone().into_owned()).collect();
+    // A resumed session brings its certificates from the first handshake, which no verifier has seen since.
+    if tls.handshake_kind() == Some(HandshakeKind::Resumed) {
+        trust.admit(&chain, clock.unix())?;
+    }
+    let own = chain.first().ok_or(HandshakeFailure::CertificateMissing)?;
+    let identities = certificate::identities(own).map_err(|_| HandshakeFailure::CertificateInvalid)?;
+    let expires = certificate::expires(own).map_err(|_| HandshakeFailure::CertificateInvalid)?;
+    Ok(Connection {
+        peer,
+        tls: match tls.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
+            _ => TlsVersion::Tls12,
+        },
+        protocol: if tls.alpn_protocol() == Some(H2) { Protocol::H2 } else { Protocol::H1 },
+        group: tls.negotiated_key_exchange_group().map_or("unknown", |group| group_name(group.name())),
+        chain,
+        identities,
+        expires,
+        verdict: ArcSwapOption::empty(),
+    })
+}
+
+/// The crypto of both sides: aws-lc-rs, X25519MLKEM768 first, TLS 1.2 with ECDHE and AEAD only.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// A server's configuration with required client certificates.
+pub(super) fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    clock: &Clock,
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Ticks(clock.clone())))
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+    config.require_ems = true;
+    // 0-RTT data can be replayed: never.
+    config.max_early_data_size = 0;
+    // Sessions are kept here, not in tickets, and a new `Trust` starts with none: after a CRL changed, nobody resumes.
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    Ok(config)
+}
+
+/// rustls asks the time of the gateway's own clock.
+#[derive(Debug)]
+struct Ticks(Clock);
+
+impl TimeProvider for Ticks {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(self.0.unix())
+    }
+}
+
+fn group_name(group: NamedGroup) -> &'static str {
+    match group {
+        NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
+        NamedGroup::X25519 => "X25519",
+        NamedGroup::secp256r1 => "secp256r1",
+        NamedGroup::secp384r1 => "secp384r1",
+        NamedGroup::secp521r1 => "secp521r1",
+        _ => "other",
+    }
+}
+
+const H2: &[u8] = b"h2";
+const SESSIONS: usize = 10_240;

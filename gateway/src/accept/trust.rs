@@ -1,0 +1,362 @@
+//! Whom the gateway trusts on the agency side: one immutable snapshot of certificate, authorities and revocation lists.
+
+mod files;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+};
+
+use super::tls::{self, HandshakeFailure};
+use crate::app::config;
+use crate::clock::Clock;
+use crate::custody::CustodyError;
+use crate::refusal::Refusal;
+
+/// One snapshot. A change of a file makes a new one with the next generation; the last good one stays in force until then.
+#[derive(Debug)]
+pub struct Trust {
+    generation: u64,
+    server: Arc<ServerConfig>,
+    verifier: Arc<Verifier>,
+    expires: UnixTime,
+    authorities: Vec<Authority>,
+    crls: Vec<Crl>,
+    /// Chains that were verified again lately, by their digest: many connections show one certificate.
+    rechecked: Mutex<HashMap<[u8; 32], Recheck>>,
+}
+
+/// An authority that client certificates may come from.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    /// Where it was read from.
+    pub file: PathBuf,
+    /// Its subject after RFC 4514.
+    pub subject: String,
+    /// When it expires.
+    pub expires: UnixTime,
+    issuer: Vec<u8>,
+}
+
+/// A revocation list in force.
+#[derive(Clone, Debug)]
+pub struct Crl {
+    /// Where it was read from.
+    pub file: PathBuf,
+    /// The authority's subject after RFC 4514.
+    pub issuer: String,
+    /// When it was issued.
+    pub issued: UnixTime,
+    /// When the next one is due; past it by more than the grace, new handshakes that depend on it are refused.
+    pub next_update: Option<UnixTime>,
+    /// The number of certificates that it revokes.
+    pub revoked: usize,
+    /// What it covers: its issuer, and its issuing distribution point if it is one of several.
+    scope: (Vec<u8>, Vec<u8>),
+}
+
+/// Something an operator should mend, though the snapshot is good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{}`: {problem}", file.display())]
+pub struct Warning {
+    /// Which file.
+    pub file: PathBuf,
+    /// What is wrong, and what follows from it.
+    pub problem: String,
+}
+
+/// Why a snapshot cannot be built. The caller keeps the last good one.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The private key cannot be used.
+    #[error(transparent)]
+    Key(#[from] CustodyError),
+    /// A file cannot be read.
+    #[error("cannot read `{}`: {source}", file.display())]
+    Io {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file holds something else than it should.
+    #[error("`{}`: {problem}", file.display())]
+    Content {
+        /// Which.
+        file: PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// No authority is left.
+    #[error("`{}`: no usable authority: no client could connect; {}", pattern.display(), listed(warnings))]
+    NoAuthority {
+        /// `tls.client_cas`.
+        pattern: PathBuf,
+        /// What was left out.
+        warnings: Vec<Warning>,
+    },
+    /// A list that was in force is gone or older: that would bring revoked certificates back.
+    #[error(
+        "`{}`: {problem}: this would make revoked certificates good again; put the newest list there, or restart if it is meant",
+        file.display()
+    )]
+    RevocationLost {
+        /// The list in force, or the older one.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl Trust {
+    /// Reads the files that the configuration names. `previous` is the snapshot in force, if there is one.
+    ///
+    /// An authority that cannot be read or is expired is left out with a warning, if others remain. A revocation list
+    /// that cannot be read is an error, and so is one that vanished or went back in time while its authority is trusted.
+    ///
+    /// # Errors
+    /// See [`TrustError`].
+    pub fn load(
+        tls: &config::Tls,
+        generation: u64,
+        clock: &Clock,
+        previous: Option<&Self>,
+    ) -> Result<(Self, Vec<Warning>), TrustError> {
+        let now = clock.unix();
+        let mut warnings = Vec::new();
+        let (chain, key, expires) = files::server(tls, now, &mut warnings)?;
+        let (roots, authorities) = files::authorities(&tls.client_cas, now, &mut warnings)?;
+        let roots = Arc::new(roots);
+        let lists = files::crls(tls.crls.as_deref(), &authorities, now, &mut warnings)?;
+        let crls: Vec<Crl> = lists.iter().map(|(crl, _)| crl.clone()).collect();
+        nothing_lost(previous, &authorities, &crls)?;
+        let verifier = Arc::new(Verifier::new(&roots, &lists, tls.crl_grace)?);
+        let server = tls::server_config(chain, key, verifier.clone(), clock).map_err(|error| TrustError::Content {
+            file: tls.certificate.clone(),
+            problem: match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    format!("the certificate does not belong to the key in `{}`", tls.key.display())
+                }
+                error => format!("the certificate or its key cannot be used: {error}"),
+            },
+        })?;
+        let trust = Self {
+            generation,
+            server: Arc::new(server),
+            verifier,
+            expires,
+            authorities,
+            crls,
+            rechecked: Mutex::default(),
+        };
+        Ok((trust, warnings))
+    }
+
+    /// Which snapshot this is. Never 0: that is "unchecked".
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// When the gateway's own certificate expires.
+    pub fn expires(&self) -> UnixTime {
+        self.expires
+    }
+
+    /// The authorities in force.
+    pub fn authorities(&self) -> &[Authority] {
+        &self.authorities
+    }
+
+    /// The revocation lists in force.
+    pub fn crls(&self) -> &[Crl] {
+        &self.crls
+    }
+
+    /// When an authority in force expires next. The caller MUST load a new snapshot then: rustls does not look at the
+    /// validity of authorities. (Lists past their grace, and clients' certificates, are judged at each handshake.)
+    pub fn reload_at(&self) -> Option<UnixTime> {
+        self.authorities.iter().map(|authority| authority.expires).min()
+    }
+
+    /// Verifies the chain of a live connection again. A list past its grace stops new handshakes only, not live connections.
+    ///
+    /// # Errors
+    /// [`Refusal::CertificateRevoked`], or [`Refusal::CertificateInvalid`] if it expired or its authority is gone.
+    pub fn recheck(&self, chain: &[CertificateDer<'static>], now: UnixTime) -> Result<(), Refusal> {
+        let digest = digest_of(chain);
+        let mut rechecked = self.rechecked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = rechecked.get(&digest).filter(|known| (known.from..known.until).contains(&now.as_secs())) {
+            return known.outcome.clone();
+        }
+        let outcome = self.verifier.verify_live(chain, now).map_err(|error| match error {
+            rustls::Error::InvalidCertificate(CertificateError::Revoked) => Refusal::CertificateRevoked,
+            _ => Refusal::CertificateInvalid,
+        });
+        if rechecked.len() >= RECHECKED_MAX {
+            rechecked.clear();
+        }
+        let until = now.as_secs() + RECHECKED_SECONDS;
+        rechecked.insert(digest, Recheck { from: now.as_secs(), until, outcome: outcome.clone() });
+        outcome
+    }
+
+    pub(super) fn server_config(&self) -> &Arc<ServerConfig> {
+        &self.server
+    }
+
+    /// Verifies a chain as at a full handshake.
+    pub(super) fn admit(&self, chain: &[CertificateDer<'static>], now: UnixTime) -> Result<(), HandshakeFailure> {
+        let (own, others) = chain.split_first().ok_or(HandshakeFailure::CertificateMissing)?;
+        match self.verifier.verify_client_cert(own, others, now) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(HandshakeFailure::of(&error)),
+        }
+    }
+}
+
+/// Verifies client certificates: against all lists whatever their age, then against each list that is past its grace,
+/// whose issuer's certificates are refused. So one list past its grace harms no other authority.
+#[derive(Debug)]
+struct Verifier {
+    all: Arc<dyn ClientCertVerifier>,
+    /// Of each list with a `nextUpdate`: from when on it is too old, and a verifier that enforces its expiry.
+    aging: Vec<(u64, Arc<dyn ClientCertVerifier>)>,
+}
+
+impl Verifier {
+    fn new(
+        roots: &Arc<RootCertStore>,
+        lists: &[(Crl, CertificateRevocationListDer<'static>)],
+        grace: Option<Duration>,
+    ) -> Result<Self, TrustError> {
+        let builder = |lists: Vec<CertificateRevocationListDer<'static>>| {
+            WebPkiClientVerifier::builder_with_provider(roots.clone(), tls::provider())
+                .with_crls(lists)
+                .allow_unknown_revocation_status()
+        };
+        let mut aging = Vec::new();
+        for (crl, der) in lists {
+            let unusable = |error| TrustError::Content {
+                file: crl.file.clone(),
+                problem: format!(
+                    "this revocation list cannot be used: {error}; ask its authority for a complete, direct one"
+                ),
+            };
+            let alone = builder(vec![der.clone()]).enforce_revocation_expiration().build().map_err(unusable)?;
+            if let (Some(next), Some(grace)) = (crl.next_update, grace) {
+                aging.push((next.as_secs().saturating_add(grace.as_secs()), alone));
+            }
+        }
+        let ders = lists.iter().map(|(_, der)| der.clone()).collect();
+        let all = builder(ders).build().map_err(|error| TrustError::Content {
+            file: PathBuf::from("tls.client_cas"),
+            problem: error.to_string(),
+        })?;
+        Ok(Self { all, aging })
+    }
+
+    fn verify_live(&self, chain: &[CertificateDer<'static>], now: UnixTime) -> Result<(), rustls::Error> {
+        let (own, others) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        self.all.verify_client_cert(own, others, now).map(|_| ())
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.all.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.all.verify_client_cert(own, others, now)?;
+        for (too_old, alone) in &self.aging {
+            if now.as_secs() > *too_old {
+                alone.verify_client_cert(own, others, now)?;
+            }
+        }
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        self.all.verify_tls12_signature(message, cert, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        self.all.verify_tls13_signature(message, cert, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.all.supported_verify_schemes()
+    }
+}
+
+#[derive(Debug)]
+struct Recheck {
+    from: u64,
+    until: u64,
+    outcome: Result<(), Refusal>,
+}
+
+fn nothing_lost(previous: Option<&Trust>, authorities: &[Authority], crls: &[Crl]) -> Result<(), TrustError> {
+    for old in previous.map(Trust::crls).unwrap_or_default() {
+        if !authorities.iter().any(|authority| authority.issuer == old.scope.0) {
+            // Its authority is no longer trusted, or is an intermediate one: for those the list must stay, too.
+            if previous.is_some_and(|trust| trust.authorities.iter().any(|known| known.issuer == old.scope.0)) {
+                continue;
+            }
+        }
+        match crls.iter().find(|new| new.scope == old.scope) {
+            None => {
+                let problem = format!("the revocation list of {} is gone", old.issuer);
+                return Err(TrustError::RevocationLost { file: old.file.clone(), problem });
+            }
+            Some(new) if new.issued.as_secs() < old.issued.as_secs() => {
+                let problem = format!("the revocation list of {} is older than the one in force", new.issuer);
+                return Err(TrustError::RevocationLost { file: new.file.clone(), problem });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn digest_of(chain: &[CertificateDer<'static>]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for certificate in chain {
+        // DER carries its own length: concatenation is unambiguous.
+        context.update(certificate);
+    }
+    context.finish().as_ref().try_into().unwrap_or_default()
+}
+
+fn listed(warnings: &[Warning]) -> String {
+    if warnings.is_empty() {
+        return "no file is there".into();
+    }
+    warnings.iter().map(Warning::to_string).collect::<Vec<_>>().join("; ")
+}
+
+const RECHECKED_MAX: usize = 8192;
+const RECHECKED_SECONDS: u64 = 30;

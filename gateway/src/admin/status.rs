@@ -1,0 +1,85 @@
+//! What a node says of itself.
+
+use jiff::Timestamp;
+use popgate_policy::problem::{Problem, Severity};
+use serde::Serialize;
+
+use crate::app::diff::Counts;
+
+/// What a node says of itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Why the node should get no requests now (draining, no bundle, audit not serving); empty if it should.
+    pub not_ready: Vec<String>,
+    /// The bundle in force.
+    pub bundle: Option<BundleStatus>,
+    /// Why the last bundle that was offered was refused; empty if it is the one in force.
+    pub bundle_refused: Vec<ProblemStatus>,
+    /// Certificates, authorities and revocation lists.
+    pub trust: TrustStatus,
+}
+
+/// The bundle in force.
+#[derive(Clone, Debug, Serialize)]
+pub struct BundleStatus {
+    /// 64 hex digits.
+    pub digest: String,
+    /// Since when it is in force.
+    pub loaded: Timestamp,
+    /// How much is in it.
+    pub counts: Counts,
+    /// What its author should look at.
+    pub warnings: Vec<ProblemStatus>,
+    /// What it changed, in words.
+    pub changes: Vec<String>,
+}
+
+/// The trust in force.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrustStatus {
+    /// How many times it was replaced.
+    pub generation: u64,
+    /// What the operator should look at, such as a revocation list that is about to expire.
+    pub warnings: Vec<String>,
+    /// Why the last files that were offered were refused; `None` if they are those in force.
+    pub refused: Option<String>,
+}
+
+/// A [`Problem`] as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProblemStatus {
+    /// `error` or `warning`.
+    pub severity: &'static str,
+    /// A stable code.
+    pub code: &'static str,
+    /// The file, relative to the bundle's root.
+    pub file: String,
+    /// 1-based.
+    pub line: Option<usize>,
+    /// 1-based.
+    pub column: Option<usize>,
+    /// The offending text.
+    pub text: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl From<&Problem> for ProblemStatus {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            severity: match problem.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            code: problem.code,
+            file: problem.file.clone(),
+            line: problem.at.map(|(line, _)| line),
+            column: problem.at.map(|(_, column)| column),
+            text: problem.text.clone(),
+            message: problem.message.clone(),
+            help: problem.help.clone(),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Over real TLS, with a throw-away authority.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use http_body_util::{BodyExt as _, Empty};
+use popgate_policy::directory::Identity;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+
+use super::*;
+use crate::app::config::Role;
+
+struct Site {
+    dir: tempfile::TempDir,
+    authority: Issuer<'static, KeyPair>,
+    authority_pem: String,
+}
+
+struct Answer {
+    status: u16,
+    kind: String,
+    body: String,
+}
+
+impl Site {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (authority, authority_pem) = authority();
+        let site = Self { dir, authority, authority_pem };
+        fs::write(site.path("ca.pem"), &site.authority_pem).unwrap();
+        site.issue_server("server");
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn issue_server(&self, name: &str) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.authority).unwrap();
+        fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        fs::set_permissions(self.path(&format!("{name}.key")), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn settings(&self) -> Settings {
+        let operator = |name: &str, roles: &[Role]| {
+            let identity = Identity::Uri(format!("spiffe://gov.vn/operator/{name}"));
+            (name.to_owned(), Operator { identity, roles: roles.to_vec() })
+        };
+        Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            certificate: self.path("server.pem"),
+            key: self.path("server.key"),
+            client_cas: self.path("ca.pem"),
+            crls: None,
+            operators: [operator("linh", &[Role::Viewer]), operator("minh", &[Role::Auditor])].into(),
+        }
+    }
+
+    /// Asks as an operator; `None` without a certificate.
+    async fn get(&self, address: SocketAddr, operator: Option<&str>, path: &str) -> Result<Answer, String> {
+        let identity = operator.map(|name| client(&self.authority, name));
+        get(&self.authority_pem, address, identity, path).await
+    }
+}
+
+fn authority() -> (Issuer<'static, KeyPair>, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    let pem = certificate.pem();
+    (Issuer::new(params, key), pem)
+}
+
+type ClientIdentity = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
+fn client(authority: &Issuer<'static, KeyPair>, name: &str) -> ClientIdentity {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    let uri = format!("spiffe://gov.vn/operator/{name}");
+    params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())];
+    let certificate = params.signed_by(&key, authority).unwrap();
+    (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+}
+
+async fn get(
+    trusted: &str,
+    address: SocketAddr,
+    identity: Option<ClientIdentity>,
+    path: &str,
+) -> Result<Answer, String> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match identity {
+        Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate], key).unwrap(),
+        None => builder.with_no_client_auth(),
+    };
+    let stream = tokio::net::TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(io).await.map_err(|error| format!("{error:?}"))?;
+    tokio::spawn(connection);
+    let request = http::Request::get(path).header("host", "localhost").body(Empty::<bytes::Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.map_err(|error| format!("{error:?}"))?;
+    let status = response.status().as_u16();
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    Ok(Answer { status, kind, body: String::from_utf8(body.to_vec()).unwrap() })
+}
+
+fn state(not_ready: &[&str]) -> AdminState {
+    let not_ready: Vec<String> = not_ready.iter().map(|reason| (*reason).to_owned()).collect();
+    AdminState {
+        metrics: Arc::new(Metrics::new().unwrap()),
+        status: Arc::new(move || Status {
+            not_ready: not_ready.clone(),
+            bundle: None,
+            bundle_refused: vec![],
+            trust: TrustStatus { generation: 7, warnings: vec![], refused: None },
+        }),
+        collect: Arc::new(|| ()),
+    }
+}
+
+#[tokio::test]
+async fn each_endpoint_asks_for_its_role_and_names_it() {
+    let site = Site::new();
+    let server = start(site.settings(), state(&[])).unwrap();
+    let at = server.local_addr();
+    // (operator, path, status, a part of the answer)
+    let table = [
+        ("linh", "/livez", 200, "\"live\":true"),
+        ("linh", "/readyz", 200, "\"ready\":true"),
+        ("linh", "/metrics", 200, "# TYPE popgate_audit_serving gauge"),
+        ("linh", "/bundle", 200, "\"generation\":7"),
+        ("linh", "/none", 404, "/metrics"),
+        ("minh", "/livez", 200, "\"live\":true"),
+        ("minh", "/readyz", 200, "\"ready\":true"),
+        ("minh", "/metrics", 403, "`/metrics` needs the role `viewer`"),
+        ("minh", "/bundle", 403, "`[admin.operators.minh]`"),
+        ("eve", "/livez", 403, "operator_not_enrolled"),
+        ("eve", "/metrics", 403, "operator_not_enrolled"),
+        ("eve", "/none", 403, "operator_not_enrolled"),
+    ];
+    for (operator, path, status, part) in table {
+        let answer = site.get(at, Some(operator), path).await.unwrap();
+        assert_eq!(answer.status, status, "{operator} {path}: {}", answer.body);
+        assert!(answer.body.contains(part), "{operator} {path}: {}", answer.body);
+        if status >= 400 {
+            assert_eq!(answer.kind, "application/problem+json");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_certificate_of_an_operators_authority_there_is_no_answer() {
+    let site = Site::new();
+    let server = start(site.settings(), state(&[])).unwrap();
+    assert!(site.get(server.local_addr(), None, "/livez").await.is_err());
+    let (stranger, _) = authority();
+    let identity = Some(client(&stranger, "linh"));
+    assert!(get(&site.authority_pem, server.local_addr(), identity, "/livez").await.is_err());
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_ready_says_why() {
+    let site = Site::new();
+    let server = start(site.settings(), state(&["draining", "no durable record can be written"])).unwrap();
+    let answer = site.get(server.local_addr(), Some("minh"), "/readyz").await.unwrap();
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.body, r#"{"ready":false,"reasons":["draining","no durable record can be written"]}"#);
+}
+
+#[tokio::test]
+async fn reloaded_authorities_hold_at_once_and_bad_ones_change_nothing() {
+    let site = Site::new();
+    let server = start(site.settings(), state(&[])).unwrap();
+    fs::write(site.path("ca.pem"), "nonsense").unwrap();
+    let error = server.reloader().try_reload().unwrap_err().to_string();
+    assert!(error.ends_with("ca.pem` holds no certificate in PEM"), "{error}");
+    assert!(site.get(server.local_addr(), Some("linh"), "/livez").await.is_ok());
+    let (_, other) = authority();
+    fs::write(site.path("ca.pem"), other).unwrap();
+    server.reloader().try_reload().unwrap();
+    assert!(site.get(server.local_addr(), Some("linh"), "/livez").await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_that_others_can_read_is_refused() {
+    let site = Site::new();
+    fs::set_permissions(site.path("server.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let error = start(site.settings(), state(&[])).unwrap_err().to_string();
+    assert!(error.contains("chmod 600"), "{error}");
+}
+
+#[tokio::test]
+async fn a_dropped_server_lets_go_of_its_address() {
+    let site = Site::new();
+    let server = start(site.settings(), state(&[])).unwrap();
+    let address = server.local_addr();
+    drop(server);
+    assert!(site.get(address, Some("linh"), "/livez").await.is_err());
+}

@@ -1,0 +1,86 @@
+//! What operators are told of a node: readiness, what is in force, and figures that others count.
+
+use crate::accept::trust::Trust;
+use crate::admin::{BundleStatus, ProblemStatus, Status, TrustStatus};
+use crate::app::diff::Counts;
+use crate::app::node::Node;
+use crate::metrics::{Metrics, follow};
+
+/// The status of a node that is, or is not, draining.
+pub fn of(node: &Node, draining: bool) -> Status {
+    let live = node.live();
+    let last = node.last_reload();
+    let mut not_ready = Vec::new();
+    if draining {
+        not_ready.push("draining".to_owned());
+    }
+    if !node.audit.is_serving() {
+        not_ready.push("the audit log cannot record disclosures".to_owned());
+    }
+    Status {
+        not_ready,
+        bundle: Some(BundleStatus {
+            digest: live.bundle.digest().to_string(),
+            loaded: live.since,
+            counts: Counts::of(&live.source, &live.bundle),
+            warnings: live.warnings.iter().map(ProblemStatus::from).collect(),
+            changes: last.changes,
+        }),
+        bundle_refused: last.bundle_problems.iter().map(ProblemStatus::from).collect(),
+        trust: TrustStatus {
+            generation: node.trust().generation(),
+            warnings: last.trust_warnings,
+            refused: last.trust_problem,
+        },
+    }
+}
+
+/// Brings into the metrics what listener, cache and audit log count for themselves.
+pub fn collect(node: &Node) {
+    let metrics = &*node.metrics;
+    listener(metrics, node);
+    cache(metrics, node);
+    audit(metrics, node);
+    certificates(metrics, &node.trust());
+}
+
+fn listener(metrics: &Metrics, node: &Node) {
+    let counters = &node.counters;
+    follow(&metrics.connections.h1, counters.h1.value());
+    follow(&metrics.connections.h2, counters.h2.value());
+    metrics.connections_open.set(gauge(counters.open.value()));
+    follow(&metrics.connections_refused, counters.refused_full.value());
+    follow(&metrics.certificates_revoked_live, counters.ended_revoked.value());
+    follow(&metrics.handshakes("ok"), counters.handshakes.value());
+    for (failure, count) in counters.failures() {
+        follow(&metrics.handshakes(failure.name()), count);
+    }
+    for (frame, count) in counters.floods() {
+        follow(&metrics.floods(frame.name()), count);
+    }
+}
+
+fn cache(metrics: &Metrics, node: &Node) {
+    let (entries, bytes) = node.cache.size();
+    metrics.cache_entries.set(gauge(entries));
+    metrics.cache_bytes.set(gauge(bytes));
+}
+
+fn audit(metrics: &Metrics, node: &Node) {
+    let stats = node.audit.stats();
+    follow(&metrics.audit.records, stats.records);
+    follow(&metrics.audit.batches, stats.batches);
+    follow(&metrics.audit.bytes, stats.bytes);
+    metrics.audit.queue_depth.set(gauge(stats.queued as u64));
+    metrics.audit.fsync_seconds.set(stats.sync_micros as f64 / 1e6);
+    metrics.audit.serving.set(i64::from(node.audit.is_serving()));
+    metrics.audit.disk_free_ratio.set(stats.free_share());
+}
+
+fn certificates(metrics: &Metrics, trust: &Trust) {
+    metrics.certificate_expiry("server", gauge(trust.expires().as_secs()));
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -7,7 +7,7 @@ use crate::contract::{Arguments, Operation, UpstreamRequest};
 use crate::directory::{Purpose, System};
 use crate::disclose::{PseudonymKey, Raw, Redacted, Unreadable};
 use crate::engine::{Outcome, Table};
-use crate::model::{DisclosureId, FieldIx, FieldSet};
+use crate::model::{DisclosureId, FieldSet};
 
 /// What a request asks, once its caller is known and its parameters are read.
 #[derive(Debug)]
@@ -139,9 +139,5 @@ impl Permit {
     /// [`Unopened`]; nothing of the record is in it.
     pub fn open(self, raw: &Raw, pseudonyms: &PseudonymKey) -> Result<Redacted, Unopened> {
         crate::disclose::open(self, raw, pseudonyms)
-    }
-
-    pub(crate) fn field_of(&self, parameter: crate::contract::ParamIx) -> Option<FieldIx> {
-        self.operation.parameters.get(parameter.0).map(|parameter| parameter.field)
     }
 }

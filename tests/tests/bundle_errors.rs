@@ -9,6 +9,8 @@ use popgate_policy::problem::{Problem, Severity};
 mod contracts;
 #[path = "bundle_errors/directory.rs"]
 mod directory;
+#[path = "bundle_errors/policies.rs"]
+mod policies;
 #[path = "bundle_errors/schemas.rs"]
 mod schemas;
 
@@ -131,6 +133,11 @@ fn every_mistake_in_a_schema_is_shown_where_it_stands() {
 #[test]
 fn every_mistake_in_the_directory_is_shown_where_it_stands() {
     check_all(&directory::rows());
+}
+
+#[test]
+fn every_mistake_in_a_policy_is_shown_where_it_stands() {
+    check_all(&policies::rows());
 }
 
 #[test]

@@ -187,9 +187,16 @@ impl Reader<'_> {
             |label| start + label.offset()..start + label.offset() + label.len(),
         );
         let expected = label.as_ref().and_then(|label| label.label()).map(str::to_owned);
+        let span = if span.is_empty() { self.line_to(span.start) } else { span };
         let problem = Problem::error("policy-syntax", self.file, error.to_string());
         let help = error.help().map(|help| help.to_string()).or(expected);
         self.problem(help.into_iter().fold(problem, Problem::help), span);
+    }
+
+    /// The line up to a place, for what is missing there.
+    fn line_to(&self, end: usize) -> Range<usize> {
+        let before = self.text.get(..end).unwrap_or_default();
+        before.rfind('\n').map_or(0, |at| at + 1)..end
     }
 
     /// The first line of the policy.

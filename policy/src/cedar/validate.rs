@@ -82,22 +82,21 @@ pub(crate) fn validate(
             problems.push(problem);
         }
     };
+    let mut wrong = misnamed.clone();
     for error in result.validation_errors() {
         let id = error.policy_id().to_string();
         let follows =
             matches!(error, ValidationError::UnrecognizedActionId(_) | ValidationError::InvalidActionApplication(_));
-        if !(follows && misnamed.contains(id.as_str())) {
-            report(&id, &|rule| Problem::error(error_code(error), &rule.file, message(&error.to_string())), error);
+        if !(follows && misnamed.contains(&id)) {
+            report(&id, &|rule| Problem::error(error_code(error), &rule.file, error.to_string()), error);
         }
+        wrong.insert(id);
     }
+    // That a policy with a mistake is never true says nothing more.
     for warning in result.validation_warnings() {
         let id = warning.policy_id().to_string();
-        if !misnamed.contains(id.as_str()) {
-            report(
-                &id,
-                &|rule| Problem::warning(warning_code(warning), &rule.file, message(&warning.to_string())),
-                warning,
-            );
+        if !wrong.contains(&id) {
+            report(&id, &|rule| Problem::warning(warning_code(warning), &rule.file, warning.to_string()), warning);
         }
     }
 }
@@ -245,11 +244,6 @@ fn text_of<'a>(rule: &Rule, source: &'a Source) -> &'a str {
 pub(crate) fn head(rule: &Rule, source: &Source) -> Range<usize> {
     let text = text_of(rule, source).get(rule.span.clone()).unwrap_or_default();
     rule.span.start..rule.span.start + text.find('\n').unwrap_or(text.len())
-}
-
-/// Cedar's sentence without its trailing advice and with the policy's id first.
-fn message(text: &str) -> String {
-    text.trim_end_matches('.').to_owned()
 }
 
 fn noun(kind: &str) -> String {

@@ -47,11 +47,13 @@ pub(crate) fn open(permit: Permit, raw: &Raw, pseudonyms: &PseudonymKey) -> Resu
         }
         Answer::Match => {
             let claims: Vec<(Asked<'_>, bool)> = given()
-                .filter(|asked| !asked.is_subject)
-                .map(|asked| (asked.is_right(&permit, &found), asked))
-                .map(|(right, asked)| (asked, right))
+                .filter(|asked| !asked.is_subject && !asked.guards)
+                .map(|asked| {
+                    let right = asked.is_right(&permit, &found);
+                    (asked, right)
+                })
                 .collect();
-            tally.matched = claims.iter().map(|(asked, _)| asked.parameter.field).collect();
+            tally.matched = given().filter(|asked| !asked.is_subject).map(|asked| asked.parameter.field).collect();
             tally.undeclared = found.undeclared();
             let mistyped = tally.matched.iter().filter(|field| matches!(only(&found, *field), Captured::Mistyped));
             tally.mistyped = u32::try_from(mistyped.count()).unwrap_or(u32::MAX);

@@ -21,7 +21,12 @@ pub(super) struct Built {
 impl Engine {
     /// Makes the table. What cannot be built is closed and counts as failed policies.
     pub(super) fn build(&self, system: &Lineage, asked: &Asked, purpose: &EntityUid) -> Built {
-        self.try_build(system, asked, purpose).unwrap_or_else(|_| {
+        self.build_for(system, asked, purpose, asked.operation.record.fields.iter().map(|field| field.index).collect())
+    }
+
+    /// Makes the table for some fields and withholds the others.
+    pub(super) fn build_for(&self, system: &Lineage, asked: &Asked, purpose: &EntityUid, only: FieldSet) -> Built {
+        self.try_build(system, asked, purpose, only).unwrap_or_else(|_| {
             let mut fixed = Outcome::closed(asked.fields.len());
             fixed.errors = asked.operation.record.fields.iter().map(|field| field.index).collect();
             let table = Table {
@@ -34,7 +39,7 @@ impl Engine {
         })
     }
 
-    fn try_build(&self, system: &Lineage, asked: &Asked, purpose: &EntityUid) -> Result<Built, String> {
+    fn try_build(&self, system: &Lineage, asked: &Asked, purpose: &EntityUid, only: FieldSet) -> Result<Built, String> {
         let record = &asked.operation.record;
         let returned = record_type(record);
         let context = context(purpose, &returned)?;
@@ -42,7 +47,7 @@ impl Engine {
         let mut late = Vec::new();
         let mut live = BTreeMap::new();
         let mut needed: HashSet<EntityUid> = system.all().chain(asked.action.all()).cloned().collect();
-        for (slice, fields) in self.slices(system, asked) {
+        for (slice, fields) in self.slices(system, asked, only) {
             let Some(lineage) = fields.first().and_then(|field| asked.fields.get(usize::from(field.0))) else {
                 continue;
             };
@@ -102,7 +107,7 @@ impl Engine {
 
     /// The policies that may bear on each field. Fields that share all of them are together, unless one of the policies
     /// asks which field it is. A field without a permit is left out: it is withheld whatever the forbids say.
-    fn slices(&self, system: &Lineage, asked: &Asked) -> Vec<(Vec<usize>, Vec<FieldIx>)> {
+    fn slices(&self, system: &Lineage, asked: &Asked, only: FieldSet) -> Vec<(Vec<usize>, Vec<FieldIx>)> {
         let candidates: Vec<(usize, &Rule)> = self
             .rules
             .iter()
@@ -110,7 +115,8 @@ impl Engine {
             .filter(|(_, rule)| in_scope(&rule.policy, Some(system), Some(&asked.action), None))
             .collect();
         let mut slices: BTreeMap<(Vec<usize>, Option<FieldIx>), Vec<FieldIx>> = BTreeMap::new();
-        for (field, lineage) in asked.operation.record.fields.iter().zip(&asked.fields) {
+        let fields = asked.operation.record.fields.iter().zip(&asked.fields);
+        for (field, lineage) in fields.filter(|(field, _)| only.contains(field.index)) {
             let mut by_resource = false;
             let mut permits = false;
             let mut slice = Vec::new();

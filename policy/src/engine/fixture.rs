@@ -216,6 +216,7 @@ fn operation(
         location: Location::Body,
         field: record.fields.iter().find(|field| field.path == [*name]).unwrap().index,
         required: *name == "id",
+        kind: Kind::String,
         pattern: None,
         max_length: 200,
     };

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::Source;
 use crate::cedar::{Force, Phase, Rule, head, in_scope, relied_on};
-use crate::contract::{Answer, Operation};
+use crate::contract::{Answer, Field, Operation};
 use crate::directory::Directory;
 use crate::engine::build::Built;
 use crate::engine::{Asked, Engine};
-use crate::model::Treatment;
+use crate::model::{FieldIx, FieldSet, Treatment};
 use crate::problem::Problem;
 
 /// Decides every enrolled (system, operation, purpose) and reports policies whose effect is likely not meant:
@@ -50,7 +50,11 @@ pub(super) fn warn(engine: &Engine, source: &Source, directory: &Directory, prob
                 continue;
             }
             for purpose in purposes.iter().filter_map(|purpose| engine.purposes.get(*purpose)) {
-                let built = engine.build(system, asked, purpose);
+                let built = if escaped.is_empty() {
+                    engine.build_for(system, asked, purpose, about_derivation(operation))
+                } else {
+                    engine.build(system, asked, purpose)
+                };
                 if implies {
                     derivable.extend(derivations(engine, operation, &built));
                 }
@@ -97,14 +101,25 @@ fn enrolled(engine: &Engine, directory: &Directory) -> BTreeMap<usize, BTreeSet<
     shapes
 }
 
-fn derivations(engine: &Engine, operation: &Operation, built: &Built) -> Vec<(usize, String, String)> {
+/// Fields from which others can be derived, but for the one that the request itself names.
+fn tells_of_others(operation: &Operation) -> impl Iterator<Item = &Field> {
     let subject = operation.parameters.get(operation.subject.0).map(|parameter| parameter.field);
+    operation.record.fields.iter().filter(move |field| !field.implies.is_empty() && Some(field.index) != subject)
+}
+
+/// Those fields, and what can be derived from them.
+fn about_derivation(operation: &Operation) -> FieldSet {
+    let implied = |field: &Field| -> Vec<FieldIx> {
+        let names = field.implies.iter().filter_map(|name| operation.record.field_named(name.as_str()));
+        names.map(|field| field.index).collect()
+    };
+    tells_of_others(operation).flat_map(|field| implied(field).into_iter().chain([field.index])).collect()
+}
+
+fn derivations(engine: &Engine, operation: &Operation, built: &Built) -> Vec<(usize, String, String)> {
     let most = &built.table.fixed.most;
     let mut found = Vec::new();
-    for field in &operation.record.fields {
-        if most.of(field.index) != Treatment::Reveal || Some(field.index) == subject {
-            continue;
-        }
+    for field in tells_of_others(operation).filter(|field| most.of(field.index) == Treatment::Reveal) {
         let withheld = field.implies.iter().filter_map(|name| operation.record.field_named(name.as_str()));
         for implied in withheld.filter(|implied| most.of(implied.index) == Treatment::Withhold) {
             let live = built.live.get(&field.index).into_iter().flatten();

@@ -267,7 +267,7 @@ impl<S: Storage> Writer<S> {
         let mut salt = [0; 16];
         rand::fill(&mut salt).map_err(|_| io::Error::other("no randomness"))?;
         let number = self.next_number;
-        self.next_number += 1;
+        self.next_number = number.saturating_add(1);
         let sealing = self.key.segment(number, &salt).ok_or_else(|| io::Error::other("no cipher"))?;
         self.debris = Some(number);
         self.storage.create(number)?;

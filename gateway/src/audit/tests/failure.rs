@@ -162,6 +162,21 @@ fn a_closing_lost_with_its_batch_is_written_again() {
 }
 
 #[test]
+fn a_disk_that_is_well_again_gets_the_lost_closings_at_the_last_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, faults) = failing(dir.path(), options());
+    let (pending, closing) = audit.intend(intent(&schema(), 1)).unwrap();
+    drop(wait(pending.durable()).unwrap());
+    faults.lock().unwrap().sync = true;
+    closing.close(Outcome::Complete(shown()));
+    until(|| !audit.is_serving());
+    faults.lock().unwrap().sync = false;
+    audit.close();
+    let report = read::verify(dir.path()).unwrap();
+    assert_eq!((report.intents, report.closings, report.closed), (1, 1, true));
+}
+
+#[test]
 fn a_full_disk_closes_the_log_but_not_what_is_under_way() {
     let dir = tempfile::tempdir().unwrap();
     let (audit, faults) = failing(dir.path(), Options { min_free_bytes: 1000, ..options() });

@@ -340,11 +340,11 @@ fn recover(dir: &Path, folder: &Folder) -> Result<(Opened, (Tail, u64)), AuditEr
         storage::segments(dir).map_err(|source| AuditError::Io { path: dir.display().to_string(), source })?;
     let fresh = walker.segments == 0;
     let opened = Opened {
-        records: walker.tail.next_seq - 1,
+        records: walker.tail.next_seq.saturating_sub(1),
         clean: walker.torn.is_empty() && (fresh || walker.sealed),
         torn: std::mem::take(&mut walker.torn),
     };
-    Ok((opened, (walker.tail, highest + 1)))
+    Ok((opened, (walker.tail, highest.saturating_add(1))))
 }
 
 /// How much of a log's end is checked before it is continued. [`read::verify`] checks all of it.

@@ -315,7 +315,7 @@ impl Walker {
             let entry = decoder.frame(frame, self.tail.next_seq);
             let Some(mut entry) = entry.map_err(|()| damage(number, frame.at, Wrong::Frame))? else { continue };
             if frame.kind.is_record() {
-                self.tail.next_seq += 1;
+                self.tail.next_seq = self.tail.next_seq.saturating_add(1);
             }
             match &mut entry.what {
                 What::Intent(intent) => {

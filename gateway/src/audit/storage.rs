@@ -66,7 +66,7 @@ impl Folder {
     pub(super) fn set_aside(&self, number: u64) -> Result<(), AuditError> {
         let from = self.path.join(file_name(number));
         let io = |source| AuditError::Io { path: from.display().to_string(), source };
-        std::fs::rename(&from, from.with_extension("torn")).map_err(io)?;
+        std::fs::rename(&from, self.path.join(torn_name(number))).map_err(io)?;
         self.handle.sync_all().map_err(io)
     }
 }
@@ -126,18 +126,24 @@ pub(super) fn file_name(number: u64) -> String {
     format!("{number:010}.log")
 }
 
+/// Where a segment without a durable batch is put aside.
+fn torn_name(number: u64) -> String {
+    format!("{number:010}.torn")
+}
+
 /// The segments of a folder in order, and the highest number that was ever used in it.
 pub(super) fn segments(dir: &Path) -> io::Result<(Vec<u64>, u64)> {
     let mut numbers = Vec::new();
     let mut highest = 0;
     for entry in std::fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let Some((stem, kind)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
-        let Ok(number) = stem.parse::<u64>() else { continue };
-        if kind == "log" {
+        let Some(name) = name.to_str() else { continue };
+        let Some(number) = name.split_once('.').and_then(|(stem, _)| stem.parse::<u64>().ok()) else { continue };
+        let log = name == file_name(number);
+        if log {
             numbers.push(number);
         }
-        if kind == "log" || kind == "torn" {
+        if log || name == torn_name(number) {
             highest = highest.max(number);
         }
     }

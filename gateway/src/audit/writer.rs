@@ -161,7 +161,7 @@ impl<S: Storage> Writer<S> {
                 Err(RecvTimeoutError::Disconnected) => Some(Command::Stop),
             };
             self.look_at_space();
-            self.try_again(matches!(first, Some(Command::Stop)));
+            self.try_again(false);
             let rest = std::iter::from_fn(|| commands.try_recv().ok()).take(MAX_BATCH);
             for command in first.into_iter().chain(rest) {
                 stop |= matches!(command, Command::Stop);
@@ -169,6 +169,7 @@ impl<S: Storage> Writer<S> {
             }
             self.flush();
         }
+        self.try_again(true);
         // What was handed over before, but did not fit into the last batch.
         commands.try_iter().for_each(|command| self.take(command));
         self.flush();
@@ -267,7 +268,7 @@ impl<S: Storage> Writer<S> {
         let mut salt = [0; 16];
         rand::fill(&mut salt).map_err(|_| io::Error::other("no randomness"))?;
         let number = self.next_number;
-        self.next_number += 1;
+        self.next_number = number.saturating_add(1);
         let sealing = self.key.segment(number, &salt).ok_or_else(|| io::Error::other("no cipher"))?;
         self.debris = Some(number);
         self.storage.create(number)?;
@@ -377,8 +378,8 @@ impl<S: Storage> Writer<S> {
 
     /// Says that the log was closed, not cut off.
     fn seal(&mut self) {
-        if self.segment.is_some() {
-            frame(&mut self.batch.bytes, Kind::Seal, &[]);
+        if let Some((_, out)) = self.ready() {
+            frame(out, Kind::Seal, &[]);
             self.flush();
         }
         self.gauges.closing.store(true, Ordering::Relaxed);

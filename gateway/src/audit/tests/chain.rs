@@ -179,6 +179,7 @@ fn segments_are_chained_and_names_begin_anew_in_each() {
     audit.close();
     let report = read::verify(dir.path()).unwrap();
     assert!(report.segments > 5, "{report}");
+    assert!(report.closed, "wherever the last segment ended");
     assert_eq!((report.intents, report.closings, report.open), (41, 41, 0));
     let entries = all(dir.path(), Some(&key()));
     let seqs: Vec<_> = entries.iter().map(|entry| entry.seq).collect();

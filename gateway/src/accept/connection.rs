@@ -69,7 +69,7 @@ pub(super) async fn drive<S, C: Graceful>(
     generation: u64,
     mut http: Pin<&mut C>,
     state: &State,
-) {
+) -> Farewell {
     let mut life = Life { core, connection, state, generation, ending: Ending::No, sent: 0 };
     let mut timer = Box::pin(tokio::time::sleep_until((core.clock.now() + core.http.header_timeout).into()));
     // What changed while the handshake went on was not signalled to this connection.
@@ -81,8 +81,7 @@ pub(super) async fn drive<S, C: Graceful>(
         state.set_waker(cx.waker());
         loop {
             if let Poll::Ready(result) = http.as_mut().poll(cx) {
-                life.ended(result);
-                return Poll::Ready(());
+                return Poll::Ready(life.ended(result));
             }
             let step = match state.signals.take() {
                 Signals { trust: true, close, drain } => {
@@ -100,11 +99,19 @@ pub(super) async fn drive<S, C: Graceful>(
                     timer.as_mut().reset(at.into());
                     http.as_mut().graceful_shutdown();
                 }
-                Step::Abort => return Poll::Ready(()),
+                Step::Abort => return Poll::Ready(Farewell::Close),
             }
         }
     })
-    .await;
+    .await
+}
+
+/// How a connection is taken leave of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Farewell {
+    Close,
+    /// The client may still be sending, and should read why it is over.
+    Linger,
 }
 
 struct Life<'a, S> {
@@ -202,13 +209,24 @@ impl<S> Life<'_, S> {
         Step::Timer(now + self.core.http.header_timeout.saturating_sub(idle).max(Duration::from_millis(1)))
     }
 
-    fn ended(&self, result: Result<(), hyper::Error>) {
+    fn ended(&self, result: Result<(), hyper::Error>) -> Farewell {
         if let Some(frame) = self.state.flood.get() {
             self.core.counters.flooded(frame);
             tracing::warn!(peer = %self.connection.peer, frame = frame.name(), "ended a connection: a flood of frames");
-        } else if let Err(error) = result {
-            // hyper's errors name the kind of failure, never bytes of the request.
-            tracing::debug!(peer = %self.connection.peer, %error, "connection ended");
+            return Farewell::Close;
+        }
+        match result {
+            Ok(()) if self.state.refused.get() => Farewell::Linger,
+            Ok(()) => Farewell::Close,
+            Err(error) => {
+                // hyper's errors name the kind of failure, never bytes of the request.
+                tracing::debug!(peer = %self.connection.peer, %error, "connection ended");
+                if error.is_parse() || error.is_timeout() || self.state.refused.get() {
+                    Farewell::Linger
+                } else {
+                    Farewell::Close
+                }
+            }
         }
     }
 }
@@ -231,7 +249,8 @@ pub(super) struct State {
     new_in: Cell<u64>,
     new_out: Cell<u64>,
     flood: Cell<Option<FrameKind>>,
-    linger: Cell<bool>,
+    /// The last response is a refusal that closes the connection.
+    refused: Cell<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -260,7 +279,7 @@ impl State {
             new_in: Cell::new(0),
             new_out: Cell::new(0),
             flood: Cell::new(None),
-            linger: Cell::new(false),
+            refused: Cell::new(false),
         }
     }
 
@@ -276,12 +295,8 @@ impl State {
 
     /// A refusal ends the connection.
     pub(super) fn close(&self) {
-        self.linger.set(true);
+        self.refused.set(true);
         self.signal(|signals| signals.close = true);
-    }
-
-    pub(super) fn lingers(&self) -> bool {
-        self.linger.get()
     }
 
     /// A request arrived; what its bytes had wrong, if its protocol is watched for that.

@@ -1,5 +1,6 @@
 //! HTTP/1 and HTTP/2 over one accepted stream, by hyper. The protocol is what ALPN chose, never what the bytes look like.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -20,8 +21,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::{State, drive};
-use super::io::Metered;
+use super::connection::{Farewell, State, drive};
+use super::io::{Metered, linger};
 use super::listen::Core;
 use super::{ClientBody, CloseConnection, Connection, Inbound, Protocol};
 use crate::app::config;
@@ -39,20 +40,24 @@ pub(super) async fn serve<S, F>(
     S: Fn(Inbound) -> F + 'static,
     F: Future<Output = http::Response<Body>> + 'static,
 {
-    let io = TokioIo::new(Metered::new(stream, core.clock.clone(), state.clone()));
+    let stream = Rc::new(RefCell::new(stream));
+    let io = TokioIo::new(Metered::new(stream.clone(), core.clock.clone(), state.clone()));
     let service = {
         let (core, connection, state) = (core.clone(), connection.clone(), state.clone());
         service_fn(move |request| answer(&core, &connection, &state, request))
     };
-    match connection.protocol {
+    let farewell = match connection.protocol {
         Protocol::H1 => {
             let http = pin!(http1(&core.http).serve_connection(io, service));
-            drive(core, &connection, generation, http, state).await;
+            drive(core, &connection, generation, http, state).await
         }
         Protocol::H2 => {
             let http = pin!(http2(&core.http).serve_connection(io, service));
-            drive(core, &connection, generation, http, state).await;
+            drive(core, &connection, generation, http, state).await
         }
+    };
+    if let (Farewell::Linger, Ok(stream)) = (farewell, Rc::try_unwrap(stream)) {
+        linger(stream.into_inner()).await;
     }
 }
 

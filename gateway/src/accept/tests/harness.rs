@@ -25,9 +25,11 @@ use crate::clock::Clock;
 use crate::pki::{Authority, Client, Issued, Usage, Validity};
 use crate::respond::Body;
 
-/// The only place that makes a body: what anybody may see.
-pub(super) fn body(text: impl Into<Bytes>) -> Body {
-    Body::public(text.into())
+/// The only place that makes a response.
+fn response(status: u16, text: impl Into<Bytes>) -> ::http::Response<Body> {
+    let text = text.into();
+    let response = ::http::Response::builder().status(status).header("content-length", text.len());
+    response.body(Body::public(text)).unwrap()
 }
 
 pub(super) struct Site {
@@ -110,8 +112,9 @@ async fn answer(
     seen.lock().unwrap().push(connection.clone());
     let (parts, mut client) = request.into_parts();
     let refused = |status: u16, reason: &str| {
-        let response = ::http::Response::builder().status(status).extension(CloseConnection);
-        response.body(body(reason.to_owned())).unwrap()
+        let mut response = response(status, reason.to_owned());
+        response.extensions_mut().insert(CloseConnection);
+        response
     };
     if let Err(reason) = framing::check(&parts, connection.protocol) {
         return refused(400, reason);
@@ -134,9 +137,9 @@ async fn answer(
         }
     }
     if parts.uri.path() == "/big" {
-        return ::http::Response::new(body(vec![b'x'; 8 << 20]));
+        return response(200, vec![b'x'; 8 << 20]);
     }
-    ::http::Response::new(body(format!("core {core} read {length}")))
+    response(200, format!("core {core} read {length}"))
 }
 
 pub(super) struct Gateway {

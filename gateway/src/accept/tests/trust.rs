@@ -94,7 +94,7 @@ fn a_list_past_its_grace_stops_new_handshakes_of_its_authority_only() {
     site.ca.revoke(&revoked.serial, now, hours(1)).unwrap();
     let (mine, theirs) =
         (chain(&site.client()), chain(&site.client_valid(&other, Usage::Client, Validity::days(now, 30))));
-    let later = |hours| Clock::system("UTC").unwrap().shifted(jiff::SignedDuration::from_mins(hours * 60 - 30));
+    let later = |hours: i64| Clock::system("UTC").unwrap().shifted(jiff::SignedDuration::from_mins(hours * 60 - 30));
     site.clock = later(2);
     let (trust, warnings) = load(&site, None).unwrap();
     assert!(warnings.iter().any(|warning| warning.contains("was due for renewal")), "{warnings:?}");

@@ -58,7 +58,7 @@ pub struct Connection {
     pub chain: Vec<CertificateDer<'static>>,
     /// What the client's certificate shows of who holds it.
     pub identities: Vec<Identity>,
-    /// When the client's own certificate expires: from then on, no request may be answered.
+    /// The last second in which the client's own certificate is valid: after it, no request may be answered.
     pub expires: UnixTime,
     /// What `identify` found last. Empty at first, also on a resumed connection: unchecked.
     pub verdict: ArcSwapOption<Verdict>,

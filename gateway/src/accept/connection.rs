@@ -191,7 +191,7 @@ impl<S> Life<'_, S> {
             Ending::Shutdown if self.state.in_flight.get() == 0 => return Step::Abort,
             Ending::Shutdown | Ending::No => {}
         }
-        if self.connection.expires.as_secs() <= self.core.clock.unix().as_secs() {
+        if self.connection.expires.as_secs() < self.core.clock.unix().as_secs() {
             return self.doom(&Refusal::CertificateInvalid);
         }
         if self.state.client_is_slow() && sent == self.sent {

@@ -90,7 +90,7 @@ async fn a_resumed_connection_is_checked_again() {
     gateway.ask(config.clone()).await.unwrap();
     gateway.ask(config.clone()).await.unwrap();
     assert_eq!(gateway.counters.resumed.value(), 1, "the second connection resumes");
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    tokio::time::sleep(Duration::from_millis(3200)).await;
     assert!(within(LONG, gateway.ask(config)).await.is_err(), "the certificate has expired since");
     assert_eq!(gateway.counters.resumed.value(), 1);
 }

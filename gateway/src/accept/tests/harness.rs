@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body as _;
 use jiff::SignedDuration;
+use popgate_policy::model::DisclosureId;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -19,17 +20,22 @@ use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::accept::{CloseConnection, Connection, Counters, Inbound, Options, Serving, Trust, framing, serve, tls};
+use crate::accept::{Connection, Counters, Inbound, Options, Serving, Trust, framing, serve, tls};
 use crate::app::config;
 use crate::clock::Clock;
 use crate::pki::{Authority, Client, Issued, Usage, Validity};
-use crate::respond::Body;
+use crate::refusal::Refusal;
+use crate::respond::{self, Body};
 
-/// The only place that makes a response.
-fn response(status: u16, text: impl Into<Bytes>) -> ::http::Response<Body> {
-    let text = text.into();
-    let response = ::http::Response::builder().status(status).header("content-length", text.len());
-    response.body(Body::public(text)).unwrap()
+/// Every body that can be made outside the pipeline is a refusal's: this one says `text` under another status.
+fn response(text: String) -> ::http::Response<Body> {
+    let mut response = refused(&Refusal::ParameterInvalid { detail: text });
+    *response.status_mut() = ::http::StatusCode::OK;
+    response
+}
+
+fn refused(refusal: &Refusal) -> ::http::Response<Body> {
+    respond::refusal(refusal, DisclosureId::from_random(1), false)
 }
 
 pub(super) struct Site {
@@ -111,20 +117,15 @@ async fn answer(
     let Inbound { connection, request } = inbound;
     seen.lock().unwrap().push(connection.clone());
     let (parts, mut client) = request.into_parts();
-    let refused = |status: u16, reason: &str| {
-        let mut response = response(status, reason.to_owned());
-        response.extensions_mut().insert(CloseConnection);
-        response
-    };
     if let Err(reason) = framing::check(&parts, connection.protocol) {
-        return refused(400, reason);
+        return refused(&Refusal::RequestMalformed { reason });
     }
     let trust = trust.borrow().clone();
     if let Err(refusal) = trust.recheck(&connection.chain, clock.unix()) {
-        return refused(403, refusal.code());
+        return refused(&refusal);
     }
     match parts.uri.path() {
-        "/too-large" => return refused(413, "too large"),
+        "/too-large" => return refused(&Refusal::BodyTooLarge { limit: 65_536 }),
         "/slow" => tokio::time::sleep(Duration::from_millis(300)).await,
         "/never" => std::future::pending().await,
         _ => {}
@@ -133,13 +134,13 @@ async fn answer(
     while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut client).poll_frame(cx)).await {
         match frame {
             Ok(frame) => length += frame.data_ref().map_or(0, Bytes::len),
-            Err(_) => return refused(400, "body"),
+            Err(_) => return refused(&Refusal::RequestMalformed { reason: "body" }),
         }
     }
     if parts.uri.path() == "/big" {
-        return response(200, vec![b'x'; 8 << 20]);
+        return response("x".repeat(8 << 20));
     }
-    response(200, format!("core {core} read {length}"))
+    response(format!("core {core} read {length}"))
 }
 
 pub(super) struct Gateway {

@@ -67,7 +67,7 @@ async fn honest_requests_of_every_framing_are_answered_on_one_connection() {
         ("GET https://gateway.test/ HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 0),
     ] {
         let text = ask(&mut stream, request).await.unwrap();
-        assert!(text.ends_with(&format!("read {read}")), "{request:?}: {text}");
+        assert!(text.contains(&format!("read {read}\"")), "{request:?}: {text}");
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) async fn drive<S, C: Graceful>(
     state: &State,
 ) -> Farewell {
     let mut life = Life { core, connection, state, generation, ending: Ending::No, sent: 0 };
-    let mut timer = Box::pin(tokio::time::sleep_until((core.clock.now() + core.http.header_timeout).into()));
+    let mut timer = Box::pin(tokio::time::sleep_until((core.clock.now() + tick(core)).into()));
     // What changed while the handshake went on was not signalled to this connection.
     if *core.phase.borrow() != Phase::Serving {
         state.drain();
@@ -104,6 +104,11 @@ pub(super) async fn drive<S, C: Graceful>(
         }
     })
     .await
+}
+
+/// How often a connection's bounds are looked at: what is over its time may go on for as long again.
+fn tick<S>(core: &Core<S>) -> Duration {
+    core.http.header_timeout.min(core.http.idle_timeout)
 }
 
 /// How a connection is taken leave of.
@@ -198,15 +203,16 @@ impl<S> Life<'_, S> {
             self.core.counters.ended_stalled.add(1);
             return Step::Abort;
         }
-        let idle = match (self.state.in_flight.get(), self.connection.protocol) {
-            (0, Protocol::H2) => now.saturating_duration_since(self.state.idle_since.get()),
-            // hyper times HTTP/1 itself.
-            _ => Duration::ZERO,
-        };
-        if idle >= self.core.http.header_timeout {
+        let since = |begun: Instant| now.saturating_duration_since(begun);
+        if self.state.head_since.get().is_some_and(|begun| since(begun) >= self.core.http.header_timeout) {
+            return Step::Abort;
+        }
+        let idle = if self.state.in_flight.get() == 0 { since(self.state.idle_since.get()) } else { Duration::ZERO };
+        if idle >= self.core.http.idle_timeout {
             return self.close();
         }
-        Step::Timer(now + self.core.http.header_timeout.saturating_sub(idle).max(Duration::from_millis(1)))
+        let left = self.core.http.idle_timeout.saturating_sub(idle).min(tick(self.core));
+        Step::Timer(now + left.max(Duration::from_millis(1)))
     }
 
     fn ended(&self, result: Result<(), hyper::Error>) -> Farewell {
@@ -244,6 +250,8 @@ pub(super) struct State {
     waiting: Cell<usize>,
     served: Cell<u64>,
     idle_since: Cell<Instant>,
+    /// HTTP/1: when the head began of which a part has arrived.
+    head_since: Cell<Option<Instant>>,
     bytes_sent: Cell<u64>,
     /// Not counted in [`Counters`] yet.
     new_in: Cell<u64>,
@@ -275,6 +283,7 @@ impl State {
             waiting: Cell::new(0),
             served: Cell::new(0),
             idle_since: Cell::new(core.clock.now()),
+            head_since: Cell::new(None),
             bytes_sent: Cell::new(0),
             new_in: Cell::new(0),
             new_out: Cell::new(0),
@@ -336,6 +345,11 @@ impl State {
                 let served = self.served.get();
                 let before = observer.fault(served);
                 observer.received(bytes);
+                match (observer.within_head(), self.head_since.get()) {
+                    (true, None) => self.head_since.set(Some(clock.now())),
+                    (false, Some(_)) => self.head_since.set(None),
+                    _ => {}
+                }
                 match (before, observer.fault(served)) {
                     // The request was let through, and now its body is wrong.
                     (None, Some(Fault(reason))) => Err(io::Error::new(io::ErrorKind::InvalidData, reason)),

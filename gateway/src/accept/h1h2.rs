@@ -92,7 +92,8 @@ fn http1(config: &config::Http) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout)
+        // hyper's timer runs from the end of the last response: only a bound on both, `drive` times each.
+        .header_read_timeout(config.idle_timeout + config.header_timeout)
         .half_close(false)
         .keep_alive(true)
         .max_header_size(config.max_headers)

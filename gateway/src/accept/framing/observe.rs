@@ -29,6 +29,11 @@ impl Observer {
         }
     }
 
+    /// Whether a head has begun that has not ended.
+    pub(in crate::accept) fn within_head(&self) -> bool {
+        matches!(self.phase, Phase::Head) && self.fault.is_none() && (self.head.begun || !self.line.is_empty())
+    }
+
     pub(in crate::accept) fn received(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.fault.is_none() {
             match &mut self.phase {

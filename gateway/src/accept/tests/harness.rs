@@ -244,6 +244,7 @@ fn limits() -> config::Http {
         max_connections: 1000,
         handshake_timeout: Duration::from_secs(2),
         header_timeout: Duration::from_secs(2),
+        idle_timeout: Duration::from_secs(2),
         body_timeout: Duration::from_secs(5),
         max_body: 65_536,
         max_headers: 16_384,

@@ -112,9 +112,9 @@ async fn what_is_in_flight_on_a_revoked_connection_has_a_second() {
 }
 
 #[tokio::test]
-async fn an_idle_http_2_connection_is_let_go_and_a_busy_one_is_not() {
+async fn idle_connections_are_let_go_and_busy_ones_are_not() {
     let site = Site::new();
-    let gateway = site.start_with(|options| options.http.header_timeout = Duration::from_millis(250));
+    let gateway = site.start_with(|options| options.http.idle_timeout = Duration::from_millis(250));
     let client = site.client();
     let (mut busy, _connection) = h2(&gateway, &client).await;
     let busy = tokio::spawn(async move {
@@ -123,7 +123,10 @@ async fn an_idle_http_2_connection_is_let_go_and_a_busy_one_is_not() {
         }
     });
     let (_idle, connection) = h2(&gateway, &client).await;
+    let mut idle = gateway.connect(gateway.config(Some(&client))).await.unwrap();
     let start = Instant::now();
+    ask(&mut idle, REQUEST).await.unwrap();
+    assert_eq!(within(LONG, idle.read(&mut [0; 16])).await.unwrap(), 0);
     within(LONG, connection).await.unwrap().unwrap();
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     busy.await.unwrap();

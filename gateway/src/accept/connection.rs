@@ -193,13 +193,14 @@ impl<S> Life<'_, S> {
             Ending::Doomed => return self.close(),
             Ending::DoomedShutdown => return Step::Abort,
             // A client that takes part in the shutdown is gone by now.
-            Ending::Shutdown if self.state.in_flight.get() == 0 => return Step::Abort,
+            Ending::Shutdown if self.state.in_flight.get() == 0 && sent == self.sent => return Step::Abort,
             Ending::Shutdown | Ending::No => {}
         }
         if self.connection.expires.as_secs() < self.core.clock.unix().as_secs() {
             return self.doom(&Refusal::CertificateInvalid);
         }
-        if self.state.client_is_slow() && sent == self.sent {
+        let quiet = sent == self.sent;
+        if quiet && self.state.client_is_slow() {
             self.core.counters.ended_stalled.add(1);
             return Step::Abort;
         }
@@ -207,7 +208,8 @@ impl<S> Life<'_, S> {
         if self.state.head_since.get().is_some_and(|begun| since(begun) >= self.core.http.header_timeout) {
             return Step::Abort;
         }
-        let idle = if self.state.in_flight.get() == 0 { since(self.state.idle_since.get()) } else { Duration::ZERO };
+        let idle =
+            if quiet && self.state.in_flight.get() == 0 { since(self.state.idle_since.get()) } else { Duration::ZERO };
         if idle >= self.core.http.idle_timeout {
             return self.close();
         }
@@ -256,6 +258,8 @@ pub(super) struct State {
     /// Not counted in [`Counters`] yet.
     new_in: Cell<u64>,
     new_out: Cell<u64>,
+    /// The client does not take what is written: hyper may have let go of the body that it belongs to.
+    blocked: Cell<bool>,
     flood: Cell<Option<FrameKind>>,
     /// The last response is a refusal that closes the connection.
     refused: Cell<bool>,
@@ -287,6 +291,7 @@ impl State {
             bytes_sent: Cell::new(0),
             new_in: Cell::new(0),
             new_out: Cell::new(0),
+            blocked: Cell::new(false),
             flood: Cell::new(None),
             refused: Cell::new(false),
         }
@@ -372,13 +377,17 @@ impl State {
         }
     }
 
+    pub(super) fn blocked(&self, blocked: bool) {
+        self.blocked.set(blocked);
+    }
+
     fn count_bytes(&self) {
         self.counters.bytes_in.add(self.new_in.take());
         self.counters.bytes_out.add(self.new_out.take());
     }
 
     fn client_is_slow(&self) -> bool {
-        self.in_flight.get() > self.waiting.get()
+        self.blocked.get() || self.in_flight.get() > self.waiting.get()
     }
 
     fn signal(&self, set: impl FnOnce(&mut Signals)) {

@@ -47,7 +47,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut *self.inner.borrow_mut()).poll_write(cx, buf))?;
+        let write = Pin::new(&mut *self.inner.borrow_mut()).poll_write(cx, buf);
+        self.state.blocked(write.is_pending());
+        let sent = ready!(write)?;
         self.state.sent(sent);
         Poll::Ready(Ok(sent))
     }
@@ -57,7 +59,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut *self.inner.borrow_mut()).poll_write_vectored(cx, bufs))?;
+        let write = Pin::new(&mut *self.inner.borrow_mut()).poll_write_vectored(cx, bufs);
+        self.state.blocked(write.is_pending());
+        let sent = ready!(write)?;
         self.state.sent(sent);
         Poll::Ready(Ok(sent))
     }
@@ -67,7 +71,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.inner.borrow_mut()).poll_flush(cx)
+        let flush = Pin::new(&mut *self.inner.borrow_mut()).poll_flush(cx);
+        self.state.blocked(flush.is_pending());
+        flush
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
@@ -102,6 +102,7 @@ pub struct Guesses {
     agencies: moka::sync::Cache<AgencyId, Arc<AtomicU32>>,
     key: RandomState,
     limits: config::Guesses,
+    failures: AtomicU64,
 }
 
 impl Guesses {
@@ -113,6 +114,7 @@ impl Guesses {
             agencies: moka::sync::Cache::builder().max_capacity(100_000).time_to_live(limits.period).build(),
             key: RandomState::new(),
             limits,
+            failures: AtomicU64::new(0),
         }
     }
 
@@ -134,7 +136,13 @@ impl Guesses {
             && under(self.agencies.get(agency), self.limits.per_agency.get())
     }
 
+    /// How many guesses failed.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     fn failed(&self, agency: &AgencyId, subject: &Personal<String>) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
         self.subjects.get_with(self.hash(subject), Arc::default).fetch_add(1, Ordering::Relaxed);
         self.agencies.get_with(agency.clone(), Arc::default).fetch_add(1, Ordering::Relaxed);
     }
@@ -155,15 +163,15 @@ impl Guess<'_> {
     /// Counts a guess that failed, and hides the outcome of one that may no longer be answered truly.
     pub fn judge(self, opened: Opened) -> Opened {
         let Some((may_be_answered, agency, subject)) = self.guess else { return opened };
-        let failed = match &opened {
-            Opened::Shown(redacted) => !redacted.tally().refuted.is_empty(),
-            Opened::NoMatch(NoMatch::Unknown | NoMatch::Guard | NoMatch::Claims) => true,
-            Opened::NoMatch(NoMatch::Hidden | NoMatch::Throttled) => false,
+        let (failed, tally) = match &opened {
+            Opened::Shown(redacted) => (!redacted.tally().refuted.is_empty(), redacted.tally()),
+            Opened::NoMatch(NoMatch::Unknown | NoMatch::Guard | NoMatch::Claims, tally) => (true, *tally),
+            Opened::NoMatch(NoMatch::Hidden | NoMatch::Throttled, tally) => (false, *tally),
         };
         if failed {
             self.guesses.failed(&agency, &subject);
         }
-        if may_be_answered { opened } else { Opened::NoMatch(NoMatch::Throttled) }
+        if may_be_answered { opened } else { Opened::NoMatch(NoMatch::Throttled, tally.without_fields()) }
     }
 }
 

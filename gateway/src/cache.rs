@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_cache_semantics::{AfterResponse, CacheOptions, CachePolicy};
 use popgate_policy::contract::{CacheRule, CacheScope, UpstreamRequest};
-use popgate_policy::disclose::Raw;
 use popgate_policy::model::AgencyId;
 use popgate_policy::permit::Permit;
 use tokio::sync::watch;

@@ -34,7 +34,7 @@ pub struct Verdict {
     caller: Result<Caller, Refusal>,
 }
 
-/// How long a verdict may be relied on although nothing was reloaded: a certificate can expire meanwhile.
+/// How long a verdict may be relied on although nothing was reloaded: an authority's certificate can expire meanwhile.
 const RECHECK: Duration = Duration::from_secs(30);
 
 /// Says who is at the other end of a connection.
@@ -47,6 +47,9 @@ pub fn caller(
     trust: &Trust,
     clock: &Clock,
 ) -> Result<Caller, Refusal> {
+    if connection.expires < clock.unix() {
+        return Err(Refusal::CertificateInvalid);
+    }
     let now = clock.now();
     if let Some(verdict) = &*connection.verdict.load()
         && verdict.trust_generation == trust.generation()

@@ -65,8 +65,8 @@ async fn disclose(
             let closing = exchange.shown(&redacted).ok_or(Refusal::Internal)?;
             respond::disclosure(redacted, &receipt, closing, ticket, call.head)
         }
-        Opened::NoMatch(reason) => {
-            exchange.hidden(reason);
+        Opened::NoMatch(reason, tally) => {
+            exchange.hidden(reason, tally);
             Err(Refusal::NoMatch)
         }
     }

@@ -1,6 +1,6 @@
 //! Redact: from a raw record to what this caller may see, or to the one answer for "nothing to see".
 
-use popgate_policy::disclose::{PseudonymKey, Raw, Redacted, Unreadable};
+use popgate_policy::disclose::{PseudonymKey, Raw, Redacted, Tally, Unreadable};
 use popgate_policy::permit::{Permit, Unopened};
 
 use crate::audit::NoMatch;
@@ -12,7 +12,7 @@ pub enum Opened {
     /// Something may be shown.
     Shown(Redacted),
     /// The caller gets the answer for an unknown person; why is for the audit alone.
-    NoMatch(NoMatch),
+    NoMatch(NoMatch, Tally),
 }
 
 /// Opens a record with its permit.
@@ -20,10 +20,10 @@ pub enum Opened {
 /// # Errors
 /// If the record cannot be read strictly, or is about somebody else.
 pub fn open(permit: Permit, record: Option<&Raw>, pseudonyms: &PseudonymKey) -> Result<Opened, Refusal> {
-    let Some(raw) = record else { return Ok(Opened::NoMatch(NoMatch::Unknown)) };
+    let Some(raw) = record else { return Ok(Opened::NoMatch(NoMatch::Unknown, Tally::default())) };
     match permit.open(raw, pseudonyms) {
         Ok(redacted) => Ok(Opened::Shown(redacted)),
-        Err(Unopened::NoMatch(hidden)) => Ok(Opened::NoMatch(hidden.into())),
+        Err(Unopened::NoMatch(hidden, tally)) => Ok(Opened::NoMatch(hidden.into(), tally)),
         Err(Unopened::SubjectMismatch) => Err(Refusal::SubjectMismatch),
         Err(Unopened::Unreadable(Unreadable::TooLarge)) => Err(Refusal::RecordTooLarge),
         Err(Unopened::Unreadable(error)) => {

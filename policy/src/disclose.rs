@@ -136,6 +136,15 @@ pub struct Tally {
     pub copied: usize,
 }
 
+impl Tally {
+    /// What was counted, where nothing is shown after all.
+    #[must_use]
+    pub fn without_fields(self) -> Self {
+        let Self { undeclared, mistyped, policy_errors, .. } = self;
+        Self { undeclared, mistyped, policy_errors, ..Self::default() }
+    }
+}
+
 /// What each field of a record gets, by [`FieldIx`]; a field beyond its end is withheld.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Treatments(pub Box<[Treatment]>);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::contract::{Arguments, Operation, UpstreamRequest};
 use crate::directory::{Purpose, System};
-use crate::disclose::{PseudonymKey, Raw, Redacted, Unreadable};
+use crate::disclose::{PseudonymKey, Raw, Redacted, Tally, Unreadable};
 use crate::engine::{Outcome, Table};
 use crate::model::{DisclosureId, FieldSet};
 
@@ -73,8 +73,8 @@ pub struct Permit {
 /// Why a record was not shown.
 #[derive(Debug)]
 pub enum Unopened {
-    /// The caller gets the answer for an unknown person.
-    NoMatch(Hidden),
+    /// The caller gets the answer for an unknown person; what was counted on the way shows nothing.
+    NoMatch(Hidden, Tally),
     /// The record is about somebody else: the upstream connection MUST NOT be used again.
     SubjectMismatch,
     /// The record could not be read strictly.

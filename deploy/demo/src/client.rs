@@ -220,7 +220,12 @@ impl Answer {
 
     /// A refusal's stable code; empty if it is none.
     pub fn code(&self) -> String {
-        self.json()["code"].as_str().unwrap_or_default().to_owned()
+        self.told("code")
+    }
+
+    /// What a refusal tells under that name; empty if nothing.
+    pub fn told(&self, name: &str) -> String {
+        self.json().get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
     }
 }
 

@@ -129,7 +129,7 @@ impl Caller {
 async fn refusals(deployment: &Deployment, counted: &mut u64) -> Result<Vec<Refused>, ScenarioError> {
     let mut refused = Vec::new();
     let mut note = |answer: &Answer, remedy: Option<&str>| {
-        let told = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        let told = answer.told("detail");
         refused.push(Refused {
             code: format!("{} {}", answer.status.as_u16(), answer.code()),
             remedy: remedy.map_or(told, str::to_owned),
@@ -152,10 +152,8 @@ async fn refusals(deployment: &Deployment, counted: &mut u64) -> Result<Vec<Refu
     expect("a telecom reads without keys", &answer, StatusCode::FORBIDDEN, "")?;
     note(&answer, None);
 
-    let mut wrong = hoa.clone();
-    wrong["date_of_birth"] = json!("1987-03-15");
-    let mut unknown = hoa.clone();
-    unknown["id"] = json!("001187999999");
+    let wrong = with(hoa.clone(), [("date_of_birth", json!("1987-03-15"))]);
+    let unknown = with(hoa.clone(), [("id", json!("001187999999"))]);
     let mut etax = open(deployment, "tax/etax").await?;
     let mismatch = send(&mut etax, post(LOOKUP, None, &wrong)).await?;
     let nobody = send(&mut etax, post(LOOKUP, None, &unknown)).await?;
@@ -317,11 +315,16 @@ pub fn keys_of_hoa() -> Value {
 }
 
 fn claims_of_hoa() -> Value {
-    let mut claims = keys_of_hoa();
-    claims["sex"] = json!("female");
-    claims["permanent_residence_province"] = json!("Ha Noi");
-    claims["phone"] = json!(HOA.phone);
-    claims
+    let more = [("sex", json!("female")), ("permanent_residence_province", json!("Ha Noi")), ("phone", json!(HOA.phone))];
+    with(keys_of_hoa(), more)
+}
+
+/// The body with other or more members.
+fn with<const N: usize>(mut body: Value, members: [(&str, Value); N]) -> Value {
+    if let Value::Object(object) = &mut body {
+        object.extend(members.map(|(name, value)| (name.to_owned(), value)));
+    }
+    body
 }
 
 /// The whole record, from the register's own function: what no caller of this scenario is shown.

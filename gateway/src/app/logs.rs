@@ -223,8 +223,9 @@ mod tests {
         system: Some("tax/etax"),
         operation: Some("citizen.read"),
         purpose: None,
-        status: 200,
-        code: "ok",
+        status: 404,
+        code: "no_match",
+        blame: Some(Blame::Downstream),
         duration_us: 412,
         protocol: "h2",
         cache: Some("miss"),
@@ -238,7 +239,7 @@ mod tests {
         names.sort_unstable();
         let expected = "agency cache code duration_us level message operation protocol request_id status system target";
         assert_eq!(names.join(" "), format!("{expected} timestamp"));
-        assert_eq!(line["status"], 200);
+        assert_eq!(line["status"], 404);
         assert_eq!(line["duration_us"], 412);
         assert_eq!(line["operation"], "citizen.read");
     }

@@ -221,34 +221,38 @@ impl Node {
         Ok(changes)
     }
 
-    /// Offers certificates, authorities, revocation lists and the registers' credentials. Those in force stay, if one of
-    /// them cannot be used.
+    /// Offers certificates, authorities and revocation lists. Those in force stay, if one of them cannot be used.
     ///
     /// # Errors
     /// For the first file that cannot be used.
     pub fn reload_trust(&self) -> Result<(), ReloadError> {
         let before = self.trust.load();
         let generation = before.generation() + 1;
-        let loaded = load_trust(&self.config, generation, &self.clock, Some(&before))
-            .and_then(|trust| Ok((trust, Registers::load(&self.config.registers, generation)?)));
-        let ((trust, warnings), registers) = match loaded {
-            Ok(loaded) => loaded,
-            Err(error) => {
+        let (trust, warnings) =
+            load_trust(&self.config, generation, &self.clock, Some(&before)).inspect_err(|error| {
                 self.last().trust_problem = Some(error.to_string());
                 self.metrics.trust_reloads.refused.inc();
-                return Err(error);
-            }
-        };
+            })?;
         let trust = Arc::new(trust);
         let mut last = self.last();
         last.trust_problem = None;
         last.trust_warnings = warnings;
         drop(last);
         self.metrics.trust_reloads.accepted.inc();
-        self.registers.store(Arc::new(registers));
         // The per-request check reads the one, waiting connections are woken by the other: the first must be first.
         self.trust.store(Arc::clone(&trust));
         self.trust_changed.send_replace(trust);
+        Ok(())
+    }
+
+    /// Offers the registers' credentials; connections made under the old ones are not used again. Those in force stay, if
+    /// one of them cannot be used. Apart from [`Node::reload_trust`]: a revocation MUST NOT wait for a register's file.
+    ///
+    /// # Errors
+    /// For the first file that cannot be used.
+    pub fn reload_registers(&self) -> Result<(), ReloadError> {
+        let generation = self.registers.load().generation() + 1;
+        self.registers.store(Arc::new(Registers::load(&self.config.registers, generation)?));
         Ok(())
     }
 

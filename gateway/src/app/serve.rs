@@ -3,8 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use popgate_policy::disclose::PseudonymKey;
 use tokio::signal::unix::{SignalKind, signal};
@@ -130,6 +131,11 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         }
     })
     .map_err(StartError::Watch)?;
+    let renewed = Arc::downgrade(&node);
+    std::thread::Builder::new()
+        .name("renew-trust".into())
+        .spawn(move || renew_trust(&renewed))
+        .map_err(StartError::Watch)?;
     Ok(Running { watcher, serving, admin, draining, node })
 }
 
@@ -201,9 +207,35 @@ fn reload(node: &Node, changed: Changed) {
         }
     }
     if changed.trust {
-        match node.reload_trust() {
-            Ok(()) => tracing::info!(generation = node.trust().generation(), "certificates and revocation lists reloaded"),
-            Err(error) => tracing::error!(%error, "certificates or revocation lists refused; the last good ones stay in force"),
+        reload_trust(node);
+        match node.reload_registers() {
+            Ok(()) => tracing::info!("registers' credentials reloaded"),
+            Err(error) => tracing::error!(%error, "registers' credentials refused; the last good ones stay in force"),
         }
     }
 }
+
+fn reload_trust(node: &Node) {
+    match node.reload_trust() {
+        Ok(()) => {
+            tracing::info!(generation = node.trust().generation(), "certificates and revocation lists reloaded");
+        }
+        Err(error) => {
+            tracing::error!(%error, "certificates or revocation lists refused; the last good ones stay in force");
+        }
+    }
+}
+
+/// Loads the trust again whenever an authority in it expires: the TLS library does not look at the validity of authorities.
+fn renew_trust(node: &Weak<Node>) {
+    loop {
+        std::thread::sleep(RENEWAL);
+        let Some(node) = node.upgrade() else { return };
+        if node.trust().reload_at().is_some_and(|at| at <= node.clock.unix()) {
+            reload_trust(&node);
+        }
+    }
+}
+
+/// How often the authorities' validity is looked at.
+const RENEWAL: Duration = Duration::from_secs(1);

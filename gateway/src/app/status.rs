@@ -42,6 +42,7 @@ pub fn collect(node: &Node) {
     cache(metrics, node);
     audit(metrics, node);
     certificates(metrics, &node.trust());
+    follow(&metrics.guesses_failed, node.guesses.failures());
 }
 
 fn listener(metrics: &Metrics, node: &Node) {

@@ -107,7 +107,7 @@ pub struct Shown {
 
 impl From<Tally> for Shown {
     fn from(tally: Tally) -> Self {
-        Self { revealed: tally.revealed, masked: tally.masked, matched: tally.matched }
+        Self { revealed: tally.revealed, masked: tally.masked, matched: tally.matched.union(tally.refuted) }
     }
 }
 

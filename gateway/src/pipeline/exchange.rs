@@ -82,8 +82,9 @@ impl Exchange {
         self.source = Some(source);
     }
 
-    pub(super) fn hidden(&mut self, reason: NoMatch) {
+    pub(super) fn hidden(&mut self, reason: NoMatch, tally: Tally) {
         self.hidden = Some(reason);
+        self.tally = Some(tally);
     }
 
     /// Hands the closing record over to the answer's body.

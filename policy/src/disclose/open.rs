@@ -53,9 +53,14 @@ pub(crate) fn open(permit: Permit, raw: &Raw, pseudonyms: &PseudonymKey) -> Resu
                     (asked, right)
                 })
                 .collect();
-            tally.matched = given().filter(|asked| !asked.is_subject).map(|asked| asked.parameter.field).collect();
+            let fields = |wanted: bool| {
+                claims.iter().filter(move |(_, right)| *right == wanted).map(|(asked, _)| asked.parameter.field)
+            };
+            let guards = given().filter(|asked| asked.guards).map(|asked| asked.parameter.field);
+            tally.matched = fields(true).chain(guards).collect();
+            tally.refuted = fields(false).collect();
             tally.undeclared = found.undeclared();
-            let mistyped = tally.matched.iter().filter(|field| matches!(only(&found, *field), Captured::Mistyped));
+            let mistyped = tally.matched.union(tally.refuted).iter().filter(|field| matches!(only(&found, *field), Captured::Mistyped));
             tally.mistyped = u32::try_from(mistyped.count()).unwrap_or(u32::MAX);
             let answer = verdicts(&claims);
             tally.copied = answer.len();
@@ -63,10 +68,11 @@ pub(crate) fn open(permit: Permit, raw: &Raw, pseudonyms: &PseudonymKey) -> Resu
             if claims.iter().any(|(_, right)| *right) { Ok(()) } else { Err(Hidden::Claims) }
         }
     };
+    let nothing = tally.without_fields();
     match (hidden, guarded, answered) {
-        (true, _, _) => Err(Unopened::NoMatch(Hidden::Record)),
-        (false, false, _) => Err(Unopened::NoMatch(Hidden::Guard)),
-        (false, true, Err(hidden)) => Err(Unopened::NoMatch(hidden)),
+        (true, _, _) => Err(Unopened::NoMatch(Hidden::Record, nothing)),
+        (false, false, _) => Err(Unopened::NoMatch(Hidden::Guard, nothing)),
+        (false, true, Err(hidden)) => Err(Unopened::NoMatch(hidden, nothing)),
         (false, true, Ok(())) => {
             let disclosure = permit.disclosure;
             let stamp = |bytes| RedactedChunk { disclosure, last_seq: 0, bytes };

@@ -27,7 +27,7 @@ fn all_but(more: &[(&str, &str)]) -> World {
 
 fn hidden(result: Result<Redacted, Unopened>) -> Hidden {
     match result {
-        Err(Unopened::NoMatch(hidden)) => hidden,
+        Err(Unopened::NoMatch(hidden, _)) => hidden,
         other => panic!("{other:?}"),
     }
 }

@@ -210,7 +210,7 @@ proptest! {
                         prop_assert_eq!(answer.tally().revealed, revealed);
                         prop_assert_eq!(answer.tally().masked, masked);
                     }
-                    Err(Unopened::NoMatch(Hidden::Record)) => {
+                    Err(Unopened::NoMatch(Hidden::Record, _)) => {
                         prop_assert!(!usable || (revealed.is_empty() && masked.is_empty()), "{revealed:?} {masked:?}");
                     }
                     Err(other) => return Err(TestCaseError::fail(format!("{other:?}"))),

@@ -71,7 +71,7 @@ proptest! {
         for field in &schema.fields {
             let mut expected = Vec::new();
             occurrences(&record, &field.path, &mut expected);
-            let captured: Vec<Value> = captures.values(field.index).map(|value| plain(value, field)).collect();
+            let captured: Vec<Value> = captures.values(field.index).map(plain).collect();
             let expected: Vec<Value> = expected.into_iter().map(|value| typed(value, field)).collect();
             prop_assert_eq!(captured, expected);
             for value in captures.values(field.index) {
@@ -277,14 +277,14 @@ fn typed(value: &Value, field: &Field) -> Value {
     }
 }
 
-fn plain(value: &Captured<'_>, field: &Field) -> Value {
+fn plain(value: &Captured<'_>) -> Value {
     match value {
         Captured::Absent => unreachable!("an occurrence is there"),
         Captured::Null => Value::Null,
         Captured::Text(text) => Value::String(text.clone().into_owned()),
         Captured::Number(number) => serde_json::from_str(number).unwrap(),
         Captured::Boolean(value) => Value::Bool(*value),
-        Captured::Array(elements) => elements.iter().map(|element| plain(element, field)).collect(),
+        Captured::Array(elements) => elements.iter().map(|element| plain(element)).collect(),
         Captured::Mistyped => Value::String("<mistyped>".to_owned()),
     }
 }

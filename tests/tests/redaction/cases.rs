@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// A declared JSON value, before its leaves are numbered.
 #[derive(Clone, Debug)]
-pub enum Tree {
+pub(crate) enum Tree {
     Leaf(Kind, bool),
     Object(Vec<(String, Tree)>),
     Array(Vec<(String, Tree)>),
@@ -17,15 +17,15 @@ pub enum Tree {
 
 /// A record, its schema and its treatments; `text` is the record as somebody wrote it.
 #[derive(Clone, Debug)]
-pub struct Case {
-    pub tree: Vec<(String, Tree)>,
-    pub treatments: Vec<Treatment>,
-    pub text: String,
+pub(crate) struct Case {
+    pub(crate) tree: Vec<(String, Tree)>,
+    pub(crate) treatments: Vec<Treatment>,
+    pub(crate) text: String,
 }
 
 /// One way to spoil a record.
 #[derive(Clone, Debug)]
-pub enum Spoil {
+pub(crate) enum Spoil {
     Replace(Vec<u8>),
     Insert(Vec<u8>),
     Remove(usize),
@@ -34,7 +34,7 @@ pub enum Spoil {
 }
 
 impl Spoil {
-    pub fn apply(self, bytes: &mut Vec<u8>, at: Index) {
+    pub(crate) fn apply(self, bytes: &mut Vec<u8>, at: Index) {
         let at = at.index(bytes.len() + 1);
         let upto = |length: usize| (at + length).min(bytes.len());
         match self {
@@ -50,7 +50,7 @@ impl Spoil {
     }
 }
 
-pub fn spoil() -> impl Strategy<Value = Spoil> {
+pub(crate) fn spoil() -> impl Strategy<Value = Spoil> {
     let tokens: Vec<&[u8]> = vec![
         b"\"",
         b"\\",
@@ -95,7 +95,7 @@ pub fn spoil() -> impl Strategy<Value = Spoil> {
     ]
 }
 
-pub fn case() -> impl Strategy<Value = Case> {
+pub(crate) fn case() -> impl Strategy<Value = Case> {
     members(2).prop_flat_map(|tree| {
         let leaves = schema(&tree).fields.len();
         let treatments = vec(treatment(), leaves);
@@ -257,7 +257,7 @@ fn space() -> impl Strategy<Value = &'static str> {
 }
 
 /// The schema of that tree.
-pub fn schema(tree: &[(String, Tree)]) -> RecordSchema {
+pub(crate) fn schema(tree: &[(String, Tree)]) -> RecordSchema {
     let mut fields = Vec::new();
     let shape = shape(tree, &[], &mut fields);
     RecordSchema { name: "Record".to_owned(), fields, shape, subject: FieldIx(0), attributes: vec![] }

@@ -1,11 +1,6 @@
 //! What a caller gets of a record is what the treatments say, for any record, any treatments and any split into chunks.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 
 use bytes::Bytes;
 use popgate_policy::contract::{Field, Kind, ObjectShape, RecordSchema, Shape};

@@ -298,6 +298,10 @@ pub enum Shape {
 pub struct ObjectShape {
     // INVARIANT: sorted by name (bytewise), no name twice, at most 128.
     members: Box<[(Box<str>, Shape)]>,
+    // INVARIANT: a power of two, at least twice as many as members (or none for none): each member's ordinal plus one
+    // stands at its name's slot or in the run of filled slots after it; 0 is an empty slot. Every key of every record is
+    // looked up here: a binary search cost more than the rest of redaction together.
+    slots: Box<[u8]>,
 }
 
 impl ObjectShape {
@@ -309,13 +313,52 @@ impl ObjectShape {
         let mut members: Box<[_]> = members.into_iter().collect();
         members.sort_by(|(a, _): &(Box<str>, Shape), (b, _)| a.cmp(b));
         let twice = members.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
-        (!twice && members.len() <= Self::CAPACITY).then_some(Self { members })
+        if twice || members.len() > Self::CAPACITY {
+            return None;
+        }
+        let size = if members.is_empty() { 0 } else { (members.len() * 2).next_power_of_two() };
+        let mut slots = vec![0; size];
+        for (number, (name, _)) in (1..).zip(&members) {
+            let mut at = Self::slot(name.as_bytes());
+            while let Some(slot) = slots.get_mut(at & (size - 1)) {
+                if *slot == 0 {
+                    *slot = number;
+                    break;
+                }
+                at = at.wrapping_add(1);
+            }
+        }
+        Some(Self { members, slots: slots.into() })
     }
 
     /// The member of that name: its ordinal (below [`ObjectShape::CAPACITY`]) and its shape.
     pub fn member(&self, name: &[u8]) -> Option<(usize, &Shape)> {
-        let at = self.members.binary_search_by(|(known, _)| known.as_bytes().cmp(name)).ok()?;
-        self.members.get(at).map(|(_, shape)| (at, shape))
+        let mut at = Self::slot(name);
+        loop {
+            // Half the slots are empty, so that the run ends.
+            let slot = *self.slots.get(at & self.slots.len().wrapping_sub(1))?;
+            let ordinal = usize::from(slot).checked_sub(1)?;
+            let (known, shape) = self.members.get(ordinal)?;
+            if known.as_bytes() == name {
+                return Some((ordinal, shape));
+            }
+            at = at.wrapping_add(1);
+        }
+    }
+
+    /// A hash of the name's length, beginning and end, in its low bits.
+    fn slot(name: &[u8]) -> usize {
+        let (first, last) = if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+        } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+            (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+        } else {
+            (name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0)
+        };
+        let word = first ^ last.rotate_left(29) ^ name.len() as u64;
+        // Fibonacci hashing; the high bits of the product depend on all bytes.
+        let mixed = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 48) as usize
     }
 
     /// The members, sorted by name.

@@ -35,7 +35,22 @@ enum Step {
 
 impl Text {
     /// Reads on from `at` (relative to the chunk, whose offset is `base`). Whether the closing quote was read.
+    #[inline]
     pub(super) fn scan(&mut self, chunk: &[u8], at: &mut usize, base: usize) -> Result<bool, Unreadable> {
+        if self.step == Step::Plain && self.cut_len == 0 {
+            // Most strings are one run that ends in this chunk; any other one is read again from here, step by step.
+            let rest = chunk.get(*at..).unwrap_or_default();
+            let (len, ascii) = plain_run(rest);
+            let ends = rest.get(len) == Some(&b'"');
+            if ends && (ascii || std::str::from_utf8(rest.get(..len).unwrap_or_default()).is_ok()) {
+                *at += len + 1;
+                return Ok(true);
+            }
+        }
+        self.scan_stepwise(chunk, at, base)
+    }
+
+    fn scan_stepwise(&mut self, chunk: &[u8], at: &mut usize, base: usize) -> Result<bool, Unreadable> {
         loop {
             if self.step == Step::Plain {
                 if self.cut_len > 0 && !self.complete(chunk, at, base)? {

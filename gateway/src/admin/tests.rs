@@ -125,7 +125,7 @@ async fn get(
 fn state(not_ready: &[&str]) -> AdminState {
     let not_ready: Vec<String> = not_ready.iter().map(|reason| (*reason).to_owned()).collect();
     AdminState {
-        metrics: Arc::new(Metrics::new().unwrap()),
+        metrics: Arc::new(Metrics::new()),
         status: Arc::new(move || Status {
             not_ready: not_ready.clone(),
             bundle: None,

@@ -197,7 +197,9 @@ impl Reloader {
     pub fn reload(&self) {
         match self.try_reload() {
             Ok(()) => tracing::info!("certificates of the admin listener reloaded"),
-            Err(error) => tracing::error!(%error, "certificates of the admin listener refused; the last ones stay in force"),
+            Err(error) => {
+                tracing::error!(%error, "certificates of the admin listener refused; the last ones stay in force")
+            }
         }
     }
 

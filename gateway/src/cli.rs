@@ -1,4 +1,123 @@
 //! The command line: one file a subcommand.
 
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser};
+
+use crate::clock::Clock;
+
 pub mod audit;
+pub mod check;
 pub mod pki;
+mod report;
+pub mod serve;
+
+/// The gateway in front of a country's population database
+///
+/// Every query of an agency goes through it; it decides which fields of whose record leave, and keeps durable proof.
+#[derive(Debug, Parser)]
+#[command(name = "popgate", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Check(check::Args),
+    Audit(audit::Args),
+    Pki(pki::Args),
+    Completions(Completions),
+}
+
+/// Print a shell's completion script
+///
+/// Such as `popgate completions bash > /etc/bash_completion.d/popgate`
+#[derive(Debug, clap::Args)]
+struct Completions {
+    /// Which shell
+    shell: clap_complete::Shell,
+}
+
+/// Runs the command that the process was started with. Mistakes of usage end the process here, with 2.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = &mut io::stdout().lock();
+    let ended = match cli.command {
+        // Not with the lock: a node runs until it is stopped.
+        Command::Serve(args) => return serve::run(&args),
+        Command::Check(args) => check::run(&args, colours(&io::stdout()), out),
+        Command::Audit(args) => audit::run(&args, out),
+        Command::Pki(args) => run_pki(args, out),
+        Command::Completions(args) => {
+            // Into memory first: the generator panics if its output cannot be written.
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "popgate", &mut script);
+            out.write_all(&script).map(|()| ExitCode::SUCCESS)
+        }
+    };
+    match ended.and_then(|code| out.flush().map(|()| code)) {
+        Ok(code) => code,
+        // Whoever reads our output has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn run_pki(args: pki::Args, out: &mut dyn Write) -> io::Result<ExitCode> {
+    let clock = Clock::system("UTC").map_err(io::Error::other)?;
+    match pki::run(args, &clock, out) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Ok(failed(&error)),
+    }
+}
+
+/// Says on standard error why nothing came of it.
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    // If nobody can be told, the exit code still says it.
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::FAILURE
+}
+
+/// Whether to write colours: to terminals only, and not if `NO_COLOR` is set.
+fn colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  popgate check /etc/popgate/bundle
+  popgate serve --config /etc/popgate/gateway.toml
+  popgate audit verify /var/lib/popgate/audit
+
+Exit codes:
+  0  done, nothing wrong was found
+  1  something is wrong: with a bundle, a configuration, the log, or the run itself
+  2  the command line was not understood";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_gives_examples_and_exit_codes() {
+        let help = Cli::command().render_long_help().to_string();
+        for part in ["Examples:", "Exit codes:", "serve", "check", "audit", "pki", "completions"] {
+            assert!(help.contains(part), "{part} in {help}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_subcommand_is_a_mistake_of_usage() {
+        let error = Cli::try_parse_from(["popgate", "chek", "dir"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("check"), "{error}");
+    }
+}

@@ -3,7 +3,6 @@
 //! Labels hold names of the bundle and of the configuration, never anything that a client sent.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use popgate_policy::bundle::Bundle;
@@ -12,6 +11,7 @@ use prometheus::{
     Result, TextEncoder,
 };
 
+mod collect;
 mod operations;
 mod process;
 
@@ -91,7 +91,7 @@ pub struct Metrics {
     upstream_durations: HistogramVec,
     bundle_info: IntGaugeVec,
     certificate_expiry: IntGaugeVec,
-    refresh: Mutex<Vec<Refresh>>,
+    crl_next_update: IntGaugeVec,
     /// Connections by protocol.
     pub connections: Connections,
     /// Connections now open, handshakes included.
@@ -132,6 +132,10 @@ pub struct Metrics {
     pub guesses_throttled: IntCounter,
     /// Live connections ended because their certificate was revoked.
     pub certificates_revoked_live: IntCounter,
+    /// Bytes of records sent to agencies.
+    pub disclosed_bytes: IntCounter,
+    /// Of those, bytes that were copied once on their way.
+    pub copied_bytes: IntCounter,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -145,6 +149,10 @@ pub struct AuditMetrics {
     pub batches: IntCounter,
     /// Bytes written.
     pub bytes: IntCounter,
+    /// Writes that failed: an alarm.
+    pub failures: IntCounter,
+    /// Refusals that could not be recorded.
+    pub lost_refusals: IntCounter,
     /// Records waiting for the writer.
     pub queue_depth: IntGauge,
     /// How long the last durable write took.
@@ -176,10 +184,15 @@ pub struct RegisterMetrics {
 
 impl Metrics {
     /// Registers every metric.
-    ///
-    /// # Errors
-    /// Never with the names as they are: if one stood twice, or were not valid.
-    pub fn new() -> Result<Self> {
+    #[expect(
+        clippy::expect_used,
+        reason = "names and labels are constants: registering fails in every test or in none"
+    )]
+    pub fn new() -> Self {
+        Self::register_all().expect("metric names are valid and stand once")
+    }
+
+    fn register_all() -> Result<Self> {
         let registry = Registry::new();
         let r = &registry;
         let metrics = Self {
@@ -209,8 +222,14 @@ impl Metrics {
             certificate_expiry: gauges(
                 r,
                 "popgate_certificate_expiry_timestamp_seconds",
-                "When a certificate of this node ends, in seconds since 1970.",
+                "When a certificate or an authority of this node ends, in seconds since 1970.",
                 "certificate",
+            )?,
+            crl_next_update: gauges(
+                r,
+                "popgate_crl_next_update_timestamp_seconds",
+                "When the next revocation list of an authority is due, in seconds since 1970; 0 if it does not say.",
+                "issuer",
             )?,
             connections: Connections::new(r, "popgate_connections_total", "Connections by protocol.")?,
             connections_open: gauge(r, "popgate_connections_open", "Connections now open, handshakes included.")?,
@@ -276,8 +295,13 @@ impl Metrics {
                 "popgate_certificates_revoked_live_total",
                 "Live connections ended because their certificate was revoked.",
             )?,
+            disclosed_bytes: counter(r, "popgate_disclosed_bytes_total", "Bytes of records sent to agencies.")?,
+            copied_bytes: counter(
+                r,
+                "popgate_copied_bytes_total",
+                "Bytes of records sent to agencies that were copied once on their way.",
+            )?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
-            refresh: Mutex::default(),
             registry,
         };
         Ok(metrics)
@@ -321,16 +345,8 @@ impl Metrics {
         self.certificate_expiry.with_label_values(&[certificate]).set(not_after);
     }
 
-    /// Calls `refresh` before each [`Metrics::encode`], so that what others count for themselves is shown; see [`follow`].
-    pub fn before_encode(&self, refresh: impl Fn(&Metrics) + Send + Sync + 'static) {
-        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(refresh));
-    }
-
     /// The text that Prometheus reads (text format 0.0.4). Takes milliseconds: never on a data-plane core.
     pub fn encode(&self) -> String {
-        for refresh in self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            refresh(self);
-        }
         let mut text = String::with_capacity(64 << 10);
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics cannot be encoded");
@@ -341,6 +357,12 @@ impl Metrics {
 
     fn operations<'a>(&self, operations: impl IntoIterator<Item = &'a str>) -> OperationTable {
         OperationTable::new(operations, &self.requests, &self.durations, &self.refusals)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -360,6 +382,8 @@ impl AuditMetrics {
             records: counter(r, "popgate_audit_records_total", "Records made durable.")?,
             batches: counter(r, "popgate_audit_batches_total", "Group commits.")?,
             bytes: counter(r, "popgate_audit_bytes_total", "Bytes written to the log.")?,
+            failures: counter(r, "popgate_audit_failures_total", "Writes that failed.")?,
+            lost_refusals: counter(r, "popgate_audit_lost_refusals_total", "Refusals that could not be recorded.")?,
             queue_depth: gauge(r, "popgate_audit_queue_depth", "Records waiting for the writer.")?,
             fsync_seconds,
             serving: gauge(
@@ -383,8 +407,6 @@ impl RegisterMetrics {
         self.duration.observe(duration.as_secs_f64());
     }
 }
-
-type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
 
 fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
     let counter = IntCounter::new(name, help)?;
@@ -448,7 +470,7 @@ mod tests {
 
     #[test]
     fn requests_are_counted_by_operation_and_code() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         let table = metrics.operations(["citizen.read", "citizen.lookup"]);
         table.record(Some(1), Code::OK, Duration::from_micros(300));
         table.record(Some(1), Code::of(&Refusal::NoMatch), Duration::from_micros(300));
@@ -464,7 +486,7 @@ mod tests {
 
     #[test]
     fn counts_go_on_over_a_reload() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         metrics.operations(["a"]).record(Some(0), Code::OK, Duration::ZERO);
         metrics.operations(["b", "a"]).record(Some(1), Code::OK, Duration::ZERO);
         assert_eq!(value(&metrics.encode(), "popgate_requests_total{code=\"ok\",operation=\"a\"}"), 2.0);
@@ -472,7 +494,7 @@ mod tests {
 
     #[test]
     fn the_text_has_every_family_with_help_and_base_units() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         metrics.register("population").took(Duration::from_millis(3));
         metrics.handshakes("ok").inc();
         metrics.certificate_expiry("server", 1_900_000_000);
@@ -487,16 +509,17 @@ mod tests {
     }
 
     #[test]
-    fn what_others_count_is_read_at_the_scrape() {
-        let metrics = Metrics::new().unwrap();
-        metrics.before_encode(|metrics| follow(&metrics.guesses_failed, 7));
-        metrics.encode();
+    fn what_others_count_is_followed_and_never_goes_down() {
+        let metrics = Metrics::new();
+        for total in [3, 7, 5] {
+            follow(&metrics.guesses_failed, total);
+        }
         assert_eq!(value(&metrics.encode(), "popgate_guesses_failed_total"), 7.0);
     }
 
     #[test]
     fn only_the_bundle_in_force_is_shown() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new();
         metrics.bundle_info.with_label_values(&["old"]).set(1);
         metrics.bundle_info.reset();
         metrics.bundle_info.with_label_values(&["new"]).set(1);

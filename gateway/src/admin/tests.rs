@@ -62,6 +62,25 @@ impl Site {
         }
     }
 
+    /// A list that revokes one serial number, or none.
+    fn revocation_list(&self, serial: &[u8]) -> String {
+        let revoked = (!serial.is_empty()).then(|| rcgen::RevokedCertParams {
+            serial_number: rcgen::SerialNumber::from_slice(serial),
+            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2026, 1, 1),
+            next_update: rcgen::date_time_ymd(2100, 1, 1),
+            crl_number: rcgen::SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.into_iter().collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.authority).unwrap().pem().unwrap()
+    }
+
     /// Asks as an operator; `None` without a certificate.
     async fn get(&self, address: SocketAddr, operator: Option<&str>, path: &str) -> Result<Answer, String> {
         let identity = operator.map(|name| client(&self.authority, name));
@@ -73,6 +92,7 @@ fn authority() -> (Issuer<'static, KeyPair>, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(&key).unwrap();
     let pem = certificate.pem();
     (Issuer::new(params, key), pem)
@@ -125,7 +145,7 @@ async fn get(
 fn state(not_ready: &[&str]) -> AdminState {
     let not_ready: Vec<String> = not_ready.iter().map(|reason| (*reason).to_owned()).collect();
     AdminState {
-        metrics: Arc::new(Metrics::new().unwrap()),
+        metrics: Arc::new(Metrics::new()),
         status: Arc::new(move || Status {
             not_ready: not_ready.clone(),
             bundle: None,
@@ -197,6 +217,22 @@ async fn reloaded_authorities_hold_at_once_and_bad_ones_change_nothing() {
     fs::write(site.path("ca.pem"), other).unwrap();
     server.reloader().try_reload().unwrap();
     assert!(site.get(server.local_addr(), Some("linh"), "/livez").await.is_err());
+}
+
+#[tokio::test]
+async fn a_revoked_operator_is_shut_out_after_a_reload() {
+    let site = Site::new();
+    let settings = Settings { crls: Some(site.path("*.crl")), ..site.settings() };
+    fs::write(site.path("a.crl"), site.revocation_list(&[])).unwrap();
+    let server = start(settings, state(&[])).unwrap();
+    let (certificate, key) = client(&site.authority, "linh");
+    let ask = || get(&site.authority_pem, server.local_addr(), Some((certificate.clone(), key.clone_key())), "/livez");
+    assert_eq!(ask().await.unwrap().status, 200);
+    let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).unwrap();
+    fs::write(site.path("a.crl"), site.revocation_list(parsed.raw_serial())).unwrap();
+    server.reloader().try_reload().unwrap();
+    assert!(ask().await.is_err());
+    assert_eq!(site.get(server.local_addr(), Some("linh"), "/livez").await.unwrap().status, 200, "a new certificate");
 }
 
 #[tokio::test]

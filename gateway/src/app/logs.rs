@@ -33,9 +33,9 @@ pub enum Format {
 pub struct Verbosity(LevelFilter);
 
 impl Verbosity {
-    /// What the node does, and a line a request.
+    /// What the node does, and a line a refusal; a line a request is `debug`.
     pub const INFO: Self = Self(LevelFilter::INFO);
-    /// Only what should be looked at; no line a request.
+    /// Only what should be looked at.
     pub const WARN: Self = Self(LevelFilter::WARN);
 }
 
@@ -112,6 +112,11 @@ impl RequestRecord<'_> {
                     purpose = self.purpose,
                     status = self.status,
                     code = self.code,
+                    blame = self.blame.map(|blame| match blame {
+                        Blame::Downstream => "downstream",
+                        Blame::Upstream => "upstream",
+                        Blame::Gateway => "gateway",
+                    }),
                     duration_us = self.duration_us,
                     protocol = self.protocol,
                     cache = self.cache,

@@ -129,9 +129,8 @@ impl Guesses {
 
     /// Whether a guess about that subject by that agency may still be answered truly.
     fn may_be_answered(&self, agency: &AgencyId, subject: &Personal<String>) -> bool {
-        let under = |count: Option<Arc<AtomicU32>>, limit: u32| {
-            count.is_none_or(|count| count.load(Ordering::Relaxed) < limit)
-        };
+        let under =
+            |count: Option<Arc<AtomicU32>>, limit: u32| count.is_none_or(|count| count.load(Ordering::Relaxed) < limit);
         under(self.subjects.get(&self.hash(subject)), self.limits.per_subject.get())
             && under(self.agencies.get(agency), self.limits.per_agency.get())
     }

@@ -120,7 +120,11 @@ pub async fn ask(pool: &Pool, permit: &Permit, validators: Validators, until: In
         StatusCode::NOT_FOUND | StatusCode::GONE => Some(Found::Unknown),
         StatusCode::NOT_MODIFIED if !validators.is_empty() => None,
         status => {
-            tracing::warn!(register = upstream.register.as_str(), status = status.as_u16(), "the register did not answer with a record");
+            tracing::warn!(
+                register = upstream.register.as_str(),
+                status = status.as_u16(),
+                "the register did not answer with a record"
+            );
             return Err(if status == StatusCode::SERVICE_UNAVAILABLE {
                 Refusal::RegisterUnavailable
             } else {

@@ -41,12 +41,7 @@ const RECHECK: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// If the certificate is no longer good, nobody is enrolled for it, or the connection is not one that the system may use.
-pub fn caller(
-    connection: &Connection,
-    bundle: &Arc<Bundle>,
-    trust: &Trust,
-    clock: &Clock,
-) -> Result<Caller, Refusal> {
+pub fn caller(connection: &Connection, bundle: &Arc<Bundle>, trust: &Trust, clock: &Clock) -> Result<Caller, Refusal> {
     if connection.expires < clock.unix() {
         return Err(Refusal::CertificateInvalid);
     }

@@ -120,10 +120,6 @@ pub struct Metrics {
     pub undeclared_fields: IntCounter,
     /// Declared members whose value has another type than the contract says; they were withheld.
     pub mistyped_fields: IntCounter,
-    /// Bytes of answers that disclosed something.
-    pub disclosed_bytes: IntCounter,
-    /// Of those, bytes that were copied in user space while they were redacted.
-    pub copied_bytes: IntCounter,
     /// Registers' answers about somebody else: an alarm.
     pub subject_mismatches: IntCounter,
     /// Guards and claims that did not match, and numbers that no register knows.
@@ -268,12 +264,6 @@ impl Metrics {
                 r,
                 "popgate_mistyped_fields_total",
                 "Members of records with another type than declared, withheld.",
-            )?,
-            disclosed_bytes: counter(r, "popgate_disclosed_bytes_total", "Bytes of answers that disclosed something.")?,
-            copied_bytes: counter(
-                r,
-                "popgate_copied_bytes_total",
-                "Bytes of answers that were copied while they were redacted.",
             )?,
             subject_mismatches: counter(
                 r,

@@ -53,8 +53,10 @@ async fn disclose(
     let arguments = route::arguments(&call, &parts.headers, body, &node.config.http).await?;
     let permit = decide::permit(exchange.id, bundle, &connection, &caller, &call, &agreed, arguments, clock)?;
     let guess = node.guesses.about(&permit);
-    let (pending, closing) =
-        node.audit.intend(intent(live, &connection, &call, &agreed, &permit)?).map_err(|_| Refusal::AuditUnavailable)?;
+    let (pending, closing) = node
+        .audit
+        .intend(intent(live, &connection, &call, &agreed, &permit)?)
+        .map_err(|_| Refusal::AuditUnavailable)?;
     exchange.intended(closing);
     let fetched = fetch(core, &permit, exchange).await?;
     let opened = open(core, permit, fetched)?;

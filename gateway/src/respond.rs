@@ -190,4 +190,3 @@ impl Disclosure {
         Some(bytes)
     }
 }
-

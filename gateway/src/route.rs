@@ -50,7 +50,9 @@ pub struct Claims {
 pub fn call(bundle: &Bundle, connection: &Connection, parts: &Parts) -> Result<Call, Refusal> {
     framing::check(parts, connection.protocol).map_err(|reason| Refusal::RequestMalformed { reason })?;
     if parts.method == Method::CONNECT || parts.headers.contains_key(header::UPGRADE) {
-        return Err(Refusal::RequestMalformed { reason: "send plain requests: this gateway neither tunnels nor upgrades" });
+        return Err(Refusal::RequestMalformed {
+            reason: "send plain requests: this gateway neither tunnels nor upgrades",
+        });
     }
     let (operation, captures) = match bundle.contracts().route(parts.method.as_str(), parts.uri.path()) {
         Route::Operation(operation, captures) => (Arc::clone(operation), captures),
@@ -76,7 +78,9 @@ pub async fn arguments(
     body: ClientBody,
     limits: &config::Http,
 ) -> Result<Arguments, Refusal> {
-    let body = tokio::time::timeout(limits.body_timeout, read(body, headers, limits.max_body)).await.map_err(|_| Refusal::BodyTimeout)??;
+    let body = tokio::time::timeout(limits.body_timeout, read(body, headers, limits.max_body))
+        .await
+        .map_err(|_| Refusal::BodyTimeout)??;
     if !body.is_empty() && !is_json(headers) {
         return Err(Refusal::MediaTypeUnsupported);
     }

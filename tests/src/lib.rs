@@ -37,12 +37,12 @@ impl Harness {
     /// If it does not start.
     #[expect(clippy::panic, reason = "a harness that does not start ends the test")]
     pub fn start_options(options: &Options) -> Self {
-        let started = tempfile::tempdir()
-            .map_err(|error| error.to_string())
-            .and_then(|dir| match Deployment::start(dir.path(), options) {
+        let started = tempfile::tempdir().map_err(|error| error.to_string()).and_then(|dir| {
+            match Deployment::start(dir.path(), options) {
                 Ok(deployment) => Ok(Self { deployment, _dir: dir }),
                 Err(error) => Err(error.to_string()),
-            });
+            }
+        });
         match started {
             Ok(harness) => harness,
             Err(error) => panic!("the deployment does not start: {error}"),

@@ -108,9 +108,8 @@ impl Client {
         let mut tls = match &credentials.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
-                let chain: Vec<_> = CertificateDer::pem_slice_iter(identity)
-                    .collect::<Result<_, _>>()
-                    .map_err(|error| bad(&error))?;
+                let chain: Vec<_> =
+                    CertificateDer::pem_slice_iter(identity).collect::<Result<_, _>>().map_err(|error| bad(&error))?;
                 let key = PrivateKeyDer::from_pem_slice(identity).map_err(|error| bad(&error))?;
                 builder.with_client_auth_cert(chain, key).map_err(|error| bad(&error))?
             }
@@ -187,8 +186,9 @@ impl Session {
             Sender::H2(sender) => {
                 sender.ready().await?;
                 let target = format!("https://localhost{}", request.uri());
-                *request.uri_mut() =
-                    target.parse().map_err(|error: http::uri::InvalidUri| ClientError::Credentials(error.to_string()))?;
+                *request.uri_mut() = target
+                    .parse()
+                    .map_err(|error: http::uri::InvalidUri| ClientError::Credentials(error.to_string()))?;
                 Ok(sender.send_request(request).await?)
             }
         }
@@ -237,9 +237,7 @@ pub fn get(path: &str, purpose: Option<&str>) -> Request<Full<Bytes>> {
 /// A `POST` of JSON for a purpose.
 pub fn post(path: &str, purpose: Option<&str>, body: &serde_json::Value) -> Request<Full<Bytes>> {
     let mut request = request(Method::POST, path, purpose, Bytes::from(body.to_string()));
-    request
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    request.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     request
 }
 

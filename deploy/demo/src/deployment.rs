@@ -327,8 +327,7 @@ impl Register {
             let file = site.pki().join(name);
             fs::read(&file).map_err(|source| failed("read", &file, source))
         };
-        let tls =
-            register::server_config(&pem("register.pem")?, &pem("register.key")?, &pem(&format!("{SITE}.pem"))?)?;
+        let tls = register::server_config(&pem("register.pem")?, &pem("register.key")?, &pem(&format!("{SITE}.pem"))?)?;
         let listen = |source| DeploymentError::Io { what: "the register cannot listen".into(), source };
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;

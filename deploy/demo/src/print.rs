@@ -59,10 +59,8 @@ pub fn now_you(deployment: &Deployment, colour: Colour) -> Result<String, Deploy
     let paint = Paint(colour);
     let site = &deployment.site;
     let authority = site.gateway_authority();
-    let body = format!(
-        r#"{{"id":"{}","full_name":"{}","date_of_birth":"{}"}}"#,
-        HOA.number, HOA.full_name, HOA.date_of_birth
-    );
+    let body =
+        format!(r#"{{"id":"{}","full_name":"{}","date_of_birth":"{}"}}"#, HOA.number, HOA.full_name, HOA.date_of_birth);
     let curl = |system: &str, purpose: &str| -> Result<String, DeploymentError> {
         Ok(format!(
             "curl --silent --cacert {} --cert {} -H 'Gateway-Purpose: {purpose}' --json '{body}' https://localhost:{}{LOOKUP}",

@@ -111,11 +111,7 @@ const CALLERS: [Caller; 5] = [
 impl Caller {
     async fn ask(&self, deployment: &Deployment) -> Result<Column, ScenarioError> {
         let record = known_record();
-        let (path, body) = if self.verifies {
-            (VERIFY, claims_of_hoa())
-        } else {
-            (LOOKUP, keys_of_hoa())
-        };
+        let (path, body) = if self.verifies { (VERIFY, claims_of_hoa()) } else { (LOOKUP, keys_of_hoa()) };
         let client = deployment.client_over(self.system, Http::Two)?;
         let sent = client.send(post(path, Some(self.purpose), &body)).await;
         let answer = sent.map_err(|source| ScenarioError::Client { step: self.title, source })?;
@@ -203,20 +199,16 @@ async fn revoked(deployment: &Deployment, counted: &mut u64) -> Result<(Refused,
                 expect("after the revocation", &answer, StatusCode::FORBIDDEN, "certificate_revoked")?;
                 let after = since.elapsed();
                 refused_at_handshake(deployment, SYSTEM).await?;
-                let remedy = format!(
-                    "on a live connection, {:.1} s after the revocation list changed",
-                    after.as_secs_f64()
-                );
+                let remedy =
+                    format!("on a live connection, {:.1} s after the revocation list changed", after.as_secs_f64());
                 return Ok((Refused { code: "tls certificate_revoked".into(), remedy }, after));
             }
             // The connection was closed before the next request was sent: the handshake must be refused, too.
             Err(_) => {
                 let after = since.elapsed();
                 refused_at_handshake(deployment, SYSTEM).await?;
-                let remedy = format!(
-                    "live connection closed {:.1} s after the revocation list changed",
-                    after.as_secs_f64()
-                );
+                let remedy =
+                    format!("live connection closed {:.1} s after the revocation list changed", after.as_secs_f64());
                 return Ok((Refused { code: "tls certificate_revoked".into(), remedy }, after));
             }
         }
@@ -315,7 +307,8 @@ pub fn keys_of_hoa() -> Value {
 }
 
 fn claims_of_hoa() -> Value {
-    let more = [("sex", json!("female")), ("permanent_residence_province", json!("Ha Noi")), ("phone", json!(HOA.phone))];
+    let more =
+        [("sex", json!("female")), ("permanent_residence_province", json!("Ha Noi")), ("phone", json!(HOA.phone))];
     with(keys_of_hoa(), more)
 }
 
@@ -335,5 +328,9 @@ fn known_record() -> Value {
 /// A citizen that the cost is measured with.
 fn nth(n: u64) -> crate::register::Number {
     let number = population::citizen(n % population::size());
-    if [HOA.number, DECEASED.number].contains(&number) { population::citizen((n + 7) % population::size()) } else { number }
+    if [HOA.number, DECEASED.number].contains(&number) {
+        population::citizen((n + 7) % population::size())
+    } else {
+        number
+    }
 }

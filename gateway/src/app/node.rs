@@ -270,8 +270,8 @@ impl Live {
 
 fn read_bundle(config: &Config) -> Result<(Source, Loaded), ReloadError> {
     let source = bundle_files::read(&config.bundle)?;
-    let loaded = Bundle::load(&source)
-        .map_err(|problems| ReloadError::Bundle { dir: config.bundle.clone(), problems })?;
+    let loaded =
+        Bundle::load(&source).map_err(|problems| ReloadError::Bundle { dir: config.bundle.clone(), problems })?;
     Ok((source, loaded))
 }
 

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use popgate_policy::disclose::PseudonymKey;
@@ -64,9 +64,6 @@ pub enum StartError {
     /// The admin listener.
     #[error(transparent)]
     Admin(#[from] admin::AdminError),
-    /// The metrics.
-    #[error("the metrics cannot be registered: {0}")]
-    Metrics(#[source] prometheus::Error),
     /// The file watch, or a signal handler.
     #[error("cannot watch files or signals: {0}")]
     Watch(#[source] io::Error),
@@ -93,7 +90,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     for torn in &opened.torn {
         tracing::warn!(%torn, "the audit log was repaired");
     }
-    let metrics = Arc::new(Metrics::new().map_err(StartError::Metrics)?);
+    let metrics = Arc::new(Metrics::new());
     let targets = Targets::of(&config);
     let (http, cores, listen) = (config.http.clone(), config.cores, config.listen.clone());
     let parts = Parts { config, clock: clock.clone(), audit, pseudonyms, metrics };

@@ -72,10 +72,7 @@ impl Registers {
     ///
     /// # Errors
     /// For the first file that cannot be used.
-    pub fn load(
-        configured: &BTreeMap<RegisterId, config::Register>,
-        generation: u64,
-    ) -> Result<Self, RegisterError> {
+    pub fn load(configured: &BTreeMap<RegisterId, config::Register>, generation: u64) -> Result<Self, RegisterError> {
         let registers = configured
             .iter()
             .map(|(id, register)| Ok((id.clone(), Arc::new(Register::load(id, register)?))))
@@ -123,12 +120,7 @@ impl Register {
                 Ok(Endpoint { host: endpoint.host.clone(), port: endpoint.port, name })
             })
             .collect::<Result<_, RegisterError>>()?;
-        Ok(Self {
-            endpoints,
-            deadline: configured.deadline,
-            connections: configured.connections,
-            tls: Arc::new(tls),
-        })
+        Ok(Self { endpoints, deadline: configured.deadline, connections: configured.connections, tls: Arc::new(tls) })
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use http::Response;
 use popgate_policy::contract::Operation;
-use popgate_policy::disclose::{Redacted, Tally};
 use popgate_policy::directory::System;
+use popgate_policy::disclose::{Redacted, Tally};
 use popgate_policy::model::DisclosureId;
 
 use crate::accept::{Connection, Inbound};
@@ -162,7 +162,8 @@ impl Exchange {
             status: refusal.map_or(200, |refusal| refusal.status().as_u16()),
             code: refusal.map_or("ok", Refusal::code),
             blame: refusal.map(Refusal::blame),
-            duration_us: u64::try_from(core.node.clock.now().duration_since(self.started).as_micros()).unwrap_or(u64::MAX),
+            duration_us: u64::try_from(core.node.clock.now().duration_since(self.started).as_micros())
+                .unwrap_or(u64::MAX),
             protocol: self.connection.protocol.name(),
             cache: self.source.map(Source::as_str),
         }

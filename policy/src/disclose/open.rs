@@ -60,7 +60,11 @@ pub(crate) fn open(permit: Permit, raw: &Raw, pseudonyms: &PseudonymKey) -> Resu
             tally.matched = fields(true).chain(guards).collect();
             tally.refuted = fields(false).collect();
             tally.undeclared = found.undeclared();
-            let mistyped = tally.matched.union(tally.refuted).iter().filter(|field| matches!(only(&found, *field), Captured::Mistyped));
+            let mistyped = tally
+                .matched
+                .union(tally.refuted)
+                .iter()
+                .filter(|field| matches!(only(&found, *field), Captured::Mistyped));
             tally.mistyped = u32::try_from(mistyped.count()).unwrap_or(u32::MAX);
             let answer = verdicts(&claims);
             tally.copied = answer.len();

@@ -83,7 +83,8 @@ pub fn gateway_cpu() -> Duration {
     tasks
         .flatten()
         .filter(|task| {
-            fs::read_to_string(task.path().join("comm")).is_ok_and(|name| GATEWAY.iter().any(|own| name.starts_with(own)))
+            fs::read_to_string(task.path().join("comm"))
+                .is_ok_and(|name| GATEWAY.iter().any(|own| name.starts_with(own)))
         })
         .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok()?.split(' ').next()?.parse().ok())
         .map(Duration::from_nanos)

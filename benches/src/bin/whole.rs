@@ -1,0 +1,253 @@
+//! The whole job on one core: requests a second and CPU microseconds a request of the gateway process, cache hit and miss.
+//!
+//! The gateway runs as a process of its own with one data-plane thread, pinned to one processor; the load and the register
+//! share the others. CPU time is that of the whole gateway process: data plane, acceptor, audit writer, admin thread.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use clap::Parser;
+use http::StatusCode;
+use popgate::app::config::Config;
+use popgate_demo::client::{Client, Http, get};
+use popgate_demo::deployment::{Options, Register, Site};
+use popgate_demo::register::population;
+use popgate_demo::scenario::read_path;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Requests a second and CPU a request of the whole job, on one core.
+#[derive(Parser)]
+struct Args {
+    /// Kept-alive HTTP/1.1 connections
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// How long each run lasts, in seconds
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// How many runs of each kind, in turn
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Serve that configuration: how this program starts the gateway
+    #[arg(long, hide = true)]
+    serve: Option<std::path::PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match &args.serve {
+        Some(file) => serve(file),
+        None => measure(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(file: &Path) -> Result<(), Failure> {
+    popgate::app::serve(Config::read(file).map_err(|errors| errors.to_string())?).map_err(Into::into)
+}
+
+fn measure(args: &Args) -> Result<(), Failure> {
+    let dir = tempfile::tempdir()?;
+    let site = Site::make(dir.path())?;
+    lift_limits(&site)?;
+    let register = Register::start(&site)?;
+    let port = free_port()?;
+    let options = Options { port, cores: 1, ..Options::default() };
+    site.write_config(register.address, &options)?;
+    let gateway = Gateway::start(&site)?;
+    let client = Client::new(([127, 0, 0, 1], port).into(), &site.credentials("tax/etax")?, Http::One)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        gateway.ready(&client).await?;
+        say(&format!(
+            "{} kept-alive HTTP/1.1 connections, TLS 1.3 with client certificates, citizen.read, {} s a run\n",
+            args.connections, args.seconds
+        ))?;
+        say("run   kind  requests/s  CPU µs a request  gateway CPU  p50 µs  p99 µs\n")?;
+        // Each miss asks for a citizen that was never asked for before.
+        let fresh = Arc::new(AtomicU64::new(0));
+        let mut figures = [Vec::new(), Vec::new()];
+        for run in 1..=args.runs {
+            for (kind, figures) in [Kind::Miss, Kind::Hit].into_iter().zip(&mut figures) {
+                let figure = load(args, kind, &client, &gateway, &fresh).await?;
+                say(&format!("{run:<5} {}\n", figure.row(kind)))?;
+                figures.push(figure);
+            }
+        }
+        for (kind, figures) in [Kind::Miss, Kind::Hit].into_iter().zip(&mut figures) {
+            figures.sort_by(|a, b| a.cpu_micros.total_cmp(&b.cpu_micros));
+            if let Some(median) = figures.get(figures.len() / 2) {
+                say(&format!("median {}\n", median.row(kind)))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Miss,
+    Hit,
+}
+
+struct Figure {
+    rate: f64,
+    cpu_micros: f64,
+    cpu_share: f64,
+    p50: u64,
+    p99: u64,
+}
+
+impl Figure {
+    fn row(&self, kind: Kind) -> String {
+        let name = match kind {
+            Kind::Miss => "miss",
+            Kind::Hit => "hit",
+        };
+        format!(
+            "{name:<5} {:>10.0} {:>17.1} {:>11.0}% {:>7} {:>7}",
+            self.rate,
+            self.cpu_micros,
+            self.cpu_share * 100.0,
+            self.p50,
+            self.p99
+        )
+    }
+}
+
+async fn load(
+    args: &Args,
+    kind: Kind,
+    client: &Client,
+    gateway: &Gateway,
+    fresh: &Arc<AtomicU64>,
+) -> Result<Figure, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..args.connections {
+        let (client, stop, fresh) = (client.clone(), Arc::clone(&stop), Arc::clone(fresh));
+        tasks.spawn(async move {
+            let mut session = client.connect().await?;
+            let mut latencies = hdrhistogram::Histogram::<u64>::new(3)?;
+            while !stop.load(Ordering::Relaxed) {
+                let number = match kind {
+                    Kind::Miss => population::citizen(HOT + fresh.fetch_add(1, Ordering::Relaxed)),
+                    Kind::Hit => population::citizen(latencies.len() % HOT),
+                };
+                let since = Instant::now();
+                let answer = session.send(get(&read_path(number), None)).await?;
+                if answer.status != StatusCode::OK {
+                    return Err(format!("status {}: {}", answer.status, answer.code()).into());
+                }
+                latencies.record(u64::try_from(since.elapsed().as_micros())?)?;
+            }
+            Ok::<_, Failure>(latencies)
+        });
+    }
+    let (before, since) = (gateway.cpu()?, Instant::now());
+    tokio::time::sleep(Duration::from_secs(args.seconds)).await;
+    let (after, took) = (gateway.cpu()?, since.elapsed());
+    stop.store(true, Ordering::Relaxed);
+    let mut all = hdrhistogram::Histogram::<u64>::new(3)?;
+    while let Some(latencies) = tasks.join_next().await {
+        all.add(latencies??)?;
+    }
+    let used = after.saturating_sub(before);
+    Ok(Figure {
+        rate: all.len() as f64 / took.as_secs_f64(),
+        cpu_micros: used.as_secs_f64() * 1e6 / all.len() as f64,
+        cpu_share: used.as_secs_f64() / took.as_secs_f64(),
+        p50: all.value_at_quantile(0.5),
+        p99: all.value_at_quantile(0.99),
+    })
+}
+
+/// How many citizens the hits are spread over: few enough to stay cached and fresh for a run.
+const HOT: u64 = 1000;
+
+struct Gateway(Child);
+
+impl Gateway {
+    fn start(site: &Site) -> Result<Self, Failure> {
+        let child = Command::new("taskset")
+            .args(["--cpu-list", "0"])
+            .arg(std::env::current_exe()?)
+            .arg("--serve")
+            .arg(site.config_file())
+            .stdin(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("taskset (Debian package util-linux): {error}"))?;
+        Ok(Self(child))
+    }
+
+    async fn ready(&self, client: &Client) -> Result<(), Failure> {
+        for _ in 0..200 {
+            match client.send(get(&read_path(population::citizen(0)), None)).await {
+                Ok(answer) if answer.status == StatusCode::OK => return Ok(()),
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+        Err("the gateway does not answer within 10 s".into())
+    }
+
+    /// CPU time of all its threads, from the scheduler's nanoseconds.
+    fn cpu(&self) -> Result<Duration, Failure> {
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
+            let stat = fs::read_to_string(task?.path().join("schedstat"))?;
+            nanos += stat.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The reference limits are for people; this measures what the machine can do.
+fn lift_limits(site: &Site) -> Result<(), Failure> {
+    let file = site.bundle().join("agencies/tax.toml");
+    let text = fs::read_to_string(&file)?;
+    let lifted = text.replace(
+        r#"rate = "200/s", burst = 400, concurrent = 64"#,
+        r#"rate = "1000000/s", burst = 1000000, concurrent = 100000"#,
+    );
+    if lifted == text {
+        return Err(format!("`{}` has other limits than this bench expects", file.display()).into());
+    }
+    Ok(fs::write(&file, lifted)?)
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn say(text: &str) -> io::Result<()> {
+    use std::io::Write as _;
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a command line program")]
+fn report(error: &dyn Error) {
+    eprintln!("whole: {error}");
+}

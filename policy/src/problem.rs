@@ -77,13 +77,8 @@ impl Problem {
         let mut known: Vec<&str> = known.into_iter().collect();
         known.sort_unstable();
         known.dedup();
-        let best = known
-            .iter()
-            .map(|name| (strsim::damerau_levenshtein(typed, name), *name))
-            .min()
-            .filter(|(distance, name)| *distance <= 1 + name.chars().count() / 4);
-        match best {
-            Some((_, name)) => self.help(format!("did you mean `{name}`?")),
+        match nearest(typed, known.iter().copied()) {
+            Some(name) => self.help(format!("did you mean `{name}`?")),
             None if known.is_empty() => self,
             None => {
                 let listed: Vec<String> = known.iter().take(12).map(|name| format!("`{name}`")).collect();
@@ -92,6 +87,15 @@ impl Problem {
             }
         }
     }
+}
+
+/// The known name that was most likely meant, if one is close.
+pub(crate) fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
+        .min()
+        .filter(|(distance, name)| *distance <= 1 + name.chars().count() / 4)
+        .map(|(_, name)| name)
 }
 
 impl fmt::Display for Problem {

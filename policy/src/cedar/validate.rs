@@ -17,10 +17,10 @@ use crate::contract::{Contracts, Field};
 use crate::directory::Directory;
 use crate::engine::Ladder;
 use crate::model::Treatment;
-use crate::problem::Problem;
+use crate::problem::{Problem, nearest};
 
-/// Reports entity literals that name nothing. Kinds in `unsure` are passed over: the file that would declare them is
-/// itself broken. True if a name was wrong.
+/// Reports entity literals that name nothing. Of kinds in `unsure` only those that are close to a known name: the file
+/// that would declare others is itself broken. True if a name was wrong.
 pub(crate) fn known_ids(
     rule: &Rule,
     statement: &Statement,
@@ -35,8 +35,12 @@ pub(crate) fn known_ids(
         let Ok(uid) = format!("{}::{}", literal.kind, literal.id).parse::<EntityUid>() else { continue };
         let id = uid.id().unescaped();
         let problem = match model.known.get(literal.kind) {
-            Some(_) if unsure.contains(&literal.kind) => continue,
             Some(known) if known.contains(id) => continue,
+            Some(known)
+                if unsure.contains(&literal.kind) && nearest(id, known.iter().map(String::as_str)).is_none() =>
+            {
+                continue;
+            }
             Some(known) => {
                 Problem::error(code_for(literal.kind), &rule.file, format!("unknown {} `{id}`", noun(literal.kind)))
                     .suggest(id, known.iter().map(String::as_str))

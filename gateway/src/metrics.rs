@@ -11,7 +11,6 @@ use prometheus::{
     Result, TextEncoder,
 };
 
-mod collect;
 mod operations;
 mod process;
 
@@ -330,7 +329,18 @@ impl Metrics {
         self.floods.with_label_values(&[frame])
     }
 
-    /// When a certificate ends (`server`, `register population`, ...), in seconds since 1970.
+    /// Forgets every certificate, authority and revocation list: some may have gone since they were last shown.
+    pub fn clear_certificates(&self) {
+        self.certificate_expiry.reset();
+        self.crl_next_update.reset();
+    }
+
+    /// When the next revocation list of an authority is due, in seconds since 1970; 0 if it does not say.
+    pub fn crl_next_update(&self, issuer: &str, due: i64) {
+        self.crl_next_update.with_label_values(&[issuer]).set(due);
+    }
+
+    /// When a certificate ends (`server`, or an authority's subject), in seconds since 1970.
     pub fn certificate_expiry(&self, certificate: &str, not_after: i64) {
         self.certificate_expiry.with_label_values(&[certificate]).set(not_after);
     }

@@ -228,9 +228,9 @@ mod tests {
         system: Some("tax/etax"),
         operation: Some("citizen.read"),
         purpose: None,
-        status: 404,
-        code: "no_match",
-        blame: Some(Blame::Downstream),
+        status: 200,
+        code: "ok",
+        blame: None,
         duration_us: 412,
         protocol: "h2",
         cache: Some("miss"),
@@ -238,15 +238,32 @@ mod tests {
 
     #[test]
     fn a_request_is_one_json_line_with_fixed_names() {
-        let text = Captured::during(Verbosity::INFO, || RECORD.emit());
+        let debug = "debug".parse().unwrap();
+        let text = Captured::during(debug, || RECORD.emit());
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
         let mut names: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
         names.sort_unstable();
         let expected = "agency cache code duration_us level message operation protocol request_id status system target";
         assert_eq!(names.join(" "), format!("{expected} timestamp"));
-        assert_eq!(line["status"], 404);
+        assert_eq!(line["status"], 200);
         assert_eq!(line["duration_us"], 412);
         assert_eq!(line["operation"], "citizen.read");
+    }
+
+    #[test]
+    fn at_info_there_is_a_line_a_refusal_and_at_warn_only_what_is_not_the_agencys_fault() {
+        let refused = |blame| RequestRecord { status: 403, code: "policy_denied", blame: Some(blame), ..RECORD };
+        let all = || {
+            RECORD.emit();
+            refused(Blame::Downstream).emit();
+            refused(Blame::Upstream).emit();
+        };
+        let blamed = |text: String| -> Vec<String> {
+            let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            lines.map(|line| line["blame"].as_str().unwrap_or_default().to_owned()).collect()
+        };
+        assert_eq!(blamed(Captured::during(Verbosity::INFO, all)), ["downstream", "upstream"]);
+        assert_eq!(blamed(Captured::during(Verbosity::WARN, all)), ["upstream"]);
     }
 
     #[test]

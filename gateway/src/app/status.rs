@@ -72,6 +72,8 @@ fn audit(metrics: &Metrics, node: &Node) {
     follow(&metrics.audit.records, stats.records);
     follow(&metrics.audit.batches, stats.batches);
     follow(&metrics.audit.bytes, stats.bytes);
+    follow(&metrics.audit.failures, stats.failures);
+    follow(&metrics.audit.lost_refusals, stats.lost_refusals);
     metrics.audit.queue_depth.set(gauge(stats.queued as u64));
     metrics.audit.fsync_seconds.set(stats.sync_micros as f64 / 1e6);
     metrics.audit.serving.set(i64::from(node.audit.is_serving()));
@@ -79,7 +81,14 @@ fn audit(metrics: &Metrics, node: &Node) {
 }
 
 fn certificates(metrics: &Metrics, trust: &Trust) {
+    metrics.clear_certificates();
     metrics.certificate_expiry("server", gauge(trust.expires().as_secs()));
+    for authority in trust.authorities() {
+        metrics.certificate_expiry(&authority.subject, gauge(authority.expires.as_secs()));
+    }
+    for crl in trust.crls() {
+        metrics.crl_next_update(&crl.issuer, crl.next_update.map_or(0, |due| gauge(due.as_secs())));
+    }
 }
 
 fn gauge(value: u64) -> i64 {

@@ -93,7 +93,9 @@ async fn fetch(core: &Core, permit: &Permit, exchange: &mut Exchange) -> Result<
                 }
             }
             Lookup::Lead(leader) => {
+                let began = clock.now();
                 let answer = forward::ask(&core.pool, permit, leader.validators(), until).await;
+                exchange.asked(core, permit, &answer, clock.now().duration_since(began));
                 let (fetched, source) = leader.land(answer, clock.system_time())?;
                 exchange.fetched(source);
                 return Ok(fetched);

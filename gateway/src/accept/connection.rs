@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use popgate_policy::directory::TlsVersion;
+
 use super::counters::Counters;
 use super::framing::Fault;
 use super::h1h2::{self, Graceful};
@@ -46,6 +48,11 @@ where
                 Protocol::H2 => &counters.h2,
             };
             by_protocol.add(1);
+            let by_version = match accepted.connection.tls {
+                TlsVersion::Tls12 => &counters.tls12,
+                TlsVersion::Tls13 => &counters.tls13,
+            };
+            by_version.add(1);
             let state = Rc::new(State::new(&core, accepted.connection.protocol));
             let _registered = core.connections.register(&state);
             h1h2::serve(&core, Arc::new(accepted.connection), generation, accepted.stream, &state).await;

@@ -22,6 +22,10 @@ pub struct Counters {
     pub resumed: Counter,
     /// Connections now open, handshakes included.
     pub open: Counter,
+    /// Connections over TLS 1.2.
+    pub tls12: Counter,
+    /// Connections over TLS 1.3.
+    pub tls13: Counter,
     /// Connections over HTTP/1.
     pub h1: Counter,
     /// Connections over HTTP/2.

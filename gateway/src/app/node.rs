@@ -1,5 +1,6 @@
 //! The node: what every core shares, and how parts of it are swapped while requests run.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +22,7 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::forward::pool::Pool;
 use crate::forward::registers::{RegisterError, Registers};
-use crate::metrics::{Metrics, OperationTable};
+use crate::metrics::{Metrics, OperationTable, RegisterMetrics};
 
 /// What every core shares.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub struct Node {
     last: Mutex<LastReload>,
     /// What the listener counts.
     pub counters: Arc<Counters>,
+    /// Each register's counters.
+    pub upstream: BTreeMap<RegisterId, RegisterMetrics>,
 }
 
 /// The bundle in force and what belongs to it. A request sees one from start to end.
@@ -139,6 +142,8 @@ impl Node {
         let trust = Arc::new(trust);
         let registers = Registers::load(&config.registers, 1)?;
         warn_of_missing_registers(&config, &live.bundle);
+        let upstream =
+            config.registers.keys().map(|register| (register.clone(), metrics.register(register.as_str()))).collect();
         let (trust_changed, _) = watch::channel(Arc::clone(&trust));
         Ok(Arc::new(Self {
             cache: Cache::new(config.cache.capacity_bytes),
@@ -154,6 +159,7 @@ impl Node {
             registers: Arc::new(ArcSwap::from_pointee(registers)),
             last: Mutex::new(LastReload { trust_warnings, ..LastReload::default() }),
             counters: Arc::default(),
+            upstream,
         }))
     }
 

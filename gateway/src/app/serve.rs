@@ -177,6 +177,7 @@ impl Running {
     /// Stops accepting, lets requests in flight end within the configured time, and closes the audit log.
     pub async fn drain(self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.node.metrics.draining.set(1);
         self.serving.drain(self.node.config.drain).await;
         drop((self.watcher, self.admin));
         self.node.audit.clone().close();

@@ -1,13 +1,14 @@
 //! What is recorded of a request, whichever way it ends: metrics, one log line, and the closing record.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::Response;
 use popgate_policy::contract::Operation;
 use popgate_policy::directory::System;
 use popgate_policy::disclose::{Redacted, Tally};
 use popgate_policy::model::DisclosureId;
+use popgate_policy::permit::Permit;
 
 use crate::accept::{Connection, Inbound};
 use crate::app::logs::RequestRecord;
@@ -15,6 +16,7 @@ use crate::app::{Core, Live};
 use crate::audit::{Claimed, Closing, NoMatch, Outcome, Refused};
 use crate::cache::Source;
 use crate::decide::Agreed;
+use crate::forward::{self, Found};
 use crate::identify::Caller;
 use crate::metrics::Code;
 use crate::refusal::Refusal;
@@ -80,6 +82,28 @@ impl Exchange {
 
     pub(super) fn fetched(&mut self, source: Source) {
         self.source = Some(source);
+    }
+
+    /// Counts what a register answered.
+    pub(super) fn asked(
+        &self,
+        core: &Core,
+        permit: &Permit,
+        answer: &Result<forward::Answer, Refusal>,
+        took: Duration,
+    ) {
+        let Some(register) = core.node.upstream.get(&permit.upstream().register) else { return };
+        match answer {
+            Ok(answer) => match &answer.found {
+                Some(Found::Record(_)) => register.ok.inc(),
+                Some(Found::Unknown) => register.not_found.inc(),
+                None => register.not_modified.inc(),
+            },
+            Err(Refusal::RegisterTimeout) => register.timeout.inc(),
+            Err(Refusal::RegisterUnavailable) => register.unavailable.inc(),
+            Err(_) => register.failed.inc(),
+        }
+        register.took(took);
     }
 
     pub(super) fn hidden(&mut self, reason: NoMatch, tally: Tally) {

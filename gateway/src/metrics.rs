@@ -119,6 +119,8 @@ pub struct Metrics {
     pub undeclared_fields: IntCounter,
     /// Declared members whose value has another type than the contract says; they were withheld.
     pub mistyped_fields: IntCounter,
+    /// Requests whose client went away before there was an answer.
+    pub requests_abandoned: IntCounter,
     /// Registers' answers about somebody else: an alarm.
     pub subject_mismatches: IntCounter,
     /// Guards and claims that did not match, and numbers that no register knows.
@@ -263,6 +265,11 @@ impl Metrics {
                 r,
                 "popgate_mistyped_fields_total",
                 "Members of records with another type than declared, withheld.",
+            )?,
+            requests_abandoned: counter(
+                r,
+                "popgate_requests_abandoned_total",
+                "Requests whose client went away before there was an answer.",
             )?,
             subject_mismatches: counter(
                 r,

@@ -101,8 +101,6 @@ pub enum Refusal {
     SubjectMismatch,
     /// No durable record can be written, so nothing is disclosed.
     AuditUnavailable,
-    /// The gateway is shutting down.
-    Draining,
     /// An invariant did not hold. Nothing was disclosed.
     Internal,
 }
@@ -173,7 +171,7 @@ impl Refusal {
             Self::RegisterFailed | Self::RecordUnreadable | Self::RecordTooLarge | Self::SubjectMismatch => {
                 "report the request id to the gateway's operator".into()
             }
-            Self::AuditUnavailable | Self::Draining => "retry, on another node if there is one".into(),
+            Self::AuditUnavailable => "retry, on another node if there is one".into(),
             Self::Internal => "report the request id to the gateway's operator".into(),
         }
     }
@@ -182,11 +180,9 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::RateExceeded { retry_after } => Some(seconds(*retry_after)),
-            Self::ConcurrencyExceeded
-            | Self::RegisterUnavailable
-            | Self::RegisterTimeout
-            | Self::AuditUnavailable
-            | Self::Draining => Some(1),
+            Self::ConcurrencyExceeded | Self::RegisterUnavailable | Self::RegisterTimeout | Self::AuditUnavailable => {
+                Some(1)
+            }
             Self::CertificateRevoked
             | Self::CertificateInvalid
             | Self::SystemNotEnrolled
@@ -225,7 +221,6 @@ impl Refusal {
                 | Self::RequestMalformed { .. }
                 | Self::BodyTooLarge { .. }
                 | Self::BodyTimeout
-                | Self::Draining
         )
     }
 
@@ -323,7 +318,6 @@ impl Refusal {
             Self::AuditUnavailable => {
                 ("audit_unavailable", S::SERVICE_UNAVAILABLE, Gateway, "no durable record can be written")
             }
-            Self::Draining => ("draining", S::SERVICE_UNAVAILABLE, Gateway, "the gateway is shutting down"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, Gateway, "the gateway failed"),
         }
     }

@@ -85,7 +85,7 @@ struct Row {
 }
 
 /// Every code that a request can end with. A test compares it with `refusal.rs`.
-const CODES: [&str; 33] = [
+const CODES: [&str; 32] = [
     "ok",
     "no_match",
     "rate_exceeded",
@@ -117,7 +117,6 @@ const CODES: [&str; 33] = [
     "record_too_large",
     "subject_mismatch",
     "audit_unavailable",
-    "draining",
     "internal",
 ];
 

@@ -18,13 +18,15 @@ use crate::cache::Source;
 use crate::decide::Agreed;
 use crate::forward::{self, Found};
 use crate::identify::Caller;
-use crate::metrics::Code;
+use crate::metrics::{Code, Metrics};
 use crate::refusal::Refusal;
 use crate::respond::{self, Body};
 use crate::route::Call;
 
 /// One request, as far as it got.
 pub(super) struct Exchange {
+    metrics: Arc<Metrics>,
+    ended: bool,
     /// The gateway's own request id.
     pub(super) id: DisclosureId,
     started: Instant,
@@ -46,6 +48,8 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn begin(core: &Core, inbound: &Inbound, live: Arc<Live>) -> Self {
         Self {
+            metrics: Arc::clone(&core.node.metrics),
+            ended: false,
             id: core.node.new_id(),
             started: core.node.clock.now(),
             connection: Arc::clone(&inbound.connection),
@@ -119,6 +123,7 @@ impl Exchange {
     }
 
     pub(super) fn end(mut self, core: &Core, answered: Result<Response<Body>, Refusal>) -> Response<Body> {
+        self.ended = true;
         let refusal = answered.as_ref().err();
         self.record(core, refusal);
         self.measure(core, refusal);
@@ -148,7 +153,7 @@ impl Exchange {
     }
 
     fn measure(&self, core: &Core, refusal: Option<&Refusal>) {
-        let metrics = &core.node.metrics;
+        let metrics = &self.metrics;
         let operation = self.operation.as_ref().map(|operation| operation.index);
         let code = refusal.map_or(Code::OK, Code::of);
         self.live.requests.record(operation, code, core.node.clock.now().duration_since(self.started));
@@ -192,6 +197,15 @@ impl Exchange {
             cache: self.source.map(Source::as_str),
         }
         .emit();
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // The client went away, and hyper dropped the request. The closing record, if there is one, writes itself.
+        if !self.ended {
+            self.metrics.requests_abandoned.inc();
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Decide and open: from a request to the bytes that this caller may see, without sockets, log or cache.
 
-use std::hint::black_box;
 #![expect(missing_docs, reason = "`criterion_group` makes a public function")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot be set up has nothing to say")]
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,10 +24,8 @@ fn benches(criterion: &mut Criterion) {
     let bundle = Bundle::load(&source).unwrap().bundle;
     let raw = Raw::seal(Bytes::from(Citizen::of(HOA.number).unwrap().to_json()));
     let key = PseudonymKey::new([7; 32]);
-    let body = format!(
-        r#"{{"id":"{}","full_name":"{}","date_of_birth":"{}"}}"#,
-        HOA.number, HOA.full_name, HOA.date_of_birth
-    );
+    let body =
+        format!(r#"{{"id":"{}","full_name":"{}","date_of_birth":"{}"}}"#, HOA.number, HOA.full_name, HOA.date_of_birth);
     for (system, purpose) in [
         ("tax/etax", "assessment"),
         ("ha-noi/portal", "residence-management"),
@@ -35,7 +33,8 @@ fn benches(criterion: &mut Criterion) {
         ("telecom-a/crm", "subscriber-verification"),
     ] {
         let ask = || decide(&bundle, system, purpose, body.as_bytes());
-        criterion.bench_function(&format!("arguments and decide, {system}"), |bencher| bencher.iter(|| black_box(ask())));
+        criterion
+            .bench_function(&format!("arguments and decide, {system}"), |bencher| bencher.iter(|| black_box(ask())));
         criterion.bench_function(&format!("open, {system}"), |bencher| {
             bencher.iter_batched(ask, |permit| black_box(permit.open(&raw, &key)), criterion::BatchSize::SmallInput);
         });

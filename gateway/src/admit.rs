@@ -120,19 +120,8 @@ impl Guesses {
 
     /// Begins to watch what a permit's request guesses.
     pub fn about(&self, permit: &Permit) -> Guess<'_> {
-        let guess = permit.guesses().then(|| permit.subject()).flatten().map(|subject| {
-            let agency = permit.system().agency.id.clone();
-            (self.may_be_answered(&agency, subject), agency, subject.clone())
-        });
-        Guess { guesses: self, guess }
-    }
-
-    /// Whether a guess about that subject by that agency may still be answered truly.
-    fn may_be_answered(&self, agency: &AgencyId, subject: &Personal<String>) -> bool {
-        let under =
-            |count: Option<Arc<AtomicU32>>, limit: u32| count.is_none_or(|count| count.load(Ordering::Relaxed) < limit);
-        under(self.subjects.get(&self.hash(subject)), self.limits.per_subject.get())
-            && under(self.agencies.get(agency), self.limits.per_agency.get())
+        let guess = permit.guesses().then(|| permit.subject()).flatten();
+        Guess { guesses: self, guess: guess.map(|subject| (permit.system().agency.id.clone(), subject.clone())) }
     }
 
     /// How many guesses failed.
@@ -140,10 +129,20 @@ impl Guesses {
         self.failures.load(Ordering::Relaxed)
     }
 
-    fn failed(&self, agency: &AgencyId, subject: &Personal<String>) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-        self.subjects.get_with(self.hash(subject), Arc::default).fetch_add(1, Ordering::Relaxed);
-        self.agencies.get_with(agency.clone(), Arc::default).fetch_add(1, Ordering::Relaxed);
+    /// Counts a guess if it failed, and says whether it may be answered truly. It is judged when its outcome is known, by what
+    /// it finds in the same step: of many guesses at once, no more are answered than of as many in turn.
+    fn count(&self, agency: &AgencyId, subject: &Personal<String>, failed: bool) -> bool {
+        let subject = self.hash(subject);
+        let (of_subject, of_agency) = if failed {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            let more = |count: Arc<AtomicU32>| count.fetch_add(1, Ordering::Relaxed);
+            let of_agency = more(self.agencies.get_with(agency.clone(), Arc::default));
+            (more(self.subjects.get_with(subject, Arc::default)), of_agency)
+        } else {
+            let now = |count: Option<Arc<AtomicU32>>| count.map_or(0, |count| count.load(Ordering::Relaxed));
+            (now(self.subjects.get(&subject)), now(self.agencies.get(agency)))
+        };
+        of_subject < self.limits.per_subject.get() && of_agency < self.limits.per_agency.get()
     }
 
     fn hash(&self, subject: &Personal<String>) -> u64 {
@@ -155,22 +154,23 @@ impl Guesses {
 #[derive(Debug)]
 pub struct Guess<'a> {
     guesses: &'a Guesses,
-    guess: Option<(bool, AgencyId, Personal<String>)>,
+    guess: Option<(AgencyId, Personal<String>)>,
 }
 
 impl Guess<'_> {
     /// Counts a guess that failed, and hides the outcome of one that may no longer be answered truly.
     pub fn judge(self, opened: Opened) -> Opened {
-        let Some((may_be_answered, agency, subject)) = self.guess else { return opened };
+        let Some((agency, subject)) = self.guess else { return opened };
         let (failed, tally) = match &opened {
             Opened::Shown(redacted) => (!redacted.tally().refuted.is_empty(), redacted.tally()),
             Opened::NoMatch(NoMatch::Unknown | NoMatch::Guard | NoMatch::Claims, tally) => (true, *tally),
             Opened::NoMatch(NoMatch::Hidden | NoMatch::Throttled, tally) => (false, *tally),
         };
-        if failed {
-            self.guesses.failed(&agency, &subject);
+        if self.guesses.count(&agency, &subject, failed) {
+            opened
+        } else {
+            Opened::NoMatch(NoMatch::Throttled, tally.without_fields())
         }
-        if may_be_answered { opened } else { Opened::NoMatch(NoMatch::Throttled, tally.without_fields()) }
     }
 }
 

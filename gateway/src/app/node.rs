@@ -45,6 +45,8 @@ pub struct Node {
     trust: ArcSwap<Trust>,
     trust_changed: watch::Sender<Arc<Trust>>,
     registers: Arc<ArcSwap<Registers>>,
+    /// Held while files are read and put in force: of two reloads at once, the one that read older files must not come last.
+    reloading: Mutex<()>,
     last: Mutex<LastReload>,
     /// What the listener counts.
     pub counters: Arc<Counters>,
@@ -157,6 +159,7 @@ impl Node {
             trust: ArcSwap::new(trust),
             trust_changed,
             registers: Arc::new(ArcSwap::from_pointee(registers)),
+            reloading: Mutex::default(),
             last: Mutex::new(LastReload { trust_warnings, ..LastReload::default() }),
             counters: Arc::default(),
             upstream,
@@ -203,6 +206,7 @@ impl Node {
     /// # Errors
     /// Every problem of the files.
     pub fn reload_bundle(&self) -> Result<Vec<String>, ReloadError> {
+        let _alone = self.reloading();
         let (source, loaded) = read_bundle(&self.config).inspect_err(|error| {
             self.metrics.bundle_reloads.refused.inc();
             self.last().bundle_problems = match error {
@@ -232,6 +236,7 @@ impl Node {
     /// # Errors
     /// For the first file that cannot be used.
     pub fn reload_trust(&self) -> Result<(), ReloadError> {
+        let _alone = self.reloading();
         let before = self.trust.load();
         let generation = before.generation() + 1;
         let (trust, warnings) =
@@ -257,9 +262,14 @@ impl Node {
     /// # Errors
     /// For the first file that cannot be used.
     pub fn reload_registers(&self) -> Result<(), ReloadError> {
+        let _alone = self.reloading();
         let generation = self.registers.load().generation() + 1;
         self.registers.store(Arc::new(Registers::load(&self.config.registers, generation)?));
         Ok(())
+    }
+
+    fn reloading(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.reloading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn last(&self) -> std::sync::MutexGuard<'_, LastReload> {

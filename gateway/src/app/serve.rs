@@ -15,7 +15,7 @@ use crate::admin::{self, AdminState};
 use crate::app::config::Config;
 use crate::app::node::{Core, Node, Parts, ReloadError};
 use crate::app::status;
-use crate::app::watch::{self, Changed, Targets, Watcher};
+use crate::app::watch::{self, Targets, Watcher};
 use crate::audit::{Audit, AuditError, AuditKey, Options};
 use crate::clock::Clock;
 use crate::custody::{self, CustodyError};
@@ -92,6 +92,8 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     }
     let metrics = Arc::new(Metrics::new());
     let targets = Targets::of(&config);
+    // Before anything of it is read.
+    let seen_files = targets.seen();
     let (http, cores, listen) = (config.http.clone(), config.cores, config.listen.clone());
     let parts = Parts { config, clock: clock.clone(), audit, pseudonyms, metrics };
     let node = Node::new(parts)?;
@@ -121,10 +123,16 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     };
     let admin = admin::serve(&node.config, state)?;
     let (reloaded, reload_admin) = (Arc::clone(&node), admin.as_ref().map(admin::Serving::reloader));
-    let watcher = watch::watch(targets, sighup, move |changed| {
-        reload(&reloaded, changed);
+    let watcher = watch::watch(targets, seen_files, sighup, move |changed| {
+        // A revocation does not wait for a bundle to be compiled.
+        if changed.trust {
+            reload_credentials(&reloaded);
+        }
         if let (true, Some(admin)) = (changed.admin, &reload_admin) {
             admin.reload();
+        }
+        if changed.bundle {
+            reload_bundle(&reloaded);
         }
     })
     .map_err(StartError::Watch)?;
@@ -184,32 +192,32 @@ impl Running {
     }
 }
 
-/// Puts changed files in force; what cannot be used is said, and changes nothing.
-fn reload(node: &Node, changed: Changed) {
-    if changed.bundle {
-        match node.reload_bundle() {
-            Ok(changes) if changes.is_empty() => {}
-            Ok(changes) => {
-                for change in changes {
-                    tracing::info!(%change, "bundle reloaded");
-                }
+/// Puts a changed bundle in force; one that cannot be used is said, and changes nothing.
+fn reload_bundle(node: &Node) {
+    match node.reload_bundle() {
+        Ok(changes) if changes.is_empty() => {}
+        Ok(changes) => {
+            for change in changes {
+                tracing::info!(%change, "bundle reloaded");
             }
-            Err(error) => {
-                tracing::error!(%error, "bundle refused; the last good one stays in force");
-                if let ReloadError::Bundle { problems, .. } = error {
-                    for problem in problems {
-                        tracing::error!(%problem, "bundle refused");
-                    }
+        }
+        Err(error) => {
+            tracing::error!(%error, "bundle refused; the last good one stays in force");
+            if let ReloadError::Bundle { problems, .. } = error {
+                for problem in problems {
+                    tracing::error!(%problem, "bundle refused");
                 }
             }
         }
     }
-    if changed.trust {
-        reload_trust(node);
-        match node.reload_registers() {
-            Ok(()) => tracing::info!("registers' credentials reloaded"),
-            Err(error) => tracing::error!(%error, "registers' credentials refused; the last good ones stay in force"),
-        }
+}
+
+/// Puts changed certificates and revocation lists in force, likewise.
+fn reload_credentials(node: &Node) {
+    reload_trust(node);
+    match node.reload_registers() {
+        Ok(()) => tracing::info!("registers' credentials reloaded"),
+        Err(error) => tracing::error!(%error, "registers' credentials refused; the last good ones stay in force"),
     }
 }
 

@@ -49,6 +49,23 @@ impl Targets {
         }
         Self { bundle: config.bundle.clone(), trust, admin }
     }
+
+    /// What the files are like now: taken before they are read, nothing that changes meanwhile is missed.
+    pub fn seen(&self) -> Seen {
+        Seen {
+            bundle: Fingerprint::of([self.bundle.as_path()]),
+            trust: Fingerprint::of(self.trust.iter().map(PathBuf::as_path)),
+            admin: Fingerprint::of(self.admin.iter().map(PathBuf::as_path)),
+        }
+    }
+}
+
+/// What the files were like at one time, see [`Targets::seen`].
+#[derive(PartialEq, Eq)]
+pub struct Seen {
+    bundle: Fingerprint,
+    trust: Fingerprint,
+    admin: Fingerprint,
 }
 
 /// What changed; at least one is true.
@@ -82,18 +99,24 @@ pub struct Watcher {
 /// quiet, 600 ms at most); what changes during a call makes another one. With `sighup`, that signal makes a call with
 /// [`Changed::ALL`], whatever the files say.
 ///
-/// The caller MUST have read the files after this returns, or read them once more at the first call: what changed before is not
-/// noticed.
+/// `before` is what the files were like before the caller read them: what changed since makes a call at once.
 ///
 /// # Errors
 /// If the thread, the kernel's notifications or the signal handler cannot be had. A path that does not exist is no error.
-pub fn watch(targets: Targets, sighup: bool, on_change: impl Fn(Changed) + Send + 'static) -> io::Result<Watcher> {
+pub fn watch(
+    targets: Targets,
+    before: Seen,
+    sighup: bool,
+    on_change: impl Fn(Changed) + Send + 'static,
+) -> io::Result<Watcher> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let hangups = {
         let _context = runtime.enter();
         if sighup { Some(signal(SignalKind::hangup())?) } else { None }
     };
     let (wake, woken) = mpsc::channel(1);
+    // Somebody looks at once. The channel is empty: there is room.
+    let _ = wake.try_send(());
     let notifier = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !is_noise(event.kind)) {
             // A full channel means that somebody will look anyway.
@@ -103,7 +126,7 @@ pub fn watch(targets: Targets, sighup: bool, on_change: impl Fn(Changed) + Send 
     let mut watch = Watch {
         notifier: notifier.map_err(io::Error::other)?,
         watched: BTreeSet::new(),
-        seen: Seen::of(&targets),
+        seen: before,
         targets,
     };
     watch.follow();
@@ -132,23 +155,6 @@ struct Watch {
     targets: Targets,
 }
 
-#[derive(PartialEq, Eq)]
-struct Seen {
-    bundle: Fingerprint,
-    trust: Fingerprint,
-    admin: Fingerprint,
-}
-
-impl Seen {
-    fn of(targets: &Targets) -> Self {
-        Self {
-            bundle: Fingerprint::of([targets.bundle.as_path()]),
-            trust: Fingerprint::of(targets.trust.iter().map(PathBuf::as_path)),
-            admin: Fingerprint::of(targets.admin.iter().map(PathBuf::as_path)),
-        }
-    }
-}
-
 impl Watch {
     /// Puts the folders that matter now under watch, and only those.
     fn follow(&mut self) {
@@ -172,7 +178,7 @@ impl Watch {
     /// What is different since the last look.
     fn look(&mut self) -> Changed {
         self.follow();
-        let now = Seen::of(&self.targets);
+        let now = self.targets.seen();
         let changed = Changed {
             bundle: now.bundle != self.seen.bundle,
             trust: now.trust != self.seen.trust,
@@ -260,7 +266,8 @@ mod tests {
             admin: vec![dir.path().join("admin.pem")],
         };
         let (sender, calls) = channel::channel();
-        let watcher = watch(targets, false, move |changed| sender.send(changed).unwrap()).unwrap();
+        let before = targets.seen();
+        let watcher = watch(targets, before, false, move |changed| sender.send(changed).unwrap()).unwrap();
         Site { dir, calls, _watcher: watcher }
     }
 
@@ -298,6 +305,19 @@ mod tests {
         fs::write(site.path("bundle/policies/tax.cedar"), "22").unwrap();
         assert_eq!(site.within_a_second(), BUNDLE);
         site.none_for(Duration::from_millis(700));
+    }
+
+    #[test]
+    fn what_changes_between_reading_and_watching_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("a.crl");
+        fs::write(&list, "1").unwrap();
+        let targets = Targets { trust: vec![dir.path().join("*.crl")], ..Targets::default() };
+        let before = targets.seen();
+        fs::write(&list, "22").unwrap();
+        let (sender, calls) = channel::channel();
+        let _watcher = watch(targets, before, false, move |changed| sender.send(changed).unwrap()).unwrap();
+        assert_eq!(calls.recv_timeout(Duration::from_secs(1)), Ok(TRUST));
     }
 
     #[test]
@@ -388,7 +408,8 @@ mod tests {
     fn a_hangup_asks_for_everything() {
         let (sender, calls) = channel::channel();
         let targets = Targets { bundle: "no/such/folder".into(), ..Targets::default() };
-        let watcher = watch(targets, true, move |changed| sender.send(changed).unwrap()).unwrap();
+        let before = targets.seen();
+        let watcher = watch(targets, before, true, move |changed| sender.send(changed).unwrap()).unwrap();
         nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).unwrap();
         assert_eq!(calls.recv_timeout(Duration::from_secs(1)).unwrap(), Changed::ALL);
         drop(watcher);

@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// The register's controls.
 #[derive(Clone)]
-pub struct RawRegister(Arc<Shared>);
+pub(crate) struct RawRegister(Arc<Shared>);
 
 struct Shared {
     script: Mutex<Script>,
@@ -23,16 +23,16 @@ struct Shared {
 
 /// What is sent for a request.
 #[derive(Clone)]
-pub struct Script {
+pub(crate) struct Script {
     /// For the first request of a connection.
-    pub first: Vec<u8>,
+    pub(crate) first: Vec<u8>,
     /// For a later one; `None` closes the connection instead.
-    pub later: Option<Vec<u8>>,
+    pub(crate) later: Option<Vec<u8>>,
 }
 
 impl RawRegister {
     /// A deployment whose gateway asks this register.
-    pub async fn start() -> (Harness, Self) {
+    pub(crate) async fn start() -> (Harness, Self) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let harness =
@@ -53,23 +53,23 @@ impl RawRegister {
     }
 
     /// Answers every request with these bytes.
-    pub fn answer(&self, bytes: impl Into<Vec<u8>>) {
+    pub(crate) fn answer(&self, bytes: impl Into<Vec<u8>>) {
         let bytes = bytes.into();
         self.script(Script { first: bytes.clone(), later: Some(bytes) });
     }
 
     /// Answers by a script.
-    pub fn script(&self, script: Script) {
+    pub(crate) fn script(&self, script: Script) {
         *self.0.script.lock().unwrap() = script;
     }
 
     /// Requests so far.
-    pub fn requests(&self) -> u64 {
+    pub(crate) fn requests(&self) -> u64 {
         self.0.requests.load(Ordering::Relaxed)
     }
 
     /// Connections so far.
-    pub fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         self.0.connections.load(Ordering::Relaxed)
     }
 }

@@ -135,11 +135,12 @@ pub async fn ask(pool: &Pool, permit: &Permit, validators: Validators, until: In
     Ok(Answer { found, status: parts.status, headers: parts.headers, origin })
 }
 
+/// One JSON record as the contract describes it: neither coded nor of two minds about its type or its length.
 fn is_plain_json(headers: &HeaderMap) -> bool {
-    let essence = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json") && !headers.contains_key(header::CONTENT_ENCODING)
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(Ok(only)), None) = (types.next().map(|value| value.to_str()), types.next()) else { return false };
+    let essence = only.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+        && !headers.contains_key(header::CONTENT_ENCODING)
+        && !(headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH))
 }

@@ -104,12 +104,12 @@ async fn fetch(core: &Core, permit: &Permit, exchange: &mut Exchange) -> Result<
     }
 }
 
-/// Opens the record. One about somebody else is forgotten, and its connection not used again.
+/// Opens the record. One that is about somebody else, or that cannot be read, is forgotten, and its connection not used again.
 fn open(core: &Core, permit: Permit, fetched: Fetched) -> Result<Opened, Refusal> {
     let upstream = permit.upstream().clone();
     let system = Arc::clone(permit.system());
     let opened = redact::open(permit, fetched.found.record(), &core.node.pseudonyms);
-    if matches!(opened, Err(Refusal::SubjectMismatch)) {
+    if opened.is_err() {
         core.node.cache.evict(&upstream, &system.agency.id);
         if let Some(origin) = fetched.origin {
             origin.condemn();

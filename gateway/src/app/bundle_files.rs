@@ -14,7 +14,9 @@ use popgate_policy::bundle::Source;
 pub fn read(dir: &Path) -> io::Result<Source> {
     let mut source = Source::default();
     let mut total = 0;
-    read_folder(dir, "", 0, &mut total, &mut source)?;
+    let root = fs::canonicalize(dir)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot read `{}`: {error}", dir.display())))?;
+    read_folder(&root, "", 0, &mut total, &mut source)?;
     if source.files.is_empty() {
         return Err(invalid(format!("`{}` holds no files", dir.display())));
     }

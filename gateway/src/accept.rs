@@ -3,7 +3,6 @@
 //! What is constant for a connection is resolved once, at the handshake, into a [`Connection`]. hyper's body type of the
 //! agency side is named in this module only, and the one body that can be sent is [`respond::Body`](crate::respond::Body).
 
-pub mod certificate;
 mod connection;
 pub mod counters;
 pub mod framing;

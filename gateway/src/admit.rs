@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota};
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
 use popgate_policy::bundle::Bundle;
 use popgate_policy::directory::{Limits, Rate, System};
 use popgate_policy::model::{AgencyId, Personal, SystemId};
@@ -15,6 +16,7 @@ use popgate_policy::permit::Permit;
 
 use crate::app::config;
 use crate::audit::NoMatch;
+use crate::clock::Clock;
 use crate::redact::Opened;
 use crate::refusal::Refusal;
 
@@ -28,9 +30,11 @@ pub struct Gate {
     system: SystemId,
     limits: Limits,
     operations: Vec<String>,
-    buckets: Box<[DefaultDirectRateLimiter]>,
+    buckets: Box<[Bucket]>,
     in_flight: AtomicU32,
 }
+
+type Bucket = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Instant>>;
 
 /// The right to have one request in flight. It travels with the answer's body, so that a slow reader keeps it.
 #[derive(Debug)]
@@ -40,27 +44,30 @@ pub struct Ticket {
 
 impl Gates {
     /// The gates for a bundle. A system whose limits did not change keeps its gate, and with it what was used.
-    pub fn build(bundle: &Bundle, before: Option<&Self>) -> Self {
+    pub fn build(bundle: &Bundle, before: Option<&Self>, clock: &Clock) -> Self {
         let operations: Vec<String> =
             bundle.contracts().operations().iter().map(|operation| operation.id.as_str().to_owned()).collect();
         let known: HashMap<&SystemId, &Arc<Gate>> =
             before.map(|gates| gates.0.iter().map(|gate| (&gate.system, gate)).collect()).unwrap_or_default();
         let gate = |system: &Arc<System>| match known.get(&system.id) {
             Some(gate) if gate.limits == system.limits && gate.operations == operations => Arc::clone(gate),
-            _ => Arc::new(Gate::new(system, &operations)),
+            _ => Arc::new(Gate::new(system, &operations, clock)),
         };
         Self(bundle.directory().systems().iter().map(gate).collect())
     }
 }
 
 impl Gate {
-    fn new(system: &System, operations: &[String]) -> Self {
+    fn new(system: &System, operations: &[String], clock: &Clock) -> Self {
         let rate = |id: &String| *system.limits.operations.get(id).unwrap_or(&system.limits.default);
         Self {
             system: system.id.clone(),
             limits: system.limits.clone(),
             operations: operations.to_vec(),
-            buckets: operations.iter().map(|id| DefaultDirectRateLimiter::direct(quota(rate(id)))).collect(),
+            buckets: operations
+                .iter()
+                .map(|id| RateLimiter::direct_with_clock(quota(rate(id)), clock.clone()))
+                .collect(),
             in_flight: AtomicU32::new(0),
         }
     }
@@ -86,9 +93,7 @@ pub fn ticket(gates: &Gates, system: usize, operation: usize) -> Result<Ticket, 
     }
     match bucket.check() {
         Ok(()) => Ok(ticket),
-        Err(not_until) => {
-            Err(Refusal::RateExceeded { retry_after: not_until.wait_time_from(DefaultClock::default().now()) })
-        }
+        Err(not_until) => Err(Refusal::RateExceeded { retry_after: not_until.wait_time_from(bucket.clock().now()) }),
     }
 }
 

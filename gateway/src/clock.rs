@@ -55,3 +55,12 @@ impl Clock {
         self.wall().to_zoned(self.zone.clone()).datetime()
     }
 }
+
+/// What rate limiters are told.
+impl governor::clock::Clock for Clock {
+    type Instant = Instant;
+
+    fn now(&self) -> Instant {
+        Clock::now(self)
+    }
+}

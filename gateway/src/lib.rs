@@ -9,6 +9,7 @@ pub mod admit;
 pub mod app;
 pub mod audit;
 pub mod cache;
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod custody;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::Response;
 use popgate_policy::permit::Permit;
 
-use crate::accept::{Connection, Inbound};
+use crate::accept::{Connection, Inbound, framing};
 use crate::app::{Core, Live};
 use crate::audit::Intent;
 use crate::cache::{Lookup, Source};
@@ -45,7 +45,8 @@ async fn disclose(
 
     let caller = identify::caller(&connection, bundle, &node.trust(), clock)?;
     exchange.identified(&caller);
-    let call = route::call(bundle, &connection, &parts)?;
+    framing::check(&parts, connection.protocol).map_err(|reason| Refusal::RequestMalformed { reason })?;
+    let call = route::call(bundle, &parts)?;
     exchange.routed(&call);
     let ticket = admit::ticket(&live.gates, caller.system().index, call.operation.index)?;
     let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;

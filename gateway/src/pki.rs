@@ -172,7 +172,7 @@ impl Serial {
 
 impl std::fmt::Display for Serial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&crate::accept::certificate::hex(&self.0))
+        f.write_str(&crate::certificate::hex(&self.0))
     }
 }
 

@@ -9,7 +9,7 @@ use popgate_policy::bundle::Bundle;
 use popgate_policy::contract::{Arguments, Captures, Operation, RequestParts, Route};
 use popgate_policy::model::Personal;
 
-use crate::accept::{ClientBody, Connection, framing};
+use crate::accept::ClientBody;
 use crate::app::config;
 use crate::audit::Claimed;
 use crate::gather::{self, Failed};
@@ -43,12 +43,11 @@ pub struct Claims {
     pub client_request_id: Option<String>,
 }
 
-/// Finds the operation and reads the headers.
+/// Finds the operation and reads the headers. The framing MUST have been checked.
 ///
 /// # Errors
 /// If there is no such operation, or the request is malformed.
-pub fn call(bundle: &Bundle, connection: &Connection, parts: &Parts) -> Result<Call, Refusal> {
-    framing::check(parts, connection.protocol).map_err(|reason| Refusal::RequestMalformed { reason })?;
+pub fn call(bundle: &Bundle, parts: &Parts) -> Result<Call, Refusal> {
     if parts.method == Method::CONNECT || parts.headers.contains_key(header::UPGRADE) {
         return Err(Refusal::RequestMalformed {
             reason: "send plain requests: this gateway neither tunnels nor upgrades",

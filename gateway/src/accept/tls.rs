@@ -18,9 +18,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::certificate;
 use super::trust::Trust;
 use super::{Connection, Protocol};
+use crate::certificate;
 use crate::clock::Clock;
 
 /// Why there was no connection.

@@ -14,8 +14,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::AdminState;
 use super::routes::{self, Who};
-use crate::accept::certificate::identities;
 use crate::app::config::Operator;
+use crate::certificate::identities;
 
 /// Accepts for ever; the tasks end with the runtime.
 pub(super) async fn accept(

@@ -138,7 +138,7 @@ impl Node {
     pub fn new(parts: Parts) -> Result<Arc<Self>, ReloadError> {
         let Parts { config, clock, audit, pseudonyms, metrics } = parts;
         let (source, loaded) = read_bundle(&config)?;
-        let gates = Gates::build(&loaded.bundle, None);
+        let gates = Gates::build(&loaded.bundle, None, &clock);
         let live = Live::new(source, loaded, gates, &metrics, clock.wall());
         let (trust, trust_warnings) = load_trust(&config, 1, &clock, None)?;
         let trust = Arc::new(trust);
@@ -221,7 +221,7 @@ impl Node {
             return Ok(Vec::new());
         }
         let changes = diff::changes((&before.source, &before.bundle), (&source, &loaded.bundle));
-        let gates = Gates::build(&loaded.bundle, Some(&before.gates));
+        let gates = Gates::build(&loaded.bundle, Some(&before.gates), &self.clock);
         warn_of_missing_registers(&self.config, &loaded.bundle);
         self.metrics.bundle_reloads.accepted.inc();
         self.live.store(Arc::new(Live::new(source, loaded, gates, &self.metrics, self.clock.wall())));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::pem::{PemObject as _, SectionKind};
 
 use super::{PkiError, content};
-use crate::accept::certificate::hex;
+use crate::certificate::hex;
 
 /// Makes a file with a new random key of 32 bytes, in hex, mode 0600.
 ///

@@ -8,8 +8,8 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
 
 use super::{Authority, Crl, TrustError, Warning};
-use crate::accept::certificate::{subject, unix};
 use crate::app::config;
+use crate::certificate::{subject, unix};
 use crate::custody;
 
 type Server = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, UnixTime);

@@ -1,3 +1,5 @@
+//! What is refused of a `gateway.toml`, and how it is said.
+
 use super::*;
 
 const GOOD: &str = r#"[listen]

@@ -1,3 +1,5 @@
+//! Parameters are read strictly, and no refusal repeats a value.
+
 use super::*;
 use crate::contract::openapi::tests::contracts;
 

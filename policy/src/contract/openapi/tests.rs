@@ -1,3 +1,5 @@
+//! What a contract means, and what is refused of one.
+
 use super::*;
 use crate::contract::{
     Answer, CacheScope, Class, Compare, Contracts, Derive, Kind, Location, ParamIx, Route, Segment, Shape,

@@ -1,3 +1,5 @@
+//! What agencies and purposes mean, and what is refused of them.
+
 use super::*;
 use crate::directory::{Identity, Requirement, TlsVersion};
 

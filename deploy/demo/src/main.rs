@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use popgate::app::logs;
+use popgate::app::logs::{self, Format, Verbosity};
 use popgate_demo::deployment::{Deployment, Options};
 use popgate_demo::print::{self, Colour};
 use popgate_demo::{register, scenario};
@@ -59,7 +59,9 @@ fn main() -> ExitCode {
 }
 
 fn run(demo: &Demo) -> Result<(), Box<dyn Error>> {
-    logs::init("text".parse()?, if demo.once { "error" } else { "warn" }.parse()?)?;
+    if demo.once {
+        logs::init(Format::Text, "error".parse()?)?;
+    }
     let kept;
     let temporary;
     let dir = match &demo.dir {
@@ -84,7 +86,9 @@ fn run(demo: &Demo) -> Result<(), Box<dyn Error>> {
         print(&print::report(&found, colour))?;
         if !demo.once {
             print(&print::now_you(&deployment, colour)?)?;
-            print("Ctrl-C ends it.\n")?;
+            print("Ctrl-C ends it. From here on you read the gateway's log: reloads, refusals.\n")?;
+            // Only now: the scenario is refused often, and on purpose.
+            logs::init(Format::Text, Verbosity::INFO)?;
             tokio::signal::ctrl_c().await?;
         }
         deployment.gateway.drain().await;

@@ -1,6 +1,9 @@
-//! The scenario's report as people read it.
+//! The scenario's report as people read it, in at most 120 columns; commands to copy are as long as they are.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
 
 use crate::deployment::{Deployment, DeploymentError};
 use crate::register::demo::HOA;
@@ -24,7 +27,9 @@ pub fn report(report: &Report, colour: Colour) -> String {
     let _ = writeln!(out, "{}", paint.strong("Refused"));
     let width = report.refusals.iter().map(|refused| refused.code.chars().count()).max().unwrap_or_default();
     for refused in &report.refusals {
-        let _ = writeln!(out, " {}  {}", pad(&refused.code, width), refused.remedy);
+        let indent = width + 3;
+        let remedy = wrapped(&refused.remedy, WIDTH - indent, indent);
+        let _ = writeln!(out, " {}  {remedy}", pad(&refused.code, width));
     }
     let cost = &report.cost;
     let _ = writeln!(
@@ -84,7 +89,8 @@ pub fn now_you(deployment: &Deployment, colour: Colour) -> Result<String, Deploy
     let segment = log.join("0000000001.log");
     let _ = writeln!(
         out,
-        " 5 flip one byte of the log, repeat 4: printf x | dd of={} bs=1 seek=2000 conv=notrunc status=none",
+        " 5 flip one byte of the log, repeat 4: printf {} | dd of={} bs=1 seek={FLIPPED} conv=notrunc status=none",
+        another_byte(&segment).unwrap_or('x'),
         segment.display()
     );
     if let Some(admin) = deployment.gateway.admin() {
@@ -100,13 +106,14 @@ pub fn now_you(deployment: &Deployment, colour: Colour) -> Result<String, Deploy
 }
 
 fn table(out: &mut String, columns: &[Column], paint: Paint) {
-    let first = FIELDS.iter().map(|row| row.title.chars().count()).max().unwrap_or_default().max(COUNTS.len());
+    let titles = FIELDS.iter().map(|row| row.title).chain(COUNTS);
+    let first = titles.map(|title| title.chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = columns.iter().map(|column| column.width()).collect();
-    let heading = pad("One citizen, five callers", first);
+    let heading = "One citizen, five callers";
     let total = 1 + first + widths.iter().map(|width| width + 2).sum::<usize>();
     let synthetic = "(synthetic data)";
     let gap = total.saturating_sub(heading.chars().count() + synthetic.len());
-    let _ = writeln!(out, "{}{}{synthetic}", paint.strong(&heading), " ".repeat(gap));
+    let _ = writeln!(out, "{}{}{synthetic}", paint.strong(heading), " ".repeat(gap));
     let mut line = |title: &str, cells: Vec<String>| {
         let mut text = format!(" {}", pad(title, first));
         for cell in cells {
@@ -127,21 +134,33 @@ fn table(out: &mut String, columns: &[Column], paint: Paint) {
         });
         line(row.title, cells.collect());
     }
-    line(
-        COUNTS,
-        each(&|column| {
-            let [revealed, masked, matched, withheld] = column.counts;
-            format!("{revealed}/{masked}/{matched}/{withheld}")
-        }),
-    );
+    for (at, title) in COUNTS.into_iter().enumerate() {
+        line(title, each(&|column| column.counts.get(at).map(usize::to_string).unwrap_or_default()));
+    }
 }
 
-const COUNTS: &str = "revealed/masked/matched/withheld";
+/// The rows of [`Column::counts`]: over all fields of the record, not only those of the table.
+const COUNTS: [&str; 4] = ["fields revealed", "fields masked", "fields matched", "fields withheld"];
+
+/// The widest line, commands apart.
+const WIDTH: usize = 120;
+
+/// Where the log is damaged: within the records that the scenario made.
+const FLIPPED: u64 = 2000;
+
+/// What to write there, so that the byte surely changes.
+fn another_byte(segment: &Path) -> io::Result<char> {
+    let mut file = fs::File::open(segment)?;
+    file.seek(SeekFrom::Start(FLIPPED))?;
+    let mut byte = [0];
+    file.read_exact(&mut byte)?;
+    Ok(if byte == *b"x" { 'y' } else { 'x' })
+}
 
 impl Column {
     fn width(&self) -> usize {
         let cells = self.cells.iter().map(|cell| cell.text().chars().count());
-        cells.chain([self.title.len(), self.purpose.len(), 11]).max().unwrap_or_default()
+        cells.chain([self.title.len(), self.purpose.len()]).max().unwrap_or_default()
     }
 }
 
@@ -170,6 +189,25 @@ impl Paint {
 fn pad(text: &str, width: usize) -> String {
     // One column a character: every name is in composed form.
     format!("{text}{}", " ".repeat(width.saturating_sub(text.chars().count())))
+}
+
+/// Breaks a text between words; lines after the first are indented.
+fn wrapped(text: &str, width: usize, indent: usize) -> String {
+    let mut out = String::new();
+    let mut used = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            let _ = write!(out, "\n{}", " ".repeat(indent));
+            used = 0;
+        } else if used > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(word);
+        used += length;
+    }
+    out
 }
 
 fn grouped(number: u64) -> String {

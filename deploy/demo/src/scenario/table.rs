@@ -14,13 +14,12 @@ pub struct Row {
 }
 
 /// The rows that are shown; the counts are over all fields of the record.
-pub const FIELDS: [Row; 13] = [
+pub const FIELDS: [Row; 12] = [
     Row { title: "full name", path: &["full_name"], claim: "full_name" },
     Row { title: "identity number", path: &["id"], claim: "id" },
     Row { title: "date of birth", path: &["date_of_birth"], claim: "date_of_birth" },
     Row { title: "sex", path: &["sex"], claim: "sex" },
     Row { title: "phone", path: &["phone"], claim: "phone" },
-    Row { title: "e-mail", path: &["email"], claim: "" },
     Row { title: "residence", path: &["permanent_residence", "province"], claim: "permanent_residence_province" },
     Row { title: "address", path: &["permanent_residence", "address"], claim: "" },
     Row { title: "marital status", path: &["marital_status"], claim: "" },

@@ -308,7 +308,8 @@ impl Questions {
     }
 
     fn next(&mut self) -> Asked {
-        let (system, purpose) = self.enrolled[self.below(self.enrolled.len())].clone();
+        let at = self.below(self.enrolled.len());
+        let (system, purpose) = self.enrolled[at].clone();
         let operation = ["citizen.read", "citizen.lookup", "citizen.verify"][self.below(3)];
         Asked { system, purpose, operation, number: ALL[self.below(ALL.len())].number }
     }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use popgate_demo::client::{Answer, Client, Http, Session};
 use popgate_demo::deployment::{Deployment, Options};
 
+pub mod made;
+
 /// A deployment that stops, and whose folder goes, when it is dropped.
 #[derive(Debug)]
 pub struct Harness {

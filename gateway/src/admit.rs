@@ -122,7 +122,7 @@ impl Guesses {
     pub fn about(&self, permit: &Permit) -> Guess<'_> {
         let guess = permit.guesses().then(|| permit.subject()).flatten().map(|subject| {
             let agency = permit.system().agency.id.clone();
-            (self.may_be_answered(&agency, subject), agency, subject.clone())
+            (agency, subject.clone())
         });
         Guess { guesses: self, guess }
     }
@@ -140,10 +140,13 @@ impl Guesses {
         self.failures.load(Ordering::Relaxed)
     }
 
-    fn failed(&self, agency: &AgencyId, subject: &Personal<String>) {
+    /// Counts a failed guess. Whether it may be answered truly is read off the count itself, so that guesses made all at
+    /// once are not answered more often than guesses made one by one.
+    fn failed(&self, agency: &AgencyId, subject: &Personal<String>) -> bool {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        self.subjects.get_with(self.hash(subject), Arc::default).fetch_add(1, Ordering::Relaxed);
-        self.agencies.get_with(agency.clone(), Arc::default).fetch_add(1, Ordering::Relaxed);
+        let by_subject = self.subjects.get_with(self.hash(subject), Arc::default).fetch_add(1, Ordering::Relaxed);
+        let by_agency = self.agencies.get_with(agency.clone(), Arc::default).fetch_add(1, Ordering::Relaxed);
+        by_subject < self.limits.per_subject.get() && by_agency < self.limits.per_agency.get()
     }
 
     fn hash(&self, subject: &Personal<String>) -> u64 {
@@ -155,21 +158,23 @@ impl Guesses {
 #[derive(Debug)]
 pub struct Guess<'a> {
     guesses: &'a Guesses,
-    guess: Option<(bool, AgencyId, Personal<String>)>,
+    guess: Option<(AgencyId, Personal<String>)>,
 }
 
 impl Guess<'_> {
     /// Counts a guess that failed, and hides the outcome of one that may no longer be answered truly.
     pub fn judge(self, opened: Opened) -> Opened {
-        let Some((may_be_answered, agency, subject)) = self.guess else { return opened };
+        let Some((agency, subject)) = self.guess else { return opened };
         let (failed, tally) = match &opened {
             Opened::Shown(redacted) => (!redacted.tally().refuted.is_empty(), redacted.tally()),
             Opened::NoMatch(NoMatch::Unknown | NoMatch::Guard | NoMatch::Claims, tally) => (true, *tally),
             Opened::NoMatch(NoMatch::Hidden | NoMatch::Throttled, tally) => (false, *tally),
         };
-        if failed {
-            self.guesses.failed(&agency, &subject);
-        }
+        let may_be_answered = if failed {
+            self.guesses.failed(&agency, &subject)
+        } else {
+            self.guesses.may_be_answered(&agency, &subject)
+        };
         if may_be_answered { opened } else { Opened::NoMatch(NoMatch::Throttled, tally.without_fields()) }
     }
 }

@@ -6,7 +6,7 @@ use popgate_policy::bundle::Bundle;
 use popgate_policy::contract::Arguments;
 use popgate_policy::directory::{Purpose, Requirement};
 use popgate_policy::model::DisclosureId;
-use popgate_policy::permit::{Ask, Denial, Env, Permit};
+use popgate_policy::permit::{Ask, Denial, Denied, Env, Permit};
 
 use crate::accept::Connection;
 use crate::audit::PurposeSource;
@@ -76,7 +76,7 @@ pub fn permit(
     agreed: &Agreed,
     arguments: Arguments,
     clock: &Clock,
-) -> Result<Permit, Refusal> {
+) -> Result<Permit, Denied> {
     let local = clock.local();
     let env = Env {
         date: local.date(),
@@ -93,8 +93,13 @@ pub fn permit(
         arguments,
         env,
     };
-    bundle.decide(ask).map_err(|denial| match denial {
+    bundle.decide(ask)
+}
+
+/// The refusal that a denial comes to.
+pub fn refusal(denial: Denial) -> Refusal {
+    match denial {
         Denial::Nothing => Refusal::PolicyDenied,
         Denial::Parameter { name } => Refusal::ParameterDenied { name },
-    })
+    }
 }

@@ -52,7 +52,8 @@ async fn disclose(
     let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;
     exchange.agreed(&agreed);
     let arguments = route::arguments(&call, &parts.headers, body, &node.config.http).await?;
-    let permit = decide::permit(exchange.id, bundle, &connection, &caller, &call, &agreed, arguments, clock)?;
+    let permit = decide::permit(exchange.id, bundle, &connection, &caller, &call, &agreed, arguments, clock)
+        .map_err(|denied| exchange.denied(denied))?;
     let guess = node.guesses.about(&permit);
     let (pending, closing) = node
         .audit

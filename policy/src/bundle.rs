@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::contract::Contracts;
 use crate::directory::Directory;
 use crate::engine::Engine;
-use crate::permit::{Ask, Denial, Permit};
+use crate::permit::{Ask, Denied, Permit};
 use crate::problem::{Problem, Severity};
 
 /// The files of a bundle, by path relative to its root (`agencies/tax.toml`), as UTF-8 text.
@@ -82,8 +82,8 @@ impl Bundle {
     /// Decides one request. `ask` MUST name a system, operation and purpose of this bundle.
     ///
     /// # Errors
-    /// [`Denial`], if the request may not be put to the register at all.
-    pub fn decide(&self, ask: Ask<'_>) -> Result<Permit, Denial> {
+    /// [`Denied`], if the request may not be put to the register at all.
+    pub fn decide(&self, ask: Ask<'_>) -> Result<Permit, Denied> {
         self.engine.decide(ask)
     }
 }

@@ -53,6 +53,15 @@ pub enum Denial {
     },
 }
 
+/// A request that may not be put to the register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Why.
+    pub why: Denial,
+    /// Fields that were withheld because a policy failed to evaluate: an alarm, also where nothing is shown.
+    pub policy_errors: u32,
+}
+
 /// What one disclosure may show. Made only by [`crate::bundle::Bundle::decide`], used up by [`Permit::open`].
 #[derive(Debug)]
 #[must_use = "a permit that is not used was a decision for nothing"]

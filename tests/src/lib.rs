@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use popgate_demo::client::{Answer, Client, Http, Session};
 use popgate_demo::deployment::{Deployment, Options};
 
+pub mod made;
 pub mod process;
 pub mod wire;
 

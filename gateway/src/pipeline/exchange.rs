@@ -8,14 +8,14 @@ use popgate_policy::contract::Operation;
 use popgate_policy::directory::System;
 use popgate_policy::disclose::{Redacted, Tally};
 use popgate_policy::model::DisclosureId;
-use popgate_policy::permit::Permit;
+use popgate_policy::permit::{Denied, Permit};
 
 use crate::accept::{Connection, Inbound};
 use crate::app::logs::RequestRecord;
 use crate::app::{Core, Live};
 use crate::audit::{Claimed, Closing, NoMatch, Outcome, Refused};
 use crate::cache::Source;
-use crate::decide::Agreed;
+use crate::decide::{self, Agreed};
 use crate::forward::{self, Found};
 use crate::identify::Caller;
 use crate::metrics::{Code, Metrics};
@@ -108,6 +108,12 @@ impl Exchange {
             Err(_) => register.failed.inc(),
         }
         register.took(took);
+    }
+
+    /// Keeps what is counted of a denial, and refuses.
+    pub(super) fn denied(&mut self, denied: Denied) -> Refusal {
+        self.tally = Some(Tally { policy_errors: denied.policy_errors, ..Tally::default() });
+        decide::refusal(denied.why)
     }
 
     pub(super) fn hidden(&mut self, reason: NoMatch, tally: Tally) {

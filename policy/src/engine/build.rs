@@ -87,8 +87,15 @@ impl Engine {
                 let literals = waiting.iter().flat_map(|rule| rule.policy.entity_literals());
                 let literals: Vec<Lineage> = literals.map(|uid| Lineage::of(uid, &self.model.entities)).collect();
                 needed.extend(literals.iter().chain([lineage]).flat_map(Lineage::all).cloned());
+                let phase = waiting.iter().filter_map(|rule| rule.phase).max().unwrap_or(Phase::Record);
+                let (early, rest): (Vec<&Rule>, Vec<&Rule>) =
+                    waiting.iter().partition(|rule| rule.phase == Some(Phase::Env));
+                let mixed = phase == Phase::Record && !early.is_empty();
+                let permits = rest.iter().filter(|rule| matches!(rule.force, Force::Permit(_)));
                 late.push(Late {
-                    phase: waiting.iter().filter_map(|rule| rule.phase).max().unwrap_or(Phase::Record),
+                    phase,
+                    early: mixed.then(|| rules(early.iter().map(|rule| &rule.policy))).transpose()?,
+                    hoped: permits.map(|rule| rule.force).collect(),
                     request,
                     rules: rules(waiting.iter().map(|rule| &rule.policy))?,
                     forces: waiting.iter().map(|rule| (rule.policy.id().clone(), rule.force)).collect(),

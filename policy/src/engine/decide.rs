@@ -3,26 +3,29 @@
 use crate::contract::Answer;
 use crate::engine::{Engine, Outcome};
 use crate::model::{FieldSet, Treatment};
-use crate::permit::{Ask, Denial, Permit};
+use crate::permit::{Ask, Denial, Denied, Permit};
 
 impl Engine {
     /// See [`crate::bundle::Bundle::decide`].
-    pub(crate) fn decide(&self, ask: Ask<'_>) -> Result<Permit, Denial> {
+    pub(crate) fn decide(&self, ask: Ask<'_>) -> Result<Permit, Denied> {
         let operation = ask.operation;
-        let table = self.table(ask.system, operation, &ask.purpose.id).ok_or(Denial::Nothing)?;
+        let table = self.table(ask.system, operation, &ask.purpose.id).ok_or(Denied { why: Denial::Nothing, policy_errors: 0 })?;
         let outcome = table.at_request(&ask.env);
+        let policy_errors = u32::try_from(outcome.errors.len()).unwrap_or(u32::MAX);
+        let denied = |why| Denied { why, policy_errors };
         if !could_answer(&outcome, &ask) {
-            return Err(Denial::Nothing);
+            return Err(denied(Denial::Nothing));
         }
         for (at, _) in ask.arguments.given() {
             if let Some(parameter) = operation.parameters.get(at.0)
                 && outcome.most.of(parameter.field) == Treatment::Withhold
             {
-                return Err(Denial::Parameter { name: parameter.name.clone() });
+                return Err(denied(Denial::Parameter { name: parameter.name.clone() }));
             }
         }
-        let upstream = operation.upstream_request(&ask.arguments).ok_or_else(|| Denial::Parameter {
-            name: operation.parameters.get(operation.subject.0).map(|subject| subject.name.clone()).unwrap_or_default(),
+        let upstream = operation.upstream_request(&ask.arguments).ok_or_else(|| {
+            let subject = operation.parameters.get(operation.subject.0);
+            denied(Denial::Parameter { name: subject.map(|subject| subject.name.clone()).unwrap_or_default() })
         })?;
         Ok(Permit {
             disclosure: ask.disclosure,

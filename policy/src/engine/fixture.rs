@@ -67,14 +67,15 @@ impl World {
             let given = more.iter().find(|(name, _)| *name == parameter.name).map(|(_, value)| *value);
             given.or((parameter.name == "id").then_some(HOA_ID)).map(|value| Personal::new(value.to_owned()))
         };
-        self.engine.decide(Ask {
+        let ask = Ask {
             disclosure: DisclosureId::from_random(7),
             system: self.system(who),
             operation,
             purpose: self.directory.purpose(why).unwrap(),
             arguments: Arguments(operation.parameters.iter().map(value).collect()),
             env,
-        })
+        };
+        self.engine.decide(ask).map_err(|denied| denied.why)
     }
 
     /// Asks `citizen.read` at ten o'clock.

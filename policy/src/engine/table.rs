@@ -42,6 +42,10 @@ pub(super) struct Late {
     pub(super) rules: Rules,
     pub(super) forces: HashMap<PolicyId, Force>,
     pub(super) fields: Vec<LateField>,
+    /// Of those that wait for the record, the rules that need none: what they leave is known before the fetch.
+    pub(super) early: Option<Rules>,
+    /// The permits that need the record, taken for granted until then.
+    pub(super) hoped: Vec<Force>,
 }
 
 /// A field with what the policies that are already decided give it.
@@ -91,7 +95,7 @@ impl LateField {
 impl Table {
     /// What is known once the request's circumstances are. Without policies about them this clones an [`Arc`].
     pub(crate) fn at_request(&self, env: &Env) -> Arc<Outcome> {
-        if !self.waits_for(Phase::Env) {
+        if !self.decides_at(Phase::Env) {
             return Arc::clone(&self.fixed);
         }
         Arc::new(self.resolve(Phase::Env, &self.fixed, env_entity(env).map(|env| vec![env])))
@@ -105,7 +109,7 @@ impl Table {
         env: &Env,
         attributes: HashMap<String, RestrictedExpression>,
     ) -> Arc<Outcome> {
-        if !self.waits_for(Phase::Record) {
+        if !self.decides_at(Phase::Record) {
             return Arc::clone(known);
         }
         let entities = env_entity(env)
@@ -113,27 +117,27 @@ impl Table {
         Arc::new(self.resolve(Phase::Record, known, entities))
     }
 
-    fn waits_for(&self, phase: Phase) -> bool {
-        self.late.iter().any(|late| late.phase == phase)
+    fn decides_at(&self, phase: Phase) -> bool {
+        self.late.iter().any(|late| late.rules_at(phase).is_some())
     }
 
     fn resolve(&self, phase: Phase, known: &Outcome, more: Result<Vec<Entity>, String>) -> Outcome {
         let mut outcome = known.clone();
         let entities = more.ok().and_then(|more| self.entities.clone().add_entities(more, None).ok());
-        for late in self.late.iter().filter(|late| late.phase == phase) {
+        for (late, rules) in self.late.iter().filter_map(|late| Some((late, late.rules_at(phase)?))) {
             let satisfied = match &entities {
-                Some(entities) => late.rules.satisfied(&late.request, entities),
+                Some(entities) => rules.satisfied(&late.request, entities),
                 None => Err(PolicyFailed),
             };
             for field in &late.fields {
-                let treatment = match &satisfied {
-                    Ok(ids) => field.treatment(ids.iter().map(|id| late.force(id))),
+                let (treatment, most) = match &satisfied {
+                    Ok(ids) => late.outcome(field, ids, phase),
                     Err(PolicyFailed) => {
                         outcome.errors.insert(field.index);
-                        Treatment::Withhold
+                        (Treatment::Withhold, Treatment::Withhold)
                     }
                 };
-                outcome.set(field.index, treatment, treatment);
+                outcome.set(field.index, treatment, most);
             }
         }
         outcome
@@ -141,6 +145,26 @@ impl Table {
 }
 
 impl Late {
+    /// The rules that can be evaluated then, if that tells anything.
+    fn rules_at(&self, phase: Phase) -> Option<&Rules> {
+        match phase {
+            phase if phase == self.phase => Some(&self.rules),
+            Phase::Env => self.early.as_ref(),
+            Phase::Record => None,
+        }
+    }
+
+    /// What a field gets, and the most that it can still get.
+    fn outcome(&self, field: &LateField, satisfied: &[PolicyId], phase: Phase) -> (Treatment, Treatment) {
+        let forces = satisfied.iter().map(|id| self.force(id));
+        if phase == self.phase {
+            let treatment = field.treatment(forces);
+            (treatment, treatment)
+        } else {
+            (Treatment::Withhold, field.treatment(forces.chain(self.hoped.iter().copied())))
+        }
+    }
+
     /// What a satisfied policy does; one that is not known here forbids.
     fn force(&self, id: &PolicyId) -> Force {
         self.forces.get(id).copied().unwrap_or(Force::Forbid)

@@ -241,6 +241,32 @@ fn conditions_on_request_and_record_wait_for_the_record() {
 }
 
 #[test]
+fn what_the_request_forbids_does_not_wait_for_the_record() {
+    let world = World::new(&policies(&[
+        ("day", r#"permit(principal in Sector::"tax", action, resource) when { context.env.hour >= 7 };"#),
+        (
+            "dead",
+            r#"permit(principal in Sector::"tax", action, resource == Field::"Citizen.phone")
+               when { context.record.deceased };"#,
+        ),
+        (
+            "minors",
+            r#"forbid(principal in Sector::"health", action in Action::"with-minor", resource) when { context.record.minor };"#,
+        ),
+        ("user", r#"permit(principal in Sector::"health", action, resource) when { context.env.claimed_user };"#),
+    ]));
+    let widest = |who: &str, env: Env| {
+        world.decide(who, "citizen.read", "assessment", &[], env).map(|permit| permit.widest())
+    };
+    let night = Env { hour: 3, ..ten() };
+    assert_eq!(widest("tax/etax", ten()).unwrap().len(), 10);
+    // At night only what the record may yet permit is left; without that, nothing is asked for.
+    assert_eq!(widest("tax/etax", night), Err(Denial::Parameter { name: "id".into() }));
+    assert_eq!(widest("clinic/his", ten()), Err(Denial::Nothing));
+    assert_eq!(widest("clinic/his", Env { claimed_user: true, ..ten() }).unwrap().len(), 10);
+}
+
+#[test]
 fn a_record_about_somebody_else_is_never_opened() {
     let world = all_but(&[]);
     for id in ["\"001187000018\"", "null", "\"01187000017\"", "1187000017"] {

@@ -242,7 +242,8 @@ async fn a_stored_record_is_guarded_redacted_limited_and_recorded_like_any_other
     let mut tax = harness.session("tax/etax").await;
     let open = read(&mut tax, HOA).await;
     assert_eq!(faults.requests(), 1);
-    let keys = |name: &str| json!({"id": HOA.number.to_string(), "full_name": name, "date_of_birth": HOA.date_of_birth});
+    let keys =
+        |name: &str| json!({"id": HOA.number.to_string(), "full_name": name, "date_of_birth": HOA.date_of_birth});
 
     let wrong = tax.send(post(LOOKUP, Some("assessment"), &keys("Lê Thị Huệ"))).await.unwrap();
     assert_eq!(refusal(&wrong), "404 no_match");

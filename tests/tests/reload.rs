@@ -3,8 +3,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -68,9 +68,13 @@ async fn an_edited_policy_takes_effect_on_live_connections_and_a_broken_one_does
     }
     // Not UTF-8, and gone altogether.
     fs::write(bundle.join(TELECOM), b"\xff\xfe").unwrap();
-    eventually("it is refused too", || node.last_reload().bundle_problems.iter().any(|p| p.message.contains("UTF-8"))).await;
+    eventually("it is refused too", || node.last_reload().bundle_problems.iter().any(|p| p.message.contains("UTF-8")))
+        .await;
     fs::rename(&bundle, bundle.with_extension("away")).unwrap();
-    eventually("a missing one is refused", || node.last_reload().bundle_problems.iter().any(|p| p.message.contains("No such file"))).await;
+    eventually("a missing one is refused", || {
+        node.last_reload().bundle_problems.iter().any(|p| p.message.contains("No such file"))
+    })
+    .await;
     assert_eq!(look_up(&mut sessions[0]).await.json()["date_of_birth"], "1987-03-14");
 
     // Put back, by renaming a new file over the bad one.
@@ -215,7 +219,8 @@ async fn authorities_and_revocation_lists_come_and_go_and_concern_only_their_own
     let elsewhere = tempfile::tempdir().unwrap();
     let other = Authority::create(elsewhere.path(), "other", days()).unwrap();
     other.renew_crl(Timestamp::now(), SignedDuration::from_hours(24)).unwrap();
-    let subject = Subject { uri: Some("spiffe://gov.vn/tax/etax".into()), common_name: "etax".into(), ..Subject::default() };
+    let subject =
+        Subject { uri: Some("spiffe://gov.vn/tax/etax".into()), common_name: "etax".into(), ..Subject::default() };
     let issued = other.issue_client(&subject, days()).unwrap();
     let credentials = Credentials {
         authorities: fs::read(site.gateway_authority()).unwrap(),

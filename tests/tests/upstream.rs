@@ -70,7 +70,10 @@ async fn a_record_that_cannot_be_read_strictly_is_not_passed_on() {
         ("not UTF-8", not_utf8),
         ("a key twice", with(r#""full_name":"Somebody""#)),
         ("a key twice, once escaped", with(r#""full\u005fname":"Somebody""#)),
-        ("a nested key twice", record.replace(r#""permanent_residence":{"#, r#""permanent_residence":{"province_code":"001","#).into()),
+        (
+            "a nested key twice",
+            record.replace(r#""permanent_residence":{"#, r#""permanent_residence":{"province_code":"001","#).into(),
+        ),
         ("something after it", format!("{record}x").into()),
         ("another record after it", format!("{record}{record}").into()),
         ("a byte order mark", format!("\u{feff}{record}").into()),
@@ -192,12 +195,27 @@ async fn what_is_no_record_becomes_a_refusal_and_none_of_it_crosses() {
         ("partial", status("206 Partial Content", &record), failed),
         ("created", status("201 Created", &record), failed),
         ("not modified, though nobody asked", status("304 Not Modified", ""), failed),
-        ("an upgrade", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".to_vec(), failed),
+        (
+            "an upgrade",
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".to_vec(),
+            failed,
+        ),
         ("no HTTP", b"leaked-secret leaked-secret\r\n\r\n".to_vec(), failed),
         ("another HTTP", b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(), failed),
         ("two lengths", ok(&format!("Content-Length: 5\r\n{json}"), &record), failed),
-        ("length and chunks", ok(&format!("Transfer-Encoding: chunked\r\n{json}"), &format!("{:x}\r\n{record}\r\n0\r\n\r\n", record.len())), failed),
-        ("an endless chunk", ok("Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n", "ffffffffffffffffff\r\n"), failed),
+        (
+            "length and chunks",
+            ok(
+                &format!("Transfer-Encoding: chunked\r\n{json}"),
+                &format!("{:x}\r\n{record}\r\n0\r\n\r\n", record.len()),
+            ),
+            failed,
+        ),
+        (
+            "an endless chunk",
+            ok("Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n", "ffffffffffffffffff\r\n"),
+            failed,
+        ),
         ("endless headers", ok(&format!("X-Filler: {}\r\n{json}", "a".repeat(1 << 20)), &record), failed),
     ];
     for (what, bytes, expected) in cases {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode, Watcher as _};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::config::Config;
@@ -109,31 +109,21 @@ pub fn watch(
     sighup: bool,
     on_change: impl Fn(Changed) + Send + 'static,
 ) -> io::Result<Watcher> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let hangups = {
-        let _context = runtime.enter();
-        if sighup { Some(signal(SignalKind::hangup())?) } else { None }
-    };
-    let (wake, woken) = mpsc::channel(1);
-    // Somebody looks at once. The channel is empty: there is room.
-    let _ = wake.try_send(());
-    let notifier = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| !is_noise(event.kind)) {
-            // A full channel means that somebody will look anyway.
-            let _ = wake.try_send(());
-        }
-    });
-    let mut watch = Watch {
-        notifier: notifier.map_err(io::Error::other)?,
-        watched: BTreeSet::new(),
-        seen: before,
-        targets,
-    };
-    watch.follow();
     let (stop, stopped) = oneshot::channel();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    // Everything is made on the thread: where a part of it fails the runtime is dropped, which a caller's runtime would not bear.
     let thread = std::thread::Builder::new().name("popgate-watch".into()).spawn(move || {
-        runtime.block_on(run(watch, woken, hangups, stopped, on_change));
+        match Watching::new(targets, before, sighup) {
+            Ok(Watching { runtime, watch, woken, hangups }) => {
+                let _ = tell.send(Ok(()));
+                runtime.block_on(run(watch, woken, hangups, stopped, on_change));
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error));
+            }
+        }
     })?;
+    told.recv().map_err(io::Error::other)??;
     Ok(Watcher { stop: Some(stop), thread: Some(thread) })
 }
 
@@ -144,6 +134,36 @@ impl Drop for Watcher {
             // The thread ends by itself; if it panicked that was reported already.
             let _ = thread.join();
         }
+    }
+}
+
+struct Watching {
+    runtime: tokio::runtime::Runtime,
+    watch: Watch,
+    woken: mpsc::Receiver<()>,
+    hangups: Option<Signal>,
+}
+
+impl Watching {
+    fn new(targets: Targets, before: Seen, sighup: bool) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let hangups = {
+            let _context = runtime.enter();
+            if sighup { Some(signal(SignalKind::hangup())?) } else { None }
+        };
+        let (wake, woken) = mpsc::channel(1);
+        // Somebody looks at once. The channel is empty: there is room.
+        let _ = wake.try_send(());
+        let notifier = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !is_noise(event.kind)) {
+                // A full channel means that somebody will look anyway.
+                let _ = wake.try_send(());
+            }
+        });
+        let mut watch =
+            Watch { notifier: notifier.map_err(io::Error::other)?, watched: BTreeSet::new(), seen: before, targets };
+        watch.follow();
+        Ok(Self { runtime, watch, woken, hangups })
     }
 }
 
@@ -192,7 +212,7 @@ impl Watch {
 async fn run(
     mut watch: Watch,
     mut woken: mpsc::Receiver<()>,
-    mut hangups: Option<tokio::signal::unix::Signal>,
+    mut hangups: Option<Signal>,
     mut stopped: oneshot::Receiver<()>,
     on_change: impl Fn(Changed),
 ) {

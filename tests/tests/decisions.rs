@@ -74,8 +74,17 @@ async fn a_purpose_gets_the_evidence_that_it_requires() {
 async fn what_the_agency_claims_is_read_strictly_and_never_repeated() {
     let harness = Harness::start();
     let long = "x".repeat(129);
-    let bad: [&[u8]; 9] =
-        [b"", b"two words", b"semi;colon", b"quote\"", b"tab\there", "Nguyễn".as_bytes(), b"<b>", b"a,b", long.as_bytes()];
+    let bad: [&[u8]; 9] = [
+        b"",
+        b"two words",
+        b"semi;colon",
+        b"quote\"",
+        b"tab\there",
+        "Nguyễn".as_bytes(),
+        b"<b>",
+        b"a,b",
+        long.as_bytes(),
+    ];
     for name in ["Gateway-Purpose", "Gateway-User", "Gateway-Case", "Gateway-Assurance"] {
         let header: HeaderName = name.parse().unwrap();
         for value in bad {

@@ -9,7 +9,9 @@ impl Engine {
     /// See [`crate::bundle::Bundle::decide`].
     pub(crate) fn decide(&self, ask: Ask<'_>) -> Result<Permit, Denied> {
         let operation = ask.operation;
-        let table = self.table(ask.system, operation, &ask.purpose.id).ok_or(Denied { why: Denial::Nothing, policy_errors: 0 })?;
+        let table = self
+            .table(ask.system, operation, &ask.purpose.id)
+            .ok_or(Denied { why: Denial::Nothing, policy_errors: 0 })?;
         let outcome = table.at_request(&ask.env);
         let policy_errors = u32::try_from(outcome.errors.len()).unwrap_or(u32::MAX);
         let denied = |why| Denied { why, policy_errors };

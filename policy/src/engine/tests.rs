@@ -255,9 +255,8 @@ fn what_the_request_forbids_does_not_wait_for_the_record() {
         ),
         ("user", r#"permit(principal in Sector::"health", action, resource) when { context.env.claimed_user };"#),
     ]));
-    let widest = |who: &str, env: Env| {
-        world.decide(who, "citizen.read", "assessment", &[], env).map(|permit| permit.widest())
-    };
+    let widest =
+        |who: &str, env: Env| world.decide(who, "citizen.read", "assessment", &[], env).map(|permit| permit.widest());
     let night = Env { hour: 3, ..ten() };
     assert_eq!(widest("tax/etax", ten()).unwrap().len(), 10);
     // At night only what the record may yet permit is left; without that, nothing is asked for.

@@ -32,9 +32,7 @@ impl Reply {
     /// Reads until the gateway ends the connection, or for that long.
     pub async fn read(stream: &mut TlsStream<TcpStream>, patience: Duration) -> Self {
         let mut reply = Self { bytes: Vec::new(), closed: false };
-        let read = async {
-            while let Ok(1..) = stream.read_buf(&mut reply.bytes).await {}
-        };
+        let read = async { while let Ok(1..) = stream.read_buf(&mut reply.bytes).await {} };
         reply.closed = tokio::time::timeout(patience, read).await.is_ok();
         reply
     }

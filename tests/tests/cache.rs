@@ -205,14 +205,16 @@ async fn the_contract_only_shortens_and_bounds_how_long_a_stale_record_stands_in
 
     let since = Instant::now();
     let shown = read(&mut session, HOA).await;
+    let kept = Instant::now();
     assert_eq!(read(&mut session, SON).await.status, StatusCode::OK);
+    let both_kept = Instant::now();
     let failing = Fault { status: Some(StatusCode::INTERNAL_SERVER_ERROR), ..Fault::default() };
     faults.set_everyone(failing.clone());
     faults.set(SON.number, failing);
     // Fresh for a second, though the register said a minute; then it stands in for two.
     let (mut stale, mut last_shown) = (0, Duration::ZERO);
     loop {
-        let before = (since.elapsed(), node.metrics.cache.stale.get());
+        let before = (kept.elapsed(), node.metrics.cache.stale.get());
         let answer = read(&mut session, HOA).await;
         let stood_in = node.metrics.cache.stale.get() > before.1;
         if answer.status != StatusCode::OK {
@@ -224,14 +226,14 @@ async fn the_contract_only_shortens_and_bounds_how_long_a_stale_record_stands_in
         assert!(!stood_in || since.elapsed() >= Duration::from_secs(1), "stale while fresh");
         stale += u32::from(stood_in);
         last_shown = before.0;
-        if before.0 >= Duration::from_secs(2) {
+        if both_kept.elapsed() >= Duration::from_secs(1) {
             let answer = read(&mut session, SON).await;
             assert_eq!(refusal(&answer), "502 register_failed", "never stale past must-revalidate");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(stale > 5, "it stood in {stale} times");
-    assert!(last_shown < Duration::from_millis(3500), "it still stood in after {last_shown:?}");
+    assert!(stale > 2, "it stood in {stale} times");
+    assert!(last_shown < Duration::from_secs(3), "it still stood in after {last_shown:?}");
     assert!(faults.requests() >= 2 + u64::from(stale), "the register was asked each time");
 }
 
@@ -242,7 +244,8 @@ async fn a_stored_record_is_guarded_redacted_limited_and_recorded_like_any_other
     let mut tax = harness.session("tax/etax").await;
     let open = read(&mut tax, HOA).await;
     assert_eq!(faults.requests(), 1);
-    let keys = |name: &str| json!({"id": HOA.number.to_string(), "full_name": name, "date_of_birth": HOA.date_of_birth});
+    let keys =
+        |name: &str| json!({"id": HOA.number.to_string(), "full_name": name, "date_of_birth": HOA.date_of_birth});
 
     let wrong = tax.send(post(LOOKUP, Some("assessment"), &keys("Lê Thị Huệ"))).await.unwrap();
     assert_eq!(refusal(&wrong), "404 no_match");

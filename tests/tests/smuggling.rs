@@ -62,16 +62,35 @@ async fn ambiguous_requests_are_refused_and_their_connection_ends() {
 
     // Two lengths.
     case("length and coding", post_of(&format!("Content-Length: {length}\r\n{te}")) + &chunked + &hidden);
-    case("coding and length", post_of(&format!("{te}Content-Length: {}\r\n", 5 + hidden.len())) + "0\r\n\r\n" + &hidden);
-    case("two lengths that differ", post_of(&format!("Content-Length: {length}\r\nContent-Length: 0\r\n")) + &keys + &hidden);
-    case("two lengths that agree", post_of(&format!("Content-Length: {length}\r\nContent-Length: {length}\r\n")) + &keys + &hidden);
+    case(
+        "coding and length",
+        post_of(&format!("{te}Content-Length: {}\r\n", 5 + hidden.len())) + "0\r\n\r\n" + &hidden,
+    );
+    case(
+        "two lengths that differ",
+        post_of(&format!("Content-Length: {length}\r\nContent-Length: 0\r\n")) + &keys + &hidden,
+    );
+    case(
+        "two lengths that agree",
+        post_of(&format!("Content-Length: {length}\r\nContent-Length: {length}\r\n")) + &keys + &hidden,
+    );
     for value in ["{n}, {n}", "+{n}", "-1", "0x{n}", "{n} 1", "{n}a", "", "18446744073709551616", "{n}\u{b}", "٣"] {
         let value = value.replace("{n}", &length.to_string());
         case(&format!("length `{value}`"), post_of(&format!("Content-Length: {value}\r\n")) + &keys + &hidden);
     }
     // Codings.
     case("coding twice", post_of(&format!("{te}{te}")) + &chunked + &hidden);
-    for value in ["gzip, chunked", "chunked, chunked", "xchunked", "identity", "chunked, identity", "chunked;q=1", "\u{b}chunked", "\"chunked\"", ""] {
+    for value in [
+        "gzip, chunked",
+        "chunked, chunked",
+        "xchunked",
+        "identity",
+        "chunked, identity",
+        "chunked;q=1",
+        "\u{b}chunked",
+        "\"chunked\"",
+        "",
+    ] {
         case(&format!("coding `{value}`"), post_of(&format!("Transfer-Encoding: {value}\r\n")) + &chunked + &hidden);
     }
     let old = |fields: &str| post_of(fields).replace("HTTP/1.1", "HTTP/1.0");
@@ -106,22 +125,41 @@ async fn ambiguous_requests_are_refused_and_their_connection_ends() {
         case(&format!("host `{host}`"), format!("{read}Host: {host}\r\n{purpose}\r\n"));
     }
     let target = read_path(SON.number);
-    for target in [format!("https://other.example{target}"), format!("https://a@localhost{target}"), format!("{target}#x"), String::new()] {
+    for target in [
+        format!("https://other.example{target}"),
+        format!("https://a@localhost{target}"),
+        format!("{target}#x"),
+        String::new(),
+    ] {
         case(&format!("target `{target}`"), head(&format!("GET {target}"), ""));
     }
     case("CONNECT", head("CONNECT localhost:443", "") + &hidden);
-    case("CONNECT to the register", "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n\r\n".to_owned() + &hidden);
+    case(
+        "CONNECT to the register",
+        "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n\r\n".to_owned() + &hidden,
+    );
     for what in ["websocket", "h2c", "TLS/1.0"] {
         let fields = format!("Connection: Upgrade\r\nUpgrade: {what}\r\nContent-Length: {length}\r\n");
         case(&format!("upgrade to {what}"), post_of(&fields) + &keys + &hidden);
-        case(&format!("upgrade to {what} without body"), get_of(HOA.number, &format!("Connection: Upgrade\r\nUpgrade: {what}\r\n")) + &hidden);
+        case(
+            &format!("upgrade to {what} without body"),
+            get_of(HOA.number, &format!("Connection: Upgrade\r\nUpgrade: {what}\r\n")) + &hidden,
+        );
     }
     // Request lines.
     for line in [
-        format!("GET  {target} HTTP/1.1"), format!("GET {target}  HTTP/1.1"), format!("GET\t{target}\tHTTP/1.1"),
-        format!("GET {target}"), format!("GET {target} HTTP/2.0"), format!("GET {target} HTTP/1.2"),
-        format!("GET {target} http/1.1"), format!("GET {target} x HTTP/1.1"), format!(" GET {target} HTTP/1.1"),
-        format!("G\0T {target} HTTP/1.1"), format!("GET {target}\0 HTTP/1.1"), format!("GET(x) {target} HTTP/1.1"),
+        format!("GET  {target} HTTP/1.1"),
+        format!("GET {target}  HTTP/1.1"),
+        format!("GET\t{target}\tHTTP/1.1"),
+        format!("GET {target}"),
+        format!("GET {target} HTTP/2.0"),
+        format!("GET {target} HTTP/1.2"),
+        format!("GET {target} http/1.1"),
+        format!("GET {target} x HTTP/1.1"),
+        format!(" GET {target} HTTP/1.1"),
+        format!("G\0T {target} HTTP/1.1"),
+        format!("GET {target}\0 HTTP/1.1"),
+        format!("GET(x) {target} HTTP/1.1"),
         "PRI * HTTP/2.0".into(),
     ] {
         case(&format!("request line `{}`", line.escape_debug()), format!("{line}\r\nHost: localhost\r\n{purpose}\r\n"));
@@ -164,11 +202,20 @@ async fn a_body_that_nobody_reads_is_never_taken_for_a_request() {
         ("of an unknown path", head("POST /nothing", &announced) + &hidden),
         ("of a wrong method", head(&format!("DELETE {LOOKUP}"), &announced) + &hidden),
         ("of an unknown purpose", unknown_purpose(post_of(&announced)) + &hidden),
-        ("of a wrong type", head(&format!("POST {LOOKUP}"), &format!("Content-Type: text/plain\r\n{announced}")) + &hidden),
+        (
+            "of a wrong type",
+            head(&format!("POST {LOOKUP}"), &format!("Content-Type: text/plain\r\n{announced}")) + &hidden,
+        ),
         ("that is no JSON", post_of(&announced) + &hidden),
         ("that is too long", post_of("Content-Length: 70000\r\n") + &hidden.repeat(70_000 / hidden.len())),
-        ("that was to be asked for", unknown_purpose(post_of(&format!("Expect: 100-continue\r\n{announced}"))) + &hidden),
-        ("of an early upgrade", get_of(HOA.number, &format!("Connection: upgrade\r\nUpgrade: x\r\n{announced}")) + &hidden),
+        (
+            "that was to be asked for",
+            unknown_purpose(post_of(&format!("Expect: 100-continue\r\n{announced}"))) + &hidden,
+        ),
+        (
+            "of an early upgrade",
+            get_of(HOA.number, &format!("Connection: upgrade\r\nUpgrade: x\r\n{announced}")) + &hidden,
+        ),
     ];
     for (what, bytes) in cases {
         // Whoever pipelines a request behind it gets its own answer, or none.

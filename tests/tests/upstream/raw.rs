@@ -35,8 +35,7 @@ impl RawRegister {
     pub(crate) async fn start() -> (Harness, Self) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
-        let harness =
-            Harness::start_options(&Options { register: Some(address), cores: 1, ..Options::default() });
+        let harness = Harness::start_options(&Options { register: Some(address), cores: 1, ..Options::default() });
         let shared = Arc::new(Shared {
             script: Mutex::new(Script { first: Vec::new(), later: None }),
             requests: AtomicU64::new(0),

@@ -121,13 +121,11 @@ async fn whoever_waits_takes_over_from_a_client_that_gives_up() {
     for (http, number) in [(Http::One, HOA.number), (Http::Two, HUSBAND.number)] {
         faults.set(number, Fault { delay_head: Some(Duration::from_secs(1)), ..Fault::default() });
         let (asked, recorded) = (faults.requests(), harness.deployment.gateway.node().audit.stats().records);
-        let ask = async |http| {
-            let mut session: Session = harness.client_over("tax/etax", http).connect().await.unwrap();
-            tokio::spawn(async move { session.send(get(&read_path(number), Some("assessment"))).await })
-        };
-        let leader = ask(http).await;
+        let connect = async |http| harness.client_over("tax/etax", http).connect().await.unwrap();
+        let ask = |mut session: Session| async move { session.send(get(&read_path(number), Some("assessment"))).await };
+        let leader = tokio::spawn(ask(connect(http).await));
         eventually("the leader's request is with the register", || faults.requests() == asked + 1).await;
-        let follower = ask(Http::One).await;
+        let follower = tokio::spawn(ask(connect(Http::One).await));
         let records = || harness.deployment.gateway.node().audit.stats().records;
         eventually("the follower waits: both intents are recorded", || records() == recorded + 2).await;
         assert_eq!(faults.requests(), asked + 1);

@@ -268,7 +268,7 @@ async fn authorities_and_revocation_lists_come_and_go_and_concern_only_their_own
             Ok(answer) => break assert_eq!(refusal(&answer), "403 certificate_revoked"),
             Err(_) => break,
         }
-        assert!(since.elapsed() < promised(PROMPT), "still good after {:?}", since.elapsed());
+        assert!(since.elapsed() < promised(PROMPT), "still good after {:?}: {:?}", since.elapsed(), node.last_reload());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let revoked = fs::read(&crl).unwrap();

@@ -105,3 +105,12 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// A time that is promised for a machine with processors to spare: longer by as much as this one's run queue is longer than
+/// its processors are many.
+pub fn promised(time: Duration) -> Duration {
+    let load = std::fs::read_to_string("/proc/loadavg").ok();
+    let load = load.and_then(|load| load.split(' ').next()?.parse::<f64>().ok()).unwrap_or_default();
+    let processors = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
+    time.mul_f64((load / processors).max(1.0))
+}

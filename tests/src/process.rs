@@ -129,8 +129,9 @@ impl Drop for Process {
 
 fn address_in(line: &str) -> Option<SocketAddr> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let fields = if line["fields"].is_object() { &line["fields"] } else { &line };
-    (fields["message"] == "serving").then(|| fields["https"].as_str()?.parse().ok())?
+    // Fields stand beside the message, or in an object of their own.
+    let field = |name: &str| line.get("fields").unwrap_or(&line).get(name)?.as_str();
+    (field("message") == Some("serving")).then(|| field("https")?.parse().ok())?
 }
 
 /// The binary beside the test's own, built if it is missing or older than the test.

@@ -121,13 +121,11 @@ async fn whoever_waits_takes_over_from_a_client_that_gives_up() {
     for (http, number) in [(Http::One, HOA.number), (Http::Two, HUSBAND.number)] {
         faults.set(number, Fault { delay_head: Some(Duration::from_secs(1)), ..Fault::default() });
         let (asked, recorded) = (faults.requests(), harness.deployment.gateway.node().audit.stats().records);
-        let ask = async |http| {
-            let mut session: Session = harness.client_over("tax/etax", http).connect().await.unwrap();
-            tokio::spawn(async move { session.send(get(&read_path(number), Some("assessment"))).await })
-        };
-        let leader = ask(http).await;
+        let connect = async |http| harness.client_over("tax/etax", http).connect().await.unwrap();
+        let ask = |mut session: Session| async move { session.send(get(&read_path(number), Some("assessment"))).await };
+        let leader = tokio::spawn(ask(connect(http).await));
         eventually("the leader's request is with the register", || faults.requests() == asked + 1).await;
-        let follower = ask(Http::One).await;
+        let follower = tokio::spawn(ask(connect(Http::One).await));
         let records = || harness.deployment.gateway.node().audit.stats().records;
         eventually("the follower waits: both intents are recorded", || records() == recorded + 2).await;
         assert_eq!(faults.requests(), asked + 1);
@@ -205,14 +203,16 @@ async fn the_contract_only_shortens_and_bounds_how_long_a_stale_record_stands_in
 
     let since = Instant::now();
     let shown = read(&mut session, HOA).await;
+    let kept = Instant::now();
     assert_eq!(read(&mut session, SON).await.status, StatusCode::OK);
+    let both_kept = Instant::now();
     let failing = Fault { status: Some(StatusCode::INTERNAL_SERVER_ERROR), ..Fault::default() };
     faults.set_everyone(failing.clone());
     faults.set(SON.number, failing);
     // Fresh for a second, though the register said a minute; then it stands in for two.
     let (mut stale, mut last_shown) = (0, Duration::ZERO);
     loop {
-        let before = (since.elapsed(), node.metrics.cache.stale.get());
+        let before = (kept.elapsed(), node.metrics.cache.stale.get());
         let answer = read(&mut session, HOA).await;
         let stood_in = node.metrics.cache.stale.get() > before.1;
         if answer.status != StatusCode::OK {
@@ -224,14 +224,14 @@ async fn the_contract_only_shortens_and_bounds_how_long_a_stale_record_stands_in
         assert!(!stood_in || since.elapsed() >= Duration::from_secs(1), "stale while fresh");
         stale += u32::from(stood_in);
         last_shown = before.0;
-        if before.0 >= Duration::from_secs(2) {
+        if both_kept.elapsed() >= Duration::from_secs(1) {
             let answer = read(&mut session, SON).await;
             assert_eq!(refusal(&answer), "502 register_failed", "never stale past must-revalidate");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(stale > 5, "it stood in {stale} times");
-    assert!(last_shown < Duration::from_millis(3500), "it still stood in after {last_shown:?}");
+    assert!(stale > 2, "it stood in {stale} times");
+    assert!(last_shown < Duration::from_secs(3), "it still stood in after {last_shown:?}");
     assert!(faults.requests() >= 2 + u64::from(stale), "the register was asked each time");
 }
 

@@ -147,9 +147,9 @@ async fn a_slow_or_broken_register_is_answered_in_time_and_delays_nobody_else() 
         assert_eq!(refusal(&answer), "504 register_timeout");
         assert_eq!(answer.headers["retry-after"], "1");
         assert_clean(&answer, "slow");
-        assert!(took >= 2 * second && took < 4 * second, "after {took:?}");
+        assert!(took >= 2 * second && took < 5 * second, "after {took:?}");
     }
-    assert!(slowest < second, "another one waited {slowest:?}");
+    assert!(slowest < 2 * second, "another one waited {slowest:?}");
 
     for (cut, framing) in [(0, Framing::Sized), (100, Framing::Sized), (900, Framing::Chunked), (0, Framing::Chunked)] {
         faults.set(HOA.number, Fault { cut_after: Some(cut), framing, ..Fault::default() });

@@ -29,6 +29,8 @@ pub struct Trust {
     verifier: Arc<Verifier>,
     expires: UnixTime,
     authorities: Vec<Authority>,
+    /// The subjects of authorities that earlier snapshots trusted: their lists may go, at once or later.
+    withdrawn: Vec<Vec<u8>>,
     crls: Vec<Crl>,
     /// Chains that were verified again lately, by their digest: many connections show one certificate.
     rechecked: Mutex<HashMap<[u8; 32], Recheck>>,
@@ -137,7 +139,8 @@ impl Trust {
         let roots = Arc::new(roots);
         let lists = files::crls(tls.crls.as_deref(), &authorities, now, &mut warnings)?;
         let crls: Vec<Crl> = lists.iter().map(|(crl, _)| crl.clone()).collect();
-        nothing_lost(previous, &authorities, &crls)?;
+        let withdrawn = withdrawn(previous, &authorities);
+        nothing_lost(previous, &withdrawn, &crls)?;
         let verifier = Arc::new(Verifier::new(&roots, &lists, tls.crl_grace)?);
         let server = tls::server_config(chain, key, verifier.clone(), clock).map_err(|error| TrustError::Content {
             file: tls.certificate.clone(),
@@ -154,6 +157,7 @@ impl Trust {
             verifier,
             expires,
             authorities,
+            withdrawn,
             crls,
             rechecked: Mutex::default(),
         };
@@ -319,13 +323,19 @@ struct Recheck {
     outcome: Result<(), Refusal>,
 }
 
-fn nothing_lost(previous: Option<&Trust>, authorities: &[Authority], crls: &[Crl]) -> Result<(), TrustError> {
+fn withdrawn(previous: Option<&Trust>, authorities: &[Authority]) -> Vec<Vec<u8>> {
+    let Some(previous) = previous else { return Vec::new() };
+    let mut known: Vec<&Vec<u8>> = previous.authorities.iter().map(|authority| &authority.issuer).collect();
+    known.extend(&previous.withdrawn);
+    known.retain(|known| !authorities.iter().any(|authority| authority.issuer == **known));
+    known.into_iter().cloned().collect()
+}
+
+/// The list of an authority that is no longer trusted may go; that of an intermediate one, which no file names, must stay.
+fn nothing_lost(previous: Option<&Trust>, withdrawn: &[Vec<u8>], crls: &[Crl]) -> Result<(), TrustError> {
     for old in previous.map(Trust::crls).unwrap_or_default() {
-        if !authorities.iter().any(|authority| authority.issuer == old.scope.0) {
-            // Its authority is no longer trusted, or is an intermediate one: for those the list must stay, too.
-            if previous.is_some_and(|trust| trust.authorities.iter().any(|known| known.issuer == old.scope.0)) {
-                continue;
-            }
+        if withdrawn.contains(&old.scope.0) {
+            continue;
         }
         match crls.iter().find(|new| new.scope == old.scope) {
             None => {

@@ -46,3 +46,44 @@ async fn guesses_sent_at_once_are_answered_no_oftener_than_guesses_in_turn() {
     assert_eq!(answered, 5);
     assert!(answers.iter().all(|answer| answer.status == StatusCode::OK || refusal(answer) == "404 no_match"));
 }
+
+const STALE_AT_ONCE: Option<HeaderValue> = Some(HeaderValue::from_static("max-age=0"));
+
+#[tokio::test]
+async fn a_stale_record_does_not_stand_in_for_a_register_that_answers_and_refuses() {
+    let harness = Harness::start();
+    let faults = &harness.deployment.register.faults;
+    let client = harness.client("tax/etax");
+    let read = async || client.send(get(&read_path(HOA.number), Some("assessment"))).await.unwrap();
+    faults.set(HOA.number, Fault { cache_control: STALE_AT_ONCE, ..Fault::default() });
+    assert_eq!(read().await.status, StatusCode::OK);
+    for (status, expected) in [(500, "200 "), (403, "502 register_failed"), (451, "502 register_failed")] {
+        let status = Some(StatusCode::from_u16(status).unwrap());
+        faults.set(HOA.number, Fault { status, cache_control: STALE_AT_ONCE, ..Fault::default() });
+        assert_eq!(refusal(&read().await), expected, "{status:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stale_record_stands_in_only_where_the_operation_that_asks_allows_it() {
+    let harness = Harness::start();
+    let contract = harness.deployment.site.bundle().join("contracts/population.openapi.yaml");
+    let text = fs::read_to_string(&contract).unwrap();
+    let strict =
+        text.replace("stale-if-error: 10m } # as for citizen.read", "stale-if-error: 0s } # not as for citizen.read");
+    assert_ne!(text, strict);
+    fs::write(&contract, strict).unwrap();
+    harness.deployment.gateway.node().reload_bundle().unwrap();
+    let faults = &harness.deployment.register.faults;
+    let client = harness.client("tax/etax");
+    faults.set(HOA.number, Fault { cache_control: STALE_AT_ONCE, ..Fault::default() });
+    let read = || get(&read_path(HOA.number), Some("assessment"));
+    let look_up = || post(LOOKUP, Some("assessment"), &keys_of_hoa());
+    assert_eq!(client.send(read()).await.unwrap().status, StatusCode::OK);
+    let delay_head = Some(Duration::from_millis(500));
+    faults.set(HOA.number, Fault { status: Some(StatusCode::BAD_GATEWAY), delay_head, ..Fault::default() });
+    assert_eq!(refusal(&client.send(look_up()).await.unwrap()), "502 register_failed");
+    let (reading, looking) = tokio::join!(client.send(read()), client.send(look_up()));
+    assert_eq!(reading.unwrap().status, StatusCode::OK);
+    assert_eq!(refusal(&looking.unwrap()), "502 register_failed", "not through somebody else's fetch either");
+}

@@ -87,3 +87,20 @@ async fn a_stale_record_stands_in_only_where_the_operation_that_asks_allows_it()
     assert_eq!(reading.unwrap().status, StatusCode::OK);
     assert_eq!(refusal(&looking.unwrap()), "502 register_failed", "not through somebody else's fetch either");
 }
+
+#[tokio::test]
+async fn an_endpoint_that_accepts_and_says_nothing_leaves_time_for_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = Site::make(dir.path()).unwrap();
+    let register = Register::start(&site).unwrap();
+    site.write_config(register.address, &Options::default()).unwrap();
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = fs::read_to_string(site.config_file()).unwrap();
+    let both = format!("endpoints = [\"https://127.0.0.1:{}\", ", dead.local_addr().unwrap().port());
+    fs::write(site.config_file(), text.replace("endpoints   = [", &both)).unwrap();
+    let gateway = popgate::app::start(Config::read(&site.config_file()).unwrap(), false).unwrap();
+    let deployment = Deployment { site, gateway, register };
+    let client = deployment.client("tax/etax").unwrap();
+    let answer = client.send(get(&read_path(HOA.number), Some("assessment"))).await.unwrap();
+    assert_eq!(refusal(&answer), "200 ");
+}

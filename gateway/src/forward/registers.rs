@@ -91,7 +91,20 @@ impl Registers {
     }
 }
 
+impl Endpoint {
+    /// Host and port as in a URL: an IPv6 address stands in brackets.
+    pub fn authority(&self) -> String {
+        let (host, port) = (&self.host, self.port);
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+}
+
 impl Register {
+    /// How long one endpoint may take to give a connection: its share of the deadline.
+    pub fn patience(&self) -> Duration {
+        self.deadline / u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX).max(1)
+    }
+
     fn load(id: &RegisterId, configured: &config::Register) -> Result<Self, RegisterError> {
         let file = |file: &Path, reason: String| RegisterError::File {
             register: id.to_string(),

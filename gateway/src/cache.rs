@@ -202,7 +202,7 @@ impl Leader<'_> {
                 if let Some(stored) = &self.cache.stored {
                     let policy = stale.policy.after_response(&self.request(), &response(status, &headers), now);
                     let (AfterResponse::NotModified(refreshed, _) | AfterResponse::Modified(refreshed, _)) = policy;
-                    self.keep(stored, stale.found.clone(), refreshed, stale.validators.clone(), now);
+                    self.keep(stored, &stale.found, refreshed, stale.validators.clone(), now);
                 }
                 stale.found.clone()
             }
@@ -213,7 +213,7 @@ impl Leader<'_> {
             && let Some(stored) = &self.cache.stored
         {
             let policy = CachePolicy::new_options(&self.request(), &response(status, &headers), now, OPTIONS);
-            self.keep(stored, found.clone(), policy, Validators::of(&headers), now);
+            self.keep(stored, &found, policy, Validators::of(&headers), now);
         }
         let source = if self.rule.scope == CacheScope::Off { Source::Uncached } else { Source::Register };
         Ok((Fetched { found, origin: Some(origin) }, source))
@@ -222,7 +222,7 @@ impl Leader<'_> {
     fn keep(
         &self,
         stored: &moka::sync::Cache<Key, Arc<Stored>>,
-        found: Found,
+        found: &Found,
         policy: CachePolicy,
         validators: Validators,
         now: SystemTime,
@@ -233,6 +233,8 @@ impl Leader<'_> {
             return;
         }
         let fresh_until = now + fresh;
+        // The weight counts the record alone.
+        let found = found.compact();
         let kept = Stored { found, policy, validators, checked_at: now, fresh_until };
         stored.insert(self.key.clone(), Arc::new(kept));
     }
@@ -335,3 +337,38 @@ const OPTIONS: CacheOptions = CacheOptions {
     immutable_min_time_to_live: Duration::ZERO,
     ignore_cargo_cult: false,
 };
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use popgate_policy::contract::Method;
+    use popgate_policy::disclose::Raw;
+    use popgate_policy::model::{Personal, RegisterId};
+
+    use super::*;
+    use crate::forward::Origin;
+
+    #[test]
+    fn a_stored_record_does_not_hold_the_buffer_that_it_was_read_into() {
+        let cache = Cache::new(1 << 20);
+        let upstream = UpstreamRequest {
+            register: RegisterId::new("population"),
+            method: Method::Get,
+            target: Personal::new("/persons/1".into()),
+        };
+        let key = Key { upstream, agency: None };
+        let rule =
+            CacheRule { scope: CacheScope::Shared, fresh: Duration::from_secs(60), stale_if_error: Duration::ZERO };
+        let buffer = Bytes::from(vec![b'1'; 64 << 10]);
+        let answer = Answer {
+            found: Some(Found::Record(Raw::seal(buffer.slice(..16)))),
+            status: StatusCode::OK,
+            headers: [(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"))].into_iter().collect(),
+            origin: Origin::default(),
+        };
+        let leader = Leader { cache: &cache, key: key.clone(), rule, stale: None, landing: None };
+        drop(leader.land(Ok(answer), SystemTime::UNIX_EPOCH));
+        assert!(cache.stored.as_ref().unwrap().get(&key).is_some());
+        assert!(buffer.is_unique());
+    }
+}

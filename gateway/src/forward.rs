@@ -34,6 +34,15 @@ impl Found {
             Self::Unknown => None,
         }
     }
+
+    /// The same in memory of its own, see [`Raw::compact`].
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        match self {
+            Self::Record(raw) => Self::Record(raw.compact()),
+            Self::Unknown => Self::Unknown,
+        }
+    }
 }
 
 /// A register's answer.

@@ -10,7 +10,7 @@ use popgate::app::config::Config;
 use popgate_demo::client::{get, post};
 use popgate_demo::deployment::{Deployment, Options, Register, Site};
 use popgate_demo::register::Fault;
-use popgate_demo::register::demo::HOA;
+use popgate_demo::register::demo::{HOA, MINOR};
 use popgate_demo::scenario::{LOOKUP, VERIFY, keys_of_hoa, read_path};
 use popgate_tests::{Harness, refusal};
 use serde_json::json;
@@ -86,6 +86,19 @@ async fn a_stale_record_stands_in_only_where_the_operation_that_asks_allows_it()
     let (reading, looking) = tokio::join!(client.send(read()), client.send(look_up()));
     assert_eq!(reading.unwrap().status, StatusCode::OK);
     assert_eq!(refusal(&looking.unwrap()), "502 register_failed", "not through somebody else's fetch either");
+}
+
+#[tokio::test]
+async fn reloading_the_same_credentials_costs_no_connection_to_a_register() {
+    let harness = Harness::start_options(&Options { cores: 1, ..Options::default() });
+    let faults = &harness.deployment.register.faults;
+    let client = harness.client("tax/etax");
+    for known in [HOA, MINOR] {
+        let answer = client.send(get(&read_path(known.number), Some("assessment"))).await.unwrap();
+        assert_eq!(refusal(&answer), "200 ");
+        harness.deployment.gateway.node().reload_registers().unwrap();
+    }
+    assert_eq!((faults.requests(), faults.connections()), (2, 1));
 }
 
 #[tokio::test]

@@ -270,8 +270,12 @@ impl Node {
     /// For the first file that cannot be used.
     pub fn reload_registers(&self) -> Result<(), ReloadError> {
         let _alone = self.reloading();
-        let generation = self.registers.load().generation() + 1;
-        self.registers.store(Arc::new(Registers::load(&self.config.registers, generation)?));
+        let before = self.registers.load();
+        let registers = Registers::load(&self.config.registers, before.generation() + 1)?;
+        // A revocation list on the agencies' side must not cost the connections to the registers.
+        if !registers.is_the_same(&before) {
+            self.registers.store(Arc::new(registers));
+        }
         Ok(())
     }
 

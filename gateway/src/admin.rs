@@ -7,12 +7,13 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rustls::ServerConfig;
 use tokio::sync::{oneshot, watch};
 
+use crate::accept::trust::{List, TrustError};
 use crate::app::config::{Config, Operator};
 use crate::custody::CustodyError;
 use crate::metrics::Metrics;
@@ -104,6 +105,9 @@ pub enum AdminError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A revocation list cannot be used, or is gone.
+    #[error(transparent)]
+    Revocation(#[from] TrustError),
     /// The private key cannot be used.
     #[error(transparent)]
     Key(#[from] CustodyError),
@@ -133,6 +137,8 @@ pub struct Serving {
 pub struct Reloader {
     settings: Settings,
     tls: watch::Sender<Arc<ServerConfig>>,
+    /// The revocation lists in force. Held while files are read: reloads take turns.
+    lists: Arc<Mutex<Vec<List>>>,
 }
 
 /// Starts the admin listener on a thread of its own; `None` if the configuration has none.
@@ -144,7 +150,8 @@ pub fn serve(config: &Config, state: AdminState) -> Result<Option<Serving>, Admi
 }
 
 fn start(settings: Settings, state: AdminState) -> Result<Serving, AdminError> {
-    let config = tls::config(&settings)?;
+    let mut lists = Vec::new();
+    let config = tls::config(&settings, &mut lists)?;
     let bind = |source| AdminError::Bind { address: settings.listen, source };
     let listener = TcpListener::bind(settings.listen).map_err(bind)?;
     listener.set_nonblocking(true).map_err(bind)?;
@@ -162,7 +169,12 @@ fn start(settings: Settings, state: AdminState) -> Result<Serving, AdminError> {
         });
     });
     let thread = thread.map_err(AdminError::Thread)?;
-    Ok(Serving { address, reloader: Reloader { settings, tls }, stop: Some(stop), thread: Some(thread) })
+    Ok(Serving {
+        address,
+        reloader: Reloader { settings, tls, lists: Arc::new(Mutex::new(lists)) },
+        stop: Some(stop),
+        thread: Some(thread),
+    })
 }
 
 impl Serving {
@@ -208,7 +220,8 @@ impl Reloader {
     /// # Errors
     /// If they are not as they must be; the old ones stay in force.
     pub fn try_reload(&self) -> Result<(), AdminError> {
-        let config = tls::config(&self.settings)?;
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = tls::config(&self.settings, &mut lists)?;
         self.tls.send_replace(config);
         Ok(())
     }

@@ -15,15 +15,19 @@ use popgate_policy::model::AgencyId;
 use popgate_policy::permit::Permit;
 use tokio::sync::watch;
 
-use crate::forward::{Answer, Fetched, Found};
+use crate::forward::{Answer, Fetched, Found, Unanswered};
 use crate::refusal::Refusal;
 
 /// Records that registers allowed to be kept, and fetches under way.
 #[derive(Debug)]
 pub struct Cache {
     stored: Option<moka::sync::Cache<Key, Arc<Stored>>>,
-    flights: Arc<Mutex<HashMap<Key, watch::Receiver<Landing>>>>,
+    flights: Flights,
 }
+
+/// Fetches under way. Those share one that let the same stand in for it: a stale record that one contract allows must not
+/// reach who follows under another.
+type Flights = Arc<Mutex<HashMap<(Key, Duration), watch::Receiver<Landing>>>>;
 
 /// What a record is kept under.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -40,7 +44,6 @@ struct Stored {
     validators: Validators,
     checked_at: SystemTime,
     fresh_until: SystemTime,
-    stale_until: SystemTime,
 }
 
 /// What is known about a record before anybody asks the register.
@@ -125,7 +128,7 @@ impl Cache {
         {
             return Lookup::Hit(stored.found.clone());
         }
-        match self.flights().entry(key.clone()) {
+        match self.flights().entry((key.clone(), rule.stale_if_error)) {
             Slot::Occupied(flight) => Lookup::Follow(Follower(flight.get().clone())),
             Slot::Vacant(vacant) => {
                 let (sender, receiver) = watch::channel(None);
@@ -148,7 +151,7 @@ impl Cache {
         self.stored.as_ref().map_or((0, 0), |stored| (stored.entry_count(), stored.weighted_size()))
     }
 
-    fn flights(&self) -> std::sync::MutexGuard<'_, HashMap<Key, watch::Receiver<Landing>>> {
+    fn flights(&self) -> std::sync::MutexGuard<'_, HashMap<(Key, Duration), watch::Receiver<Landing>>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -171,7 +174,7 @@ impl Leader<'_> {
     ///
     /// # Errors
     /// The refusal that the fetch came to, if nothing stored may stand in for it.
-    pub fn land(mut self, answer: Result<Answer, Refusal>, now: SystemTime) -> Result<(Fetched, Source), Refusal> {
+    pub fn land(mut self, answer: Result<Answer, Unanswered>, now: SystemTime) -> Result<(Fetched, Source), Refusal> {
         let landed = self.resolve(answer, now);
         if let Some(landing) = self.landing.take() {
             let shared = match &landed {
@@ -183,13 +186,13 @@ impl Leader<'_> {
         landed
     }
 
-    fn resolve(&self, answer: Result<Answer, Refusal>, now: SystemTime) -> Result<(Fetched, Source), Refusal> {
+    fn resolve(&self, answer: Result<Answer, Unanswered>, now: SystemTime) -> Result<(Fetched, Source), Refusal> {
         let (answer, stale) = match (answer, &self.stale) {
             (Ok(answer), stale) => (answer, stale),
-            (Err(refusal), Some(stale)) if stale.may_stand_in(&refusal, now) => {
+            (Err(Unanswered { failing: true, .. }), Some(stale)) if stale.may_stand_in(&self.rule, now) => {
                 return Ok((Fetched { found: stale.found.clone(), origin: None }, Source::Stale));
             }
-            (Err(refusal), _) => return Err(refusal),
+            (Err(unanswered), _) => return Err(unanswered.refusal),
         };
         let Answer { found, headers, status, origin } = answer;
         let found = match (found, stale) {
@@ -199,7 +202,7 @@ impl Leader<'_> {
                 if let Some(stored) = &self.cache.stored {
                     let policy = stale.policy.after_response(&self.request(), &response(status, &headers), now);
                     let (AfterResponse::NotModified(refreshed, _) | AfterResponse::Modified(refreshed, _)) = policy;
-                    self.keep(stored, stale.found.clone(), refreshed, stale.validators.clone(), now);
+                    self.keep(stored, &stale.found, refreshed, stale.validators.clone(), now);
                 }
                 stale.found.clone()
             }
@@ -210,7 +213,7 @@ impl Leader<'_> {
             && let Some(stored) = &self.cache.stored
         {
             let policy = CachePolicy::new_options(&self.request(), &response(status, &headers), now, OPTIONS);
-            self.keep(stored, found.clone(), policy, Validators::of(&headers), now);
+            self.keep(stored, &found, policy, Validators::of(&headers), now);
         }
         let source = if self.rule.scope == CacheScope::Off { Source::Uncached } else { Source::Register };
         Ok((Fetched { found, origin: Some(origin) }, source))
@@ -219,7 +222,7 @@ impl Leader<'_> {
     fn keep(
         &self,
         stored: &moka::sync::Cache<Key, Arc<Stored>>,
-        found: Found,
+        found: &Found,
         policy: CachePolicy,
         validators: Validators,
         now: SystemTime,
@@ -230,8 +233,9 @@ impl Leader<'_> {
             return;
         }
         let fresh_until = now + fresh;
-        let stale_until = fresh_until + self.rule.stale_if_error;
-        let kept = Stored { found, policy, validators, checked_at: now, fresh_until, stale_until };
+        // The weight counts the record alone.
+        let found = found.compact();
+        let kept = Stored { found, policy, validators, checked_at: now, fresh_until };
         stored.insert(self.key.clone(), Arc::new(kept));
     }
 
@@ -248,21 +252,24 @@ impl Drop for Leader<'_> {
     fn drop(&mut self) {
         // Followers see the sender go: those who come later must find no flight that nobody flies.
         if self.rule.scope != CacheScope::Off {
-            self.cache.flights().remove(&self.key);
+            self.cache.flights().remove(&(self.key.clone(), self.rule.stale_if_error));
         }
     }
 }
 
 impl Stored {
     fn is_fresh(&self, rule: &CacheRule, now: SystemTime) -> bool {
-        now < self.fresh_until.min(self.checked_at + rule.fresh)
+        now < self.fresh_until(rule)
     }
 
-    /// RFC 5861, section 4, as far as the contract allows it: only for a register that fails, never past `must-revalidate`.
-    fn may_stand_in(&self, refusal: &Refusal, now: SystemTime) -> bool {
-        let failing =
-            matches!(refusal, Refusal::RegisterUnavailable | Refusal::RegisterTimeout | Refusal::RegisterFailed);
-        failing && now < self.stale_until && !self.validators.must_revalidate
+    /// RFC 5861, section 4, as far as the contract of the operation that asks allows it; never past `must-revalidate`.
+    fn may_stand_in(&self, rule: &CacheRule, now: SystemTime) -> bool {
+        now < self.fresh_until(rule) + rule.stale_if_error && !self.validators.must_revalidate
+    }
+
+    /// By the rule of the operation that asks, which need not be the one that stored it.
+    fn fresh_until(&self, rule: &CacheRule) -> SystemTime {
+        self.fresh_until.min(self.checked_at + rule.fresh)
     }
 
     fn weight(&self, key: &Key) -> u32 {
@@ -330,3 +337,38 @@ const OPTIONS: CacheOptions = CacheOptions {
     immutable_min_time_to_live: Duration::ZERO,
     ignore_cargo_cult: false,
 };
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use popgate_policy::contract::Method;
+    use popgate_policy::disclose::Raw;
+    use popgate_policy::model::{Personal, RegisterId};
+
+    use super::*;
+    use crate::forward::Origin;
+
+    #[test]
+    fn a_stored_record_does_not_hold_the_buffer_that_it_was_read_into() {
+        let cache = Cache::new(1 << 20);
+        let upstream = UpstreamRequest {
+            register: RegisterId::new("population"),
+            method: Method::Get,
+            target: Personal::new("/persons/1".into()),
+        };
+        let key = Key { upstream, agency: None };
+        let rule =
+            CacheRule { scope: CacheScope::Shared, fresh: Duration::from_secs(60), stale_if_error: Duration::ZERO };
+        let buffer = Bytes::from(vec![b'1'; 64 << 10]);
+        let answer = Answer {
+            found: Some(Found::Record(Raw::seal(buffer.slice(..16)))),
+            status: StatusCode::OK,
+            headers: [(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"))].into_iter().collect(),
+            origin: Origin::default(),
+        };
+        let leader = Leader { cache: &cache, key: key.clone(), rule, stale: None, landing: None };
+        drop(leader.land(Ok(answer), SystemTime::UNIX_EPOCH));
+        assert!(cache.stored.as_ref().unwrap().get(&key).is_some());
+        assert!(buffer.is_unique());
+    }
+}

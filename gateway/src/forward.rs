@@ -34,6 +34,15 @@ impl Found {
             Self::Unknown => None,
         }
     }
+
+    /// The same in memory of its own, see [`Raw::compact`].
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        match self {
+            Self::Record(raw) => Self::Record(raw.compact()),
+            Self::Unknown => Self::Unknown,
+        }
+    }
 }
 
 /// A register's answer.
@@ -47,6 +56,22 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The connection that it came over.
     pub origin: Origin,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// What the caller is told.
+    pub refusal: Refusal,
+    /// Whether the register fails (RFC 5861, section 4), so that a stored record may stand in. One that answers, and refuses,
+    /// does not.
+    pub failing: bool,
+}
+
+impl Unanswered {
+    fn failing(refusal: Refusal) -> Self {
+        Self { refusal, failing: true }
+    }
 }
 
 /// What the fetch stage yields, from cache or register.
@@ -81,21 +106,21 @@ impl Origin {
 ///
 /// # Errors
 /// If the register cannot be reached, is too slow, or answers something else than a record or "unknown".
-pub async fn ask(pool: &Pool, permit: &Permit, validators: Validators, until: Instant) -> Result<Answer, Refusal> {
+pub async fn ask(pool: &Pool, permit: &Permit, validators: Validators, until: Instant) -> Result<Answer, Unanswered> {
     let upstream = permit.upstream();
     let trouble = |trouble: Trouble| {
         let register = upstream.register.as_str();
         match trouble {
             Trouble::Unreachable(error) => {
                 tracing::warn!(register, error = %error, "the register cannot be reached");
-                Refusal::RegisterUnavailable
+                Unanswered::failing(Refusal::RegisterUnavailable)
             }
             Trouble::Broken(error) => {
                 tracing::warn!(register, error = %error, "the register broke off its answer");
-                Refusal::RegisterFailed
+                Unanswered::failing(Refusal::RegisterFailed)
             }
-            Trouble::Busy => Refusal::RegisterUnavailable,
-            Trouble::TooLarge => Refusal::RecordTooLarge,
+            Trouble::Busy => Unanswered::failing(Refusal::RegisterUnavailable),
+            Trouble::TooLarge => Unanswered { refusal: Refusal::RecordTooLarge, failing: false },
         }
     };
     let request = || {
@@ -104,7 +129,8 @@ pub async fn ask(pool: &Pool, permit: &Permit, validators: Validators, until: In
             contract::Method::Get => Method::GET,
             contract::Method::Post => Method::POST,
         };
-        *request.uri_mut() = upstream.target.expose().parse().map_err(|_| Refusal::Internal)?;
+        *request.uri_mut() =
+            upstream.target.expose().parse().map_err(|_| Unanswered { refusal: Refusal::Internal, failing: false })?;
         request.headers_mut().insert(header::ACCEPT, http::HeaderValue::from_static("application/json"));
         validators.apply(request.headers_mut());
         Ok(request)
@@ -112,7 +138,7 @@ pub async fn ask(pool: &Pool, permit: &Permit, validators: Validators, until: In
     let exchange = pool.exchange(&upstream.register, request()?);
     let (response, origin) = tokio::time::timeout_at(until.into(), exchange)
         .await
-        .map_err(|_| Refusal::RegisterTimeout)?
+        .map_err(|_| Unanswered::failing(Refusal::RegisterTimeout))?
         .map_err(trouble)?;
     let (parts, raw) = response.into_parts();
     let found = match parts.status {
@@ -125,11 +151,13 @@ pub async fn ask(pool: &Pool, permit: &Permit, validators: Validators, until: In
                 status = status.as_u16(),
                 "the register did not answer with a record"
             );
-            return Err(if status == StatusCode::SERVICE_UNAVAILABLE {
-                Refusal::RegisterUnavailable
-            } else {
-                Refusal::RegisterFailed
-            });
+            let refusal = match status {
+                StatusCode::SERVICE_UNAVAILABLE => Refusal::RegisterUnavailable,
+                _ => Refusal::RegisterFailed,
+            };
+            // With 200 it failed too: that was no record.
+            let failing = status.is_server_error() || matches!(status, StatusCode::OK | StatusCode::TOO_MANY_REQUESTS);
+            return Err(Unanswered { refusal, failing });
         }
     };
     Ok(Answer { found, status: parts.status, headers: parts.headers, origin })

@@ -26,6 +26,12 @@ impl Raw {
         Self(bytes)
     }
 
+    /// The same in memory of its own, for keeping: what was read from a socket holds the whole buffer that it was read into.
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The length in bytes.
     pub fn len(&self) -> usize {
         self.0.len()

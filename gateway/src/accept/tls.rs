@@ -6,9 +6,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use popgate_policy::directory::TlsVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ServerSessionMemoryCache;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
     AlertDescription, CertificateError, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, ServerConnection,
@@ -159,15 +160,14 @@ pub fn provider() -> Arc<CryptoProvider> {
 
 /// A server's configuration with required client certificates.
 pub(super) fn server_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    own: &CertifiedKey,
     verifier: Arc<dyn ClientCertVerifier>,
     clock: &Clock,
 ) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Ticks(clock.clone())))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(own.clone())));
     config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
     config.require_ems = true;
     // 0-RTT data can be replayed: never.

@@ -3,14 +3,15 @@
 mod files;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientCertVerifierBuilder, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
@@ -27,17 +28,18 @@ pub struct Trust {
     generation: u64,
     server: Arc<ServerConfig>,
     verifier: Arc<Verifier>,
-    expires: UnixTime,
+    own: Own,
     authorities: Vec<Authority>,
     /// The subjects of authorities that earlier snapshots trusted: their lists may go, at once or later.
     withdrawn: Vec<Vec<u8>>,
     crls: Vec<Crl>,
+    lists: Vec<List>,
     /// Chains that were verified again lately, by their digest: many connections show one certificate.
     rechecked: Mutex<HashMap<[u8; 32], Recheck>>,
 }
 
 /// An authority that client certificates may come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Authority {
     /// Where it was read from.
     pub file: PathBuf,
@@ -49,7 +51,7 @@ pub struct Authority {
 }
 
 /// A revocation list in force.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Crl {
     /// Where it was read from.
     pub file: PathBuf,
@@ -73,6 +75,8 @@ pub struct Warning {
     pub file: PathBuf,
     /// What is wrong, and what follows from it.
     pub problem: String,
+    /// Whether the file was offered and refused: what it held when it was last good stays in force.
+    pub refused: bool,
 }
 
 /// Why a snapshot cannot be built. The caller keeps the last good one.
@@ -124,6 +128,9 @@ impl Trust {
     /// An authority that cannot be read or is expired is left out with a warning, if others remain. A revocation list
     /// that cannot be read is an error, and so is one that vanished or went back in time while its authority is trusted.
     ///
+    /// A bad list, or a bad certificate of the gateway's own, does not keep what else changed from being in force: a
+    /// revocation MUST NOT wait for another file. Of the bad file what `previous` holds stays, with a warning that says so.
+    ///
     /// # Errors
     /// See [`TrustError`].
     pub fn load(
@@ -133,32 +140,44 @@ impl Trust {
         previous: Option<&Self>,
     ) -> Result<(Self, Vec<Warning>), TrustError> {
         let now = clock.unix();
-        let mut warnings = Vec::new();
-        let (chain, key, expires) = files::server(tls, now, &mut warnings)?;
+        let (mut warnings, mut refused) = (Vec::new(), Vec::new());
+        let own = match (files::server(tls, now, &mut warnings), previous) {
+            (Ok(own), _) => own,
+            (Err(error), Some(previous)) => {
+                refused.push(error);
+                previous.own.clone()
+            }
+            (Err(error), None) => return Err(error),
+        };
         let (roots, authorities) = files::authorities(&tls.client_cas, now, &mut warnings)?;
         let roots = Arc::new(roots);
-        let lists = files::crls(tls.crls.as_deref(), &authorities, now, &mut warnings)?;
+        let before = previous.map(|trust| trust.lists.as_slice());
+        let lists =
+            files::crls(tls.crls.as_deref(), (&roots, &authorities), now, before, (&mut warnings, &mut refused))?;
         let crls: Vec<Crl> = lists.iter().map(|(crl, _)| crl.clone()).collect();
         let withdrawn = withdrawn(previous, &authorities);
         nothing_lost(previous, &withdrawn, &crls)?;
+        if previous.is_some_and(|trust| trust.is_the_same(&own, &authorities, &lists))
+            && let Some(error) = refused.pop()
+        {
+            return Err(error);
+        }
+        warnings.extend(refused.into_iter().map(|error| Warning::refused(error, tls)));
         let verifier = Arc::new(Verifier::new(&roots, &lists, tls.crl_grace)?);
-        let server = tls::server_config(chain, key, verifier.clone(), clock).map_err(|error| TrustError::Content {
-            file: tls.certificate.clone(),
-            problem: match error {
-                rustls::Error::InconsistentKeys(_) => {
-                    format!("the certificate does not belong to the key in `{}`", tls.key.display())
-                }
-                error => format!("the certificate or its key cannot be used: {error}"),
-            },
-        })?;
+        let server =
+            tls::server_config(&own.certified, verifier.clone(), clock).map_err(|error| TrustError::Content {
+                file: tls.certificate.clone(),
+                problem: format!("the certificate or its key cannot be used: {error}"),
+            })?;
         let trust = Self {
             generation,
             server: Arc::new(server),
             verifier,
-            expires,
+            own,
             authorities,
             withdrawn,
             crls,
+            lists,
             rechecked: Mutex::default(),
         };
         Ok((trust, warnings))
@@ -171,7 +190,7 @@ impl Trust {
 
     /// When the gateway's own certificate expires.
     pub fn expires(&self) -> UnixTime {
-        self.expires
+        self.own.expires
     }
 
     /// The authorities in force.
@@ -212,6 +231,10 @@ impl Trust {
         outcome
     }
 
+    fn is_the_same(&self, own: &Own, authorities: &[Authority], lists: &[List]) -> bool {
+        self.own.certified.cert == own.certified.cert && self.authorities == authorities && self.lists == lists
+    }
+
     pub(super) fn server_config(&self) -> &Arc<ServerConfig> {
         &self.server
     }
@@ -224,6 +247,54 @@ impl Trust {
             Err(error) => Err(HandshakeFailure::of(&error)),
         }
     }
+}
+
+/// A revocation list as it was read.
+pub type List = (Crl, CertificateRevocationListDer<'static>);
+
+/// The gateway's own certificate and key.
+#[derive(Clone, Debug)]
+struct Own {
+    certified: Arc<CertifiedKey>,
+    expires: UnixTime,
+}
+
+impl Warning {
+    fn refused(error: TrustError, tls: &config::Tls) -> Self {
+        let (file, problem) = match error {
+            TrustError::Content { file, problem } => (file, problem),
+            TrustError::Io { file, source } => (file, source.to_string()),
+            TrustError::Key(error) => (tls.key.clone(), error.to_string()),
+            other => (tls.certificate.clone(), other.to_string()),
+        };
+        Self { file, problem: format!("refused, and what was good before stays in force: {problem}"), refused: true }
+    }
+}
+
+/// The newest revocation list of each scope, for another listener's verifier; `previous` are those that it has now. Of an
+/// authority in `roots`, none may vanish or go back in time.
+///
+/// # Errors
+/// See [`TrustError`].
+pub fn revocation_lists(
+    pattern: &Path,
+    roots: &Arc<RootCertStore>,
+    previous: &[List],
+) -> Result<Vec<List>, TrustError> {
+    let (mut warnings, mut refused) = (Vec::new(), Vec::new());
+    let known = (!previous.is_empty()).then_some(previous);
+    // The time is for warnings alone, and those the agencies' side gives: the files are the same.
+    let never = UnixTime::since_unix_epoch(Duration::ZERO);
+    let lists = files::crls(Some(pattern), (roots, &[]), never, known, (&mut warnings, &mut refused))?;
+    let subjects = roots.subjects();
+    let relevant = previous.iter().map(|(crl, _)| crl);
+    let relevant = relevant.filter(|crl| subjects.iter().any(|subject| subject.as_ref() == crl.scope.0));
+    let crls: Vec<Crl> = lists.iter().map(|(crl, _)| crl.clone()).collect();
+    relevant.into_iter().try_for_each(|old| still_there(old, &crls))?;
+    for error in refused {
+        tracing::error!(%error, "revocation list refused; what was good before stays in force");
+    }
+    Ok(lists)
 }
 
 /// Verifies client certificates: against all lists whatever their age, then against each list that is past its grace,
@@ -241,26 +312,15 @@ impl Verifier {
         lists: &[(Crl, CertificateRevocationListDer<'static>)],
         grace: Option<Duration>,
     ) -> Result<Self, TrustError> {
-        let builder = |lists: Vec<CertificateRevocationListDer<'static>>| {
-            WebPkiClientVerifier::builder_with_provider(roots.clone(), tls::provider())
-                .with_crls(lists)
-                .allow_unknown_revocation_status()
-        };
         let mut aging = Vec::new();
         for (crl, der) in lists {
-            let unusable = |error| TrustError::Content {
-                file: crl.file.clone(),
-                problem: format!(
-                    "this revocation list cannot be used: {error}; ask its authority for a complete, direct one"
-                ),
-            };
-            let alone = builder(vec![der.clone()]).enforce_revocation_expiration().build().map_err(unusable)?;
+            let alone = alone(roots, crl, der)?;
             if let (Some(next), Some(grace)) = (crl.next_update, grace) {
                 aging.push((next.as_secs().saturating_add(grace.as_secs()), alone));
             }
         }
         let ders = lists.iter().map(|(_, der)| der.clone()).collect();
-        let all = builder(ders).build().map_err(|error| TrustError::Content {
+        let all = verifier(roots, ders).build().map_err(|error| TrustError::Content {
             file: PathBuf::from("tls.client_cas"),
             problem: error.to_string(),
         })?;
@@ -271,6 +331,28 @@ impl Verifier {
         let (own, others) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
         self.all.verify_client_cert(own, others, now).map(|_| ())
     }
+}
+
+fn verifier(
+    roots: &Arc<RootCertStore>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+) -> ClientCertVerifierBuilder {
+    WebPkiClientVerifier::builder_with_provider(roots.clone(), tls::provider())
+        .with_crls(lists)
+        .allow_unknown_revocation_status()
+}
+
+/// A verifier that knows one list, and enforces its expiry. The TLS library takes fewer kinds of lists than the parser.
+fn alone(
+    roots: &Arc<RootCertStore>,
+    crl: &Crl,
+    der: &CertificateRevocationListDer<'static>,
+) -> Result<Arc<dyn ClientCertVerifier>, TrustError> {
+    let alone = verifier(roots, vec![der.clone()]).enforce_revocation_expiration().build();
+    alone.map_err(|error| TrustError::Content {
+        file: crl.file.clone(),
+        problem: format!("this revocation list cannot be used: {error}; ask its authority for a complete, direct one"),
+    })
 }
 
 impl ClientCertVerifier for Verifier {
@@ -337,19 +419,23 @@ fn nothing_lost(previous: Option<&Trust>, withdrawn: &[Vec<u8>], crls: &[Crl]) -
         if withdrawn.contains(&old.scope.0) {
             continue;
         }
-        match crls.iter().find(|new| new.scope == old.scope) {
-            None => {
-                let problem = format!("the revocation list of {} is gone", old.issuer);
-                return Err(TrustError::RevocationLost { file: old.file.clone(), problem });
-            }
-            Some(new) if new.issued.as_secs() < old.issued.as_secs() => {
-                let problem = format!("the revocation list of {} is older than the one in force", new.issuer);
-                return Err(TrustError::RevocationLost { file: new.file.clone(), problem });
-            }
-            Some(_) => {}
-        }
+        still_there(old, crls)?;
     }
     Ok(())
+}
+
+fn still_there(old: &Crl, crls: &[Crl]) -> Result<(), TrustError> {
+    match crls.iter().find(|new| new.scope == old.scope) {
+        None => {
+            let problem = format!("the revocation list of {} is gone", old.issuer);
+            Err(TrustError::RevocationLost { file: old.file.clone(), problem })
+        }
+        Some(new) if new.issued.as_secs() < old.issued.as_secs() => {
+            let problem = format!("the revocation list of {} is older than the one in force", new.issuer);
+            Err(TrustError::RevocationLost { file: new.file.clone(), problem })
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 fn digest_of(chain: &[CertificateDer<'static>]) -> [u8; 32] {

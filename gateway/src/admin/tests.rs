@@ -71,7 +71,7 @@ impl Site {
             invalidity_date: None,
         });
         let params = rcgen::CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2026, 1, 1),
+            this_update: rcgen::date_time_ymd(if serial.is_empty() { 2025 } else { 2026 }, 1, 1),
             next_update: rcgen::date_time_ymd(2100, 1, 1),
             crl_number: rcgen::SerialNumber::from(1_u64),
             issuing_distribution_point: None,
@@ -233,6 +233,30 @@ async fn a_revoked_operator_is_shut_out_after_a_reload() {
     server.reloader().try_reload().unwrap();
     assert!(ask().await.is_err());
     assert_eq!(site.get(server.local_addr(), Some("linh"), "/livez").await.unwrap().status, 200, "a new certificate");
+}
+
+#[tokio::test]
+async fn a_revoked_operator_stays_out_whatever_becomes_of_the_list() {
+    let site = Site::new();
+    let settings = Settings { crls: Some(site.path("*.crl")), ..site.settings() };
+    let (certificate, key) = client(&site.authority, "linh");
+    let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).unwrap();
+    fs::write(site.path("a.crl"), site.revocation_list(parsed.raw_serial())).unwrap();
+    let server = start(settings.clone(), state(&[])).unwrap();
+    let ask = || get(&site.authority_pem, server.local_addr(), Some((certificate.clone(), key.clone_key())), "/livez");
+    assert!(ask().await.is_err());
+    fs::write(site.path("0-old.crl"), site.revocation_list(&[])).unwrap();
+    server.reloader().try_reload().unwrap();
+    assert!(ask().await.is_err(), "an older list beside it");
+    fs::write(site.path("a.crl"), "").unwrap();
+    assert!(server.reloader().try_reload().is_ok());
+    assert!(ask().await.is_err(), "a list that is half written");
+    fs::remove_file(site.path("a.crl")).unwrap();
+    let error = server.reloader().try_reload().unwrap_err().to_string();
+    assert!(error.contains("is older than the one in force"), "{error}");
+    assert!(ask().await.is_err(), "a list that is gone");
+    fs::write(site.path("a.crl"), "").unwrap();
+    assert!(start(settings, state(&[])).is_err(), "and no start without it");
 }
 
 #[tokio::test]

@@ -4,23 +4,29 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
 use super::{AdminError, Settings};
+use crate::accept::trust::{self, List};
 use crate::app::watch::expand;
 use crate::custody;
 
-/// Reads the files. A new configuration has no sessions in it: nobody resumes what was agreed under an old one.
-pub(super) fn config(settings: &Settings) -> Result<Arc<ServerConfig>, AdminError> {
+/// Reads the files; `known` are the revocation lists in force. A new configuration has no sessions in it: nobody resumes what
+/// was agreed under an old one.
+pub(super) fn config(settings: &Settings, known: &mut Vec<List>) -> Result<Arc<ServerConfig>, AdminError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let cas = &settings.client_cas;
-    let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(cas)?), Arc::clone(&provider));
-    if let Some(crls) = &settings.crls {
-        // The lists are those of all authorities of the node; an operators' authority without one revokes nobody.
-        verifier = verifier.with_crls(revoked(crls)?).allow_unknown_revocation_status();
-    }
+    let roots = Arc::new(roots(cas)?);
+    let lists = match &settings.crls {
+        Some(crls) => trust::revocation_lists(crls, &roots, known)?,
+        None => Vec::new(),
+    };
+    // The lists are those of all authorities of the node; an operators' authority without one revokes nobody.
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
+        .with_crls(lists.iter().map(|(_, der)| der.clone()))
+        .allow_unknown_revocation_status();
     let verifier = verifier.build().map_err(|error| content(cas, format!("cannot be used: {error}")))?;
     let chain = certificates(&settings.certificate)?;
     let key = PrivateKeyDer::from_pem_slice(&custody::private_file(&settings.key)?)
@@ -37,6 +43,7 @@ pub(super) fn config(settings: &Settings) -> Result<Arc<ServerConfig>, AdminErro
         .with_single_cert(chain, key)
         .map_err(pair)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    *known = lists;
     Ok(Arc::new(config))
 }
 
@@ -48,21 +55,6 @@ fn roots(pattern: &Path) -> Result<RootCertStore, AdminError> {
         }
     }
     if roots.is_empty() { Err(content(pattern, "names no file".into())) } else { Ok(roots) }
-}
-
-fn revoked(pattern: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, AdminError> {
-    let mut lists = Vec::new();
-    for file in files(pattern)? {
-        let bytes = read(&file)?;
-        if bytes.starts_with(DER_SEQUENCE) {
-            lists.push(CertificateRevocationListDer::from(bytes));
-            continue;
-        }
-        for list in CertificateRevocationListDer::pem_slice_iter(&bytes) {
-            lists.push(list.map_err(|_| content(&file, "is not a revocation list in PEM or DER".into()))?);
-        }
-    }
-    Ok(lists)
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, AdminError> {
@@ -85,5 +77,3 @@ fn read(file: &Path) -> Result<Vec<u8>, AdminError> {
 fn content(file: &Path, reason: String) -> AdminError {
     AdminError::Content { file: file.display().to_string(), reason }
 }
-
-const DER_SEQUENCE: &[u8] = &[0x30];

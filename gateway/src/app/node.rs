@@ -12,7 +12,7 @@ use popgate_policy::problem::{Problem, Severity};
 use tokio::sync::watch;
 
 use crate::accept::Counters;
-use crate::accept::trust::{Trust, TrustError};
+use crate::accept::trust::{Trust, TrustError, Warning};
 use crate::admit::{Gates, Guesses};
 use crate::app::bundle_files;
 use crate::app::config::Config;
@@ -160,7 +160,10 @@ impl Node {
             trust_changed,
             registers: Arc::new(ArcSwap::from_pointee(registers)),
             reloading: Mutex::default(),
-            last: Mutex::new(LastReload { trust_warnings, ..LastReload::default() }),
+            last: Mutex::new(LastReload {
+                trust_warnings: trust_warnings.iter().map(ToString::to_string).collect(),
+                ..LastReload::default()
+            }),
             counters: Arc::default(),
             upstream,
         }))
@@ -231,10 +234,10 @@ impl Node {
         Ok(changes)
     }
 
-    /// Offers certificates, authorities and revocation lists. Those in force stay, if one of them cannot be used.
+    /// Offers certificates, authorities and revocation lists. See [`Trust::load`] for what one bad file does to the others.
     ///
     /// # Errors
-    /// For the first file that cannot be used.
+    /// If nothing of them was put in force.
     pub fn reload_trust(&self) -> Result<(), ReloadError> {
         let _alone = self.reloading();
         let before = self.trust.load();
@@ -245,9 +248,13 @@ impl Node {
                 self.metrics.trust_reloads.refused.inc();
             })?;
         let trust = Arc::new(trust);
+        let refused: Vec<String> = warnings.iter().filter(|it| it.refused).map(ToString::to_string).collect();
+        if !refused.is_empty() {
+            self.metrics.trust_reloads.refused.inc();
+        }
         let mut last = self.last();
-        last.trust_problem = None;
-        last.trust_warnings = warnings;
+        last.trust_problem = (!refused.is_empty()).then(|| refused.join("; "));
+        last.trust_warnings = warnings.iter().map(ToString::to_string).collect();
         drop(last);
         self.metrics.trust_reloads.accepted.inc();
         // The per-request check reads the one, waiting connections are woken by the other: the first must be first.
@@ -263,8 +270,12 @@ impl Node {
     /// For the first file that cannot be used.
     pub fn reload_registers(&self) -> Result<(), ReloadError> {
         let _alone = self.reloading();
-        let generation = self.registers.load().generation() + 1;
-        self.registers.store(Arc::new(Registers::load(&self.config.registers, generation)?));
+        let before = self.registers.load();
+        let registers = Registers::load(&self.config.registers, before.generation() + 1)?;
+        // A revocation list on the agencies' side must not cost the connections to the registers.
+        if !registers.is_the_same(&before) {
+            self.registers.store(Arc::new(registers));
+        }
         Ok(())
     }
 
@@ -296,11 +307,14 @@ fn load_trust(
     generation: u64,
     clock: &Clock,
     before: Option<&Trust>,
-) -> Result<(Trust, Vec<String>), ReloadError> {
+) -> Result<(Trust, Vec<Warning>), ReloadError> {
     let (trust, warnings) = Trust::load(&config.tls, generation, clock, before)?;
-    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     for warning in &warnings {
-        tracing::warn!(%warning, "certificates and revocation lists");
+        if warning.refused {
+            tracing::error!(%warning, "certificates and revocation lists");
+        } else {
+            tracing::warn!(%warning, "certificates and revocation lists");
+        }
     }
     Ok((trust, warnings))
 }

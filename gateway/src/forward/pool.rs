@@ -77,6 +77,9 @@ impl Pool {
 
     /// Sends a request and receives the whole answer, sealed.
     ///
+    /// Each endpoint has its share of the deadline to give a connection: one that swallows packets must not use up the time of
+    /// the next. The caller MUST bound the whole.
+    ///
     /// # Errors
     /// [`Trouble`], after every endpoint was tried.
     pub async fn exchange(
@@ -92,7 +95,8 @@ impl Pool {
         let mut trouble = Trouble::Busy;
         for (at, endpoint) in known.endpoints.iter().enumerate() {
             let lane = self.lane(register, at, known);
-            let Ok(slot) = Arc::clone(&lane.slots).acquire_owned().await else { continue };
+            let slot = Arc::clone(&lane.slots).acquire_owned();
+            let Ok(Ok(slot)) = tokio::time::timeout(known.patience(), slot).await else { continue };
             match self.over(&lane, known, endpoint, registers.generation(), &request, slot).await {
                 Err(Trouble::Unreachable(error)) => trouble = Trouble::Unreachable(error),
                 answered => return answered,
@@ -122,7 +126,11 @@ impl Pool {
                 Err(_) => break,
             }
         }
-        let mut line = connect(register, endpoint, generation, self.clock.now()).await.map_err(Trouble::Unreachable)?;
+        let connecting = connect(register, endpoint, generation, self.clock.now());
+        let mut line = tokio::time::timeout(register.patience(), connecting)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(Trouble::Unreachable)?;
         let response = line.sender.send_request(outgoing(request, endpoint)).await.map_err(Trouble::Broken)?;
         lane.receive(line, response, &self.clock).await
     }
@@ -188,7 +196,7 @@ async fn connect(register: &Register, endpoint: &Endpoint, generation: u64, now:
 
 fn outgoing(request: &Request<()>, endpoint: &Endpoint) -> Request<Empty<Bytes>> {
     let mut outgoing = request.clone().map(|()| Empty::new());
-    if let Ok(host) = HeaderValue::from_str(&format!("{}:{}", endpoint.host, endpoint.port)) {
+    if let Ok(host) = HeaderValue::from_str(&endpoint.authority()) {
         outgoing.headers_mut().insert(header::HOST, host);
     }
     outgoing

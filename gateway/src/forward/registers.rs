@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use popgate_policy::model::RegisterId;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -31,6 +32,8 @@ pub struct Register {
     pub connections: usize,
     /// Credentials and authorities.
     pub tls: Arc<ClientConfig>,
+    /// Of authorities, chain and key.
+    digest: Vec<u8>,
 }
 
 /// An address with the name that its certificate must show.
@@ -85,13 +88,34 @@ impl Registers {
         self.generation
     }
 
+    /// Whether the credentials are those of another snapshot.
+    pub fn is_the_same(&self, other: &Self) -> bool {
+        self.registers
+            .iter()
+            .map(|(id, it)| (id, &it.digest))
+            .eq(other.registers.iter().map(|(id, it)| (id, &it.digest)))
+    }
+
     /// The register of that id.
     pub fn register(&self, id: &RegisterId) -> Option<&Arc<Register>> {
         self.registers.get(id)
     }
 }
 
+impl Endpoint {
+    /// Host and port as in a URL: an IPv6 address stands in brackets.
+    pub fn authority(&self) -> String {
+        let (host, port) = (&self.host, self.port);
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+}
+
 impl Register {
+    /// How long one endpoint may take to give a connection: its share of the deadline.
+    pub fn patience(&self) -> Duration {
+        self.deadline / u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX).max(1)
+    }
+
     fn load(id: &RegisterId, configured: &config::Register) -> Result<Self, RegisterError> {
         let file = |file: &Path, reason: String| RegisterError::File {
             register: id.to_string(),
@@ -99,13 +123,18 @@ impl Register {
             reason,
         };
         let mut roots = RootCertStore::empty();
+        // DER carries its own length: concatenation is unambiguous.
+        let mut digest = digest::Context::new(&digest::SHA256);
         for authority in certificates(&configured.ca).map_err(|reason| file(&configured.ca, reason))? {
+            digest.update(&authority);
             roots.add(authority).map_err(|error| file(&configured.ca, error.to_string()))?;
         }
         let chain = certificates(&configured.certificate).map_err(|reason| file(&configured.certificate, reason))?;
         let key = custody::private_file(&configured.key)
             .map_err(|source| RegisterError::Key { register: id.to_string(), source })?;
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| file(&configured.key, error.to_string()))?;
+        chain.iter().for_each(|certificate| digest.update(certificate));
+        digest.update(key.secret_der());
         let mut tls = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
@@ -120,7 +149,13 @@ impl Register {
                 Ok(Endpoint { host: endpoint.host.clone(), port: endpoint.port, name })
             })
             .collect::<Result<_, RegisterError>>()?;
-        Ok(Self { endpoints, deadline: configured.deadline, connections: configured.connections, tls: Arc::new(tls) })
+        Ok(Self {
+            endpoints,
+            deadline: configured.deadline,
+            connections: configured.connections,
+            tls: Arc::new(tls),
+            digest: digest.finish().as_ref().to_vec(),
+        })
     }
 }
 

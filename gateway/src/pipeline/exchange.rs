@@ -93,7 +93,7 @@ impl Exchange {
         &self,
         core: &Core,
         permit: &Permit,
-        answer: &Result<forward::Answer, Refusal>,
+        answer: &Result<forward::Answer, forward::Unanswered>,
         took: Duration,
     ) {
         let Some(register) = core.node.upstream.get(&permit.upstream().register) else { return };
@@ -103,9 +103,11 @@ impl Exchange {
                 Some(Found::Unknown) => register.not_found.inc(),
                 None => register.not_modified.inc(),
             },
-            Err(Refusal::RegisterTimeout) => register.timeout.inc(),
-            Err(Refusal::RegisterUnavailable) => register.unavailable.inc(),
-            Err(_) => register.failed.inc(),
+            Err(unanswered) => match unanswered.refusal {
+                Refusal::RegisterTimeout => register.timeout.inc(),
+                Refusal::RegisterUnavailable => register.unavailable.inc(),
+                _ => register.failed.inc(),
+            },
         }
         register.took(took);
     }

@@ -73,6 +73,28 @@ fn a_revocation_list_does_not_vanish_or_go_back_in_time() {
 }
 
 #[test]
+fn a_revocation_does_not_wait_for_another_file() {
+    let site = Site::new();
+    let client = site.client();
+    let (before, _) = load(&site, None).unwrap();
+    std::fs::write(site.path("other.crl"), "nonsense").unwrap();
+    std::fs::write(site.path("gateway.key"), "nonsense").unwrap();
+    assert!(load(&site, Some(&before)).is_err(), "nothing to put in force");
+    site.ca.revoke(&client.serial, site.clock.wall() + hours(1), hours(1)).unwrap();
+    let (trust, warnings) = load(&site, Some(&before)).unwrap();
+    assert_eq!(trust.recheck(&chain(&client), site.clock.unix()), Err(Refusal::CertificateRevoked));
+    assert_eq!(trust.expires(), before.expires());
+    for expected in ["other.crl`: refused", "gateway.key`: refused"] {
+        assert!(warnings.iter().any(|warning| warning.contains(expected)), "{expected}: {warnings:?}");
+    }
+    let other = Authority::create(site.dir.path(), "ca-other", Validity::days(site.clock.wall(), 30)).unwrap();
+    std::fs::write(site.path("ca.crl"), "nonsense").unwrap();
+    let (trust, _) = load(&site, Some(&trust)).unwrap();
+    assert_eq!(trust.authorities().len(), 2, "{other:?}");
+    assert_eq!(trust.recheck(&chain(&client), site.clock.unix()), Err(Refusal::CertificateRevoked));
+}
+
+#[test]
 fn of_two_lists_the_newer_one_counts() {
     let site = Site::new();
     let client = site.client();

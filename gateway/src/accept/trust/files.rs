@@ -1,21 +1,22 @@
 //! Reads the files of a snapshot.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
 
-use super::{Authority, Crl, TrustError, Warning};
+use super::{Authority, Crl, List, Own, TrustError, Warning, alone};
+use crate::accept::tls::provider;
 use crate::app::config;
 use crate::certificate::{subject, unix};
 use crate::custody;
 
-type Server = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, UnixTime);
-
 /// The gateway's chain, its key, and when its certificate expires.
-pub(super) fn server(tls: &config::Tls, now: UnixTime, warnings: &mut Vec<Warning>) -> Result<Server, TrustError> {
+pub(super) fn server(tls: &config::Tls, now: UnixTime, warnings: &mut Vec<Warning>) -> Result<Own, TrustError> {
     let file = &tls.certificate;
     let content = |problem: String| TrustError::Content { file: file.clone(), problem };
     let chain = certificates(&read(file)?).map_err(content)?;
@@ -33,7 +34,13 @@ pub(super) fn server(tls: &config::Tls, now: UnixTime, warnings: &mut Vec<Warnin
         file: tls.key.clone(),
         problem: "no PEM private key that can be read; PKCS#8, PKCS#1 and SEC1 without a passphrase will do".into(),
     })?;
-    Ok((chain, key, until))
+    let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            content(format!("the certificate does not belong to the key in `{}`", tls.key.display()))
+        }
+        error => content(format!("the certificate or its key cannot be used: {error}")),
+    })?;
+    Ok(Own { certified: Arc::new(certified), expires: until })
 }
 
 /// The authorities of clients.
@@ -73,14 +80,14 @@ pub(super) fn authorities(
     Ok((roots, known))
 }
 
-type List = (Crl, CertificateRevocationListDer<'static>);
-
-/// The revocation lists, of each scope the newest.
+/// The revocation lists, of each scope the newest. Where there is a `previous` set, a file that cannot be used is put among
+/// the refused, and counts with the lists that it held then.
 pub(super) fn crls(
     pattern: Option<&Path>,
-    authorities: &[Authority],
+    (roots, authorities): (&Arc<RootCertStore>, &[Authority]),
     now: UnixTime,
-    warnings: &mut Vec<Warning>,
+    previous: Option<&[List]>,
+    (warnings, refused): (&mut Vec<Warning>, &mut Vec<TrustError>),
 ) -> Result<Vec<List>, TrustError> {
     let Some(pattern) = pattern else { return Ok(Vec::new()) };
     let mut lists: Vec<List> = Vec::new();
@@ -89,20 +96,15 @@ pub(super) fn crls(
         warn(warnings, pattern, "no revocation list there: no certificate is known to be revoked".into());
     }
     for file in files {
-        let bytes = read(&file)?;
-        let content = |problem: &str| TrustError::Content { file: file.clone(), problem: problem.into() };
-        let ders: Vec<CertificateRevocationListDer<'static>> = if is_pem(&bytes) {
-            CertificateRevocationListDer::pem_slice_iter(&bytes)
-                .collect::<Result<_, _>>()
-                .map_err(|_| content(BAD_CRL))?
-        } else {
-            vec![bytes.into()]
+        let found = match (lists_of(&file, roots), previous) {
+            (Ok(found), _) => found,
+            (Err(error), Some(previous)) => {
+                refused.push(error);
+                previous.iter().filter(|(crl, _)| crl.file == file).cloned().collect()
+            }
+            (Err(error), None) => return Err(error),
         };
-        if ders.is_empty() {
-            return Err(content(BAD_CRL));
-        }
-        for der in ders {
-            let crl = crl(&file, &der).ok_or_else(|| content(BAD_CRL))?;
+        for (crl, der) in found {
             match crl.next_update {
                 Some(next) if next.as_secs() < now.as_secs() => warn(
                     warnings,
@@ -130,6 +132,22 @@ pub(super) fn crls(
                 None => lists.push((crl, der)),
             }
         }
+    }
+    Ok(lists)
+}
+
+fn lists_of(file: &Path, roots: &Arc<RootCertStore>) -> Result<Vec<List>, TrustError> {
+    let bytes = read(file)?;
+    let content = || TrustError::Content { file: file.to_owned(), problem: BAD_CRL.into() };
+    let ders: Vec<CertificateRevocationListDer<'static>> = if is_pem(&bytes) {
+        CertificateRevocationListDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|_| content())?
+    } else {
+        vec![bytes.into()]
+    };
+    let lists: Option<Vec<List>> = ders.into_iter().map(|der| Some((crl(file, &der)?, der))).collect();
+    let lists = lists.filter(|lists| !lists.is_empty()).ok_or_else(content)?;
+    for (crl, der) in &lists {
+        alone(roots, crl, der)?;
     }
     Ok(lists)
 }
@@ -215,7 +233,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 fn warn(warnings: &mut Vec<Warning>, file: &Path, problem: String) {
-    warnings.push(Warning { file: file.to_owned(), problem });
+    warnings.push(Warning { file: file.to_owned(), problem, refused: false });
 }
 
 fn at(time: UnixTime) -> String {

@@ -110,3 +110,29 @@ fn policies_are_listed_with_their_place_and_basis() {
     assert_eq!(listed, [("a", 1, true), ("b", 3, false)]);
     assert_eq!(world.engine.policies()[0].basis, "Law 1, art. 2");
 }
+
+#[test]
+fn no_policy_can_ask_whether_the_record_has_an_attribute() {
+    // Where it has not, such a forbid would be false instead of failing, and the field would be shown.
+    let minors = |condition: &str| {
+        let all = policy("all", "permit(principal, action, resource);");
+        let minors = r#"forbid(principal, action in Action::"with-minor", resource == Field::"Citizen.phone")"#;
+        World::load(&(all + &policy("minors", &format!("{minors} when {{ {condition} }};"))))
+    };
+    for condition in [
+        "context.record has minor && context.record.minor",
+        "context has record.minor && context.record.minor",
+        "if context.record has minor then context.record.minor else false",
+        "{ it: context.record }.it has minor && context.record.minor",
+    ] {
+        let problems = minors(condition).err().unwrap_or_else(|| panic!("{condition}"));
+        assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["record-has"], "{condition}");
+    }
+    for condition in [
+        "context.record.minor && principal has province",
+        "context.record.minor && context.env has claimed_assurance",
+        "context.record.minor && context has env.claimed_assurance",
+    ] {
+        assert!(minors(condition).is_ok(), "{condition}");
+    }
+}

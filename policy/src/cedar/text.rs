@@ -118,7 +118,8 @@ fn tokenize(source: &str) -> Vec<Token> {
         let (kind, length) = if first.is_whitespace() {
             (None, first.len_utf8())
         } else if rest.starts_with("//") {
-            (None, rest.find('\n').unwrap_or(rest.len()))
+            // It ends where Cedar ends it: else a policy behind a lone carriage return would be lost.
+            (None, rest.find(['\n', '\r']).unwrap_or(rest.len()))
         } else if first == '"' {
             (Some(Kind::Text), quoted_length(rest))
         } else if is_word(first) {
@@ -178,5 +179,13 @@ mod tests {
             [("Sector", "\"x\""), ("Field", "\"C.d\"")]
         );
         assert_eq!(&source[literals[0].span.clone()], "Sector :: \"x\"");
+    }
+
+    #[test]
+    fn a_comment_hides_no_policy_behind_a_carriage_return() {
+        let source =
+            "// everyone\rpermit(principal, action, resource);\r// minors\r\nforbid(principal, action, resource);";
+        let found: Vec<&str> = statements(source).iter().map(|found| &source[found.span.clone()]).collect();
+        assert_eq!(found, ["permit(principal, action, resource);", "forbid(principal, action, resource);"]);
     }
 }

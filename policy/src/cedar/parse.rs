@@ -64,9 +64,12 @@ pub(crate) enum Phase {
 pub(crate) fn parse(source: &Source, problems: &mut Vec<Problem>) -> Vec<(Rule, Statement)> {
     let mut rules = Vec::new();
     let mut ids: BTreeMap<String, String> = BTreeMap::new();
-    for (file, text) in
-        source.files.iter().filter(|(path, _)| path.starts_with("policies/") && path.ends_with(".cedar"))
-    {
+    for (file, text) in source.files.iter().filter(|(path, _)| path.starts_with("policies/")) {
+        if !file.ends_with(".cedar") {
+            let problem = Problem::error("unknown-file", file, format!("`{file}` is not a policy file"));
+            problems.push(problem.help("policies are named `policies/<sector or theme>.cedar`"));
+            continue;
+        }
         let name: Arc<str> = Arc::from(file.as_str());
         for statement in statements(text) {
             let mut reader = Reader { file: &name, text, statement: &statement, problems };

@@ -136,3 +136,13 @@ fn no_policy_can_ask_whether_the_record_has_an_attribute() {
         assert!(minors(condition).is_ok(), "{condition}");
     }
 }
+
+#[test]
+fn a_policy_file_under_another_name_is_not_passed_over() {
+    let source = crate::bundle::Source {
+        files: [("policies/minors.ceder".to_owned(), policy("minors", "forbid(principal, action, resource);"))].into(),
+    };
+    let mut problems = Vec::new();
+    assert!(crate::cedar::parse(&source, &mut problems).is_empty());
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["unknown-file"]);
+}

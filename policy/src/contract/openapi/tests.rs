@@ -184,3 +184,11 @@ fn no_contract_however_mangled_is_read_without_an_end() {
         read(&indented.join("\n"));
     }
 }
+
+#[test]
+fn a_path_that_captures_a_name_twice_is_refused() {
+    let text = CONTRACT.replace("/population/v1/citizens/{id}:", "/population/{id}/citizens/{id}:");
+    let (_, problems) = read(&text);
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(problems[0].starts_with("error[bad-path]"), "{problems:?}");
+}

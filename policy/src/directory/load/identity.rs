@@ -47,6 +47,10 @@ pub(super) fn read(
 /// The networks that a system may come from.
 pub(super) fn networks(sheet: &mut Sheet<'_>, node: &Node) -> Vec<IpNet> {
     let mut networks = Vec::new();
+    if matches!(&node.value, Value::List(items) if items.is_empty()) {
+        let problem = sheet.error("bad-network", &node.span, "an empty list of networks would mean anywhere");
+        sheet.push(problem.help("leave `networks` out if the system may come from anywhere, or name where it may"));
+    }
     for (typed, node) in sheet.texts(node, "`networks`") {
         match typed.parse::<IpNet>() {
             Ok(network) if network.trunc() == network => networks.push(network),

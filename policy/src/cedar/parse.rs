@@ -97,6 +97,11 @@ impl Reader<'_> {
             self.problem(Problem::error("template", self.file, message).help("write the entity instead"), slot);
             return None;
         }
+        if let Some(deep) = self.statement.too_deep(self.text) {
+            let message = "the policy is too deep: too many brackets within each other, or too many operators";
+            self.problem(Problem::error("policy-depth", self.file, message).help("split it into several"), deep);
+            return None;
+        }
         let text = self.text.get(self.statement.span.clone()).unwrap_or_default();
         let parsed = Policy::parse(None, text);
         if let Err(errors) = &parsed {

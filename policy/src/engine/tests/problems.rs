@@ -146,3 +146,32 @@ fn a_policy_file_under_another_name_is_not_passed_over() {
     assert!(crate::cedar::parse(&source, &mut problems).is_empty());
     assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["unknown-file"]);
 }
+
+#[test]
+fn no_policy_however_deep_or_long_overflows_the_stack() {
+    let load = |count: usize, [begin, part, middle, end]: [&str; 4]| {
+        let condition = format!("{begin}{}{middle}{}", part.repeat(count), end.repeat(count));
+        World::load(&policy("p", &format!("permit(principal, action, resource) when {{ {condition} }};")))
+    };
+    let bracketed = [["", "(", "true", ")"], ["", "[", "", "]"], ["", "{a:", "1", "}"]];
+    let chained = [
+        ["", "true && ", "true", ""],
+        ["", "context.env.hour < 3 || ", "true", ""],
+        ["", "if true then ", "true", " else true"],
+        ["principal", ".sector", "", ""],
+        ["1", " + 1", " == 1", ""],
+    ];
+    for parts in bracketed.into_iter().chain(chained) {
+        let problems = load(50_000, parts).err().unwrap();
+        assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["policy-depth"], "{parts:?}");
+    }
+    // What is just not too deep is read, whatever comes of it.
+    for parts in bracketed {
+        let _ = load(31, parts);
+    }
+    for parts in chained {
+        let _ = load(500, parts);
+    }
+    let combined = format!("{}{}true{}", "(true && ".repeat(31), "true && ".repeat(200), ")".repeat(31));
+    assert!(World::load(&policy("p", &format!("permit(principal, action, resource) when {{ {combined} }};"))).is_ok());
+}

@@ -71,6 +71,15 @@ pub struct Operation {
     pub cache: CacheRule,
 }
 
+impl Operation {
+    /// Whether an answer bears out the value that was given for a parameter, though nothing of its field is shown: a guard,
+    /// a claim, or what the register is asked by beside the subject's number.
+    pub(crate) fn bears_out(&self, parameter: ParamIx) -> bool {
+        let asked_by = || self.upstream.segments.contains(&Segment::Parameter(parameter));
+        self.guard.contains(&parameter) || (parameter != self.subject && (self.answer == Answer::Match || asked_by()))
+    }
+}
+
 /// The position of a parameter in [`Operation::parameters`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ParamIx(pub usize);

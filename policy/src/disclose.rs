@@ -128,7 +128,7 @@ pub struct Tally {
     pub revealed: FieldSet,
     /// Shown through a mask.
     pub masked: FieldSet,
-    /// Claims that the record bears out (a guard that held counts).
+    /// Claims that the record bears out (a guard that held counts, as does what the register was asked by).
     pub matched: FieldSet,
     /// Claims that the record does not bear out, and were answered so.
     pub refuted: FieldSet,

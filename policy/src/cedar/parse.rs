@@ -64,9 +64,12 @@ pub(crate) enum Phase {
 pub(crate) fn parse(source: &Source, problems: &mut Vec<Problem>) -> Vec<(Rule, Statement)> {
     let mut rules = Vec::new();
     let mut ids: BTreeMap<String, String> = BTreeMap::new();
-    for (file, text) in
-        source.files.iter().filter(|(path, _)| path.starts_with("policies/") && path.ends_with(".cedar"))
-    {
+    for (file, text) in source.files.iter().filter(|(path, _)| path.starts_with("policies/")) {
+        if !file.ends_with(".cedar") {
+            let problem = Problem::error("unknown-file", file, format!("`{file}` is not a policy file"));
+            problems.push(problem.help("policies are named `policies/<sector or theme>.cedar`"));
+            continue;
+        }
         let name: Arc<str> = Arc::from(file.as_str());
         for statement in statements(text) {
             let mut reader = Reader { file: &name, text, statement: &statement, problems };
@@ -92,6 +95,11 @@ impl Reader<'_> {
         if let Some(slot) = self.statement.slot() {
             let message = "a template is not a policy: nothing fills its slot";
             self.problem(Problem::error("template", self.file, message).help("write the entity instead"), slot);
+            return None;
+        }
+        if let Some(deep) = self.statement.too_deep(self.text) {
+            let message = "the policy is too deep: too many brackets within each other, or too many operators";
+            self.problem(Problem::error("policy-depth", self.file, message).help("split it into several"), deep);
             return None;
         }
         let text = self.text.get(self.statement.span.clone()).unwrap_or_default();
@@ -128,6 +136,12 @@ impl Reader<'_> {
         }
         let (id, force) = (id?, force?);
         let analysis = analyse(&policy.new_id(PolicyId::new(&id)));
+        if analysis.probes_record {
+            let problem = Problem::error("record-has", self.file, "`has` cannot ask about the returned record");
+            let help = "use the attribute: on a record without it the policy fails, and its fields are withheld";
+            self.problem(problem.help(help), self.head());
+            return None;
+        }
         Some(Rule {
             policy: policy.new_id(PolicyId::new(&id)),
             prefix: analysis.prefix,
@@ -225,6 +239,7 @@ struct Analysis {
     prefix: Policy,
     phase: Option<Phase>,
     by_resource: bool,
+    probes_record: bool,
     conditions: Value,
 }
 
@@ -235,22 +250,19 @@ fn analyse(policy: &Policy) -> Analysis {
     let conditions = json.get("conditions").cloned().unwrap_or_default();
     match &conditions {
         Value::Array(_) => mentions.walk(&conditions),
-        _ => mentions = Mentions { env: true, record: true, resource: true },
+        _ => mentions = Mentions { env: true, record: true, resource: true, probes_record: true },
     }
     let phase = mentions.phase();
     let prefix = if phase.is_none() { policy.clone() } else { prefix(policy, json).unwrap_or_else(|| policy.clone()) };
-    Analysis { prefix, phase, by_resource: mentions.resource, conditions }
+    let Mentions { resource: by_resource, probes_record, .. } = mentions;
+    Analysis { prefix, phase, by_resource, probes_record, conditions }
 }
 
 /// Cuts a policy before its first late conjunct. Cedar evaluates conditions in order and `&&` from left to right, so
 /// that where the prefix is false, the policy is false and does not fail.
 fn prefix(policy: &Policy, mut json: Value) -> Option<Policy> {
     let conditions = json.get_mut("conditions")?.as_array_mut()?;
-    let is_late = |value: &Value| {
-        let mut mentions = Mentions::default();
-        mentions.walk(value);
-        mentions.phase().is_some()
-    };
+    let is_late = |value: &Value| Mentions::of(value).phase().is_some();
     let first = conditions.iter().position(is_late)?;
     let late = conditions.get(first).cloned();
     conditions.truncate(first);
@@ -280,9 +292,17 @@ struct Mentions {
     env: bool,
     record: bool,
     resource: bool,
+    /// Asks whether the record has an attribute. A forbid that does would not fail on a record without it, but be false.
+    probes_record: bool,
 }
 
 impl Mentions {
+    fn of(value: &Value) -> Self {
+        let mut mentions = Self::default();
+        mentions.walk(value);
+        mentions
+    }
+
     fn phase(&self) -> Option<Phase> {
         if self.record { Some(Phase::Record) } else { self.env.then_some(Phase::Env) }
     }
@@ -292,6 +312,7 @@ impl Mentions {
             Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
             Value::Object(members) => {
                 for (key, member) in members {
+                    self.probes_record |= key == "has" && asks_of_record(member);
                     match (key.as_str(), member) {
                         ("Var", Value::String(name)) => self.variable(name),
                         ("." | "has", access) if is_context(access.get("left")) => {
@@ -317,6 +338,15 @@ impl Mentions {
             _ => {}
         }
     }
+}
+
+/// Whether the left side of a `has` is the record, or may be: `context has record.minor` names it on the right.
+fn asks_of_record(has: &Value) -> bool {
+    let left = has.get("left");
+    if is_context(left) {
+        return has.pointer("/attr/0").and_then(Value::as_str) == Some("record");
+    }
+    left.is_some_and(|left| Mentions::of(left).record)
 }
 
 fn is_context(value: Option<&Value>) -> bool {

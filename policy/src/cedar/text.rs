@@ -98,6 +98,23 @@ impl Statement {
         self.tokens.windows(3).filter_map(literal).collect()
     }
 
+    /// Where it becomes too deep for a stack, by brackets within each other or by a chain of operators: the parser, and
+    /// what walks over its tree, go down by each of them.
+    pub(crate) fn too_deep(&self, source: &str) -> Option<Range<usize>> {
+        let (mut nested, mut operators) = (0_usize, 0);
+        let deep = self.tokens.iter().find(|token| {
+            match token.kind {
+                Kind::Sign('(' | '[' | '{') => nested += 1,
+                Kind::Sign(')' | ']' | '}') => nested = nested.saturating_sub(1),
+                Kind::Sign(',' | ';' | ':' | '@') | Kind::Text | Kind::Path => {}
+                Kind::Word => operators += usize::from(source.get(token.span.clone()) == Some("if")),
+                Kind::Sign(_) => operators += 1,
+            }
+            nested > MOST_NESTED || operators > MOST_OPERATORS
+        });
+        deep.map(|token| token.span.clone())
+    }
+
     /// The first template slot, such as `?principal`.
     pub(crate) fn slot(&self) -> Option<Range<usize>> {
         let slot = |window: &[Token]| match window {
@@ -118,7 +135,8 @@ fn tokenize(source: &str) -> Vec<Token> {
         let (kind, length) = if first.is_whitespace() {
             (None, first.len_utf8())
         } else if rest.starts_with("//") {
-            (None, rest.find('\n').unwrap_or(rest.len()))
+            // It ends where Cedar ends it: else a policy behind a lone carriage return would be lost.
+            (None, rest.find(['\n', '\r']).unwrap_or(rest.len()))
         } else if first == '"' {
             (Some(Kind::Text), quoted_length(rest))
         } else if is_word(first) {
@@ -147,6 +165,11 @@ fn quoted_length(text: &str) -> usize {
     }
     text.len()
 }
+
+/// The most brackets within each other.
+const MOST_NESTED: usize = 32;
+/// The most operators of one policy, by their characters.
+const MOST_OPERATORS: usize = 512;
 
 fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
@@ -178,5 +201,13 @@ mod tests {
             [("Sector", "\"x\""), ("Field", "\"C.d\"")]
         );
         assert_eq!(&source[literals[0].span.clone()], "Sector :: \"x\"");
+    }
+
+    #[test]
+    fn a_comment_hides_no_policy_behind_a_carriage_return() {
+        let source =
+            "// everyone\rpermit(principal, action, resource);\r// minors\r\nforbid(principal, action, resource);";
+        let found: Vec<&str> = statements(source).iter().map(|found| &source[found.span.clone()]).collect();
+        assert_eq!(found, ["permit(principal, action, resource);", "forbid(principal, action, resource);"]);
     }
 }

@@ -235,9 +235,16 @@ fn register<'d>(sheet: &mut Sheet<'_>, table: &'d Table, at: &Span) -> Option<&'
 }
 
 fn check_template(sheet: &mut Sheet<'_>, path: &Entry) {
-    let wrong = match path.key.strip_prefix('/') {
-        None => Some(("", "must begin with `/`")),
-        Some(rest) => rest.split('/').find_map(|segment| route::wrong_segment(segment).map(|reason| (segment, reason))),
+    let segments = || path.key.split('/').skip(1);
+    let wrong = if path.key.starts_with('/') {
+        let captured = |segment: &&str| segment.starts_with('{');
+        // Each capture is given to one parameter: the second of a name would be read as the next one.
+        let twice = segments().enumerate().filter(|(_, segment)| captured(segment)).find_map(|(at, segment)| {
+            segments().take(at).any(|earlier| earlier == segment).then_some((segment, "captures a name twice"))
+        });
+        segments().find_map(|segment| route::wrong_segment(segment).map(|reason| (segment, reason))).or(twice)
+    } else {
+        Some(("", "must begin with `/`"))
     };
     if let Some((segment, reason)) = wrong {
         let which = if segment.is_empty() { String::new() } else { format!(": `{segment}`") };

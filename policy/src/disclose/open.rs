@@ -40,7 +40,7 @@ pub(crate) fn open(permit: Permit, raw: &Raw, pseudonyms: &PseudonymKey) -> Resu
             tally = Tally { policy_errors: tally.policy_errors, ..redacted };
             let shown = tally.revealed.union(tally.masked);
             tally.matched = given()
-                .filter(|asked| asked.guards && !shown.contains(asked.parameter.field))
+                .filter(|asked| asked.borne_out && !shown.contains(asked.parameter.field))
                 .map(|asked| asked.parameter.field)
                 .collect();
             if shown.is_empty() { Err(Hidden::Record) } else { Ok(()) }
@@ -91,6 +91,8 @@ struct Asked<'a> {
     value: &'a Personal<String>,
     is_subject: bool,
     guards: bool,
+    /// Whether an answer says that the value is right.
+    borne_out: bool,
 }
 
 impl Asked<'_> {
@@ -110,6 +112,7 @@ fn given(permit: &Permit) -> impl Iterator<Item = Asked<'_>> {
             value,
             is_subject: at == operation.subject,
             guards: operation.guard.contains(&at),
+            borne_out: operation.bears_out(at),
         })
     })
 }

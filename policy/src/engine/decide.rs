@@ -58,10 +58,7 @@ fn could_answer(outcome: &Outcome, ask: &Ask<'_>) -> bool {
 /// Every field that the answer could disclose something about.
 fn widest(outcome: &Outcome, ask: &Ask<'_>) -> FieldSet {
     let operation = ask.operation;
-    let matched = ask.arguments.given().filter(|(at, _)| match operation.answer {
-        Answer::Record => operation.guard.contains(at),
-        Answer::Match => *at != operation.subject,
-    });
+    let matched = ask.arguments.given().filter(|(at, _)| operation.bears_out(*at));
     let matched =
         matched.filter_map(|(at, _)| operation.parameters.get(at.0)).map(|parameter| parameter.field).collect();
     match operation.answer {

@@ -143,6 +143,7 @@ pub(crate) fn contracts() -> Contracts {
             &[],
         ),
         operation(3, "line.read", &line, Answer::Record, &["id"], &[]),
+        searched_by_name(operation(4, "citizen.search", &citizen, Answer::Record, &["id", "full_name"], &[])),
     ];
     Contracts { operations, records: vec![citizen, line], ..Contracts::default() }
 }
@@ -239,6 +240,13 @@ fn operation(
         record: Arc::clone(record),
         cache: CacheRule { scope: CacheScope::Off, fresh: Duration::ZERO, stale_if_error: Duration::ZERO },
     })
+}
+
+/// The operation, asking the register by its second parameter too.
+fn searched_by_name(operation: Arc<Operation>) -> Arc<Operation> {
+    let mut operation = Arc::into_inner(operation).unwrap();
+    operation.upstream.segments.extend([Segment::Literal("/".into()), Segment::Parameter(ParamIx(1))]);
+    Arc::new(operation)
 }
 
 pub(crate) fn directory() -> Directory {

@@ -301,6 +301,20 @@ fn a_guard_that_held_is_counted_as_matched_where_it_is_not_shown() {
 }
 
 #[test]
+fn what_the_register_is_asked_by_is_in_the_intent() {
+    let world = World::new(&policies(&[
+        ("match", r#"@mask("match") permit(principal, action, resource in Group::"identity");"#),
+        ("phone", r#"permit(principal, action, resource == Field::"Citizen.phone");"#),
+    ]));
+    // `citizen.search` asks the register by number and name, and an answer says that they belong together.
+    let given = [("full_name", "Lê Thị Hoa")];
+    let permit = world.decide("tax/etax", "citizen.search", "assessment", &given, ten()).unwrap();
+    assert_eq!(permit.widest(), set(&[1, 6]));
+    let tally = open(permit, HOA).unwrap().tally();
+    assert_eq!((tally.revealed, tally.matched), (set(&[6]), set(&[1])));
+}
+
+#[test]
 fn a_parameter_whose_field_the_record_hides_is_answered_as_unknown() {
     let world = all_but(&[(
         "dob",

@@ -23,7 +23,7 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, schemas: &mut Schemas<'d>, name: &
         sheet.push(sheet.error("bad-name", &entry.at, message).help("a capital letter, then letters and digits"));
     }
     let resolved = schemas.resolve(sheet, &entry.node, &[name])?;
-    let mut reader = Reader { sheet, schemas, name, leaves: Vec::new(), full: false, whole: true };
+    let mut reader = Reader { sheet, schemas, name, leaves: Vec::new(), visited: 0, full: false, whole: true };
     let shape = match reader.shape(&resolved, &mut Vec::new(), &Inherited::default(), &[name], Place::Root) {
         Some(Shape::Object(shape)) => shape,
         Some(_) => {
@@ -73,6 +73,8 @@ struct Reader<'r, 's, 'd> {
     schemas: &'r mut Schemas<'d>,
     name: &'d str,
     leaves: Vec<Leaf<'d>>,
+    /// How many schemas were read, those that are referred to twice counted twice: a few lines could make billions.
+    visited: usize,
     full: bool,
     whole: bool,
 }
@@ -92,6 +94,11 @@ impl<'d> Reader<'_, '_, 'd> {
         within: &[&str],
         place: Place,
     ) -> Option<Shape> {
+        self.visited += 1;
+        if self.visited > MOST_SCHEMAS {
+            self.too_many(schema.span);
+            return None;
+        }
         let full_name = self.full_name(path);
         let kind = schema.kind(self.sheet, &format!("`{full_name}`"));
         let allowed = match (place, kind) {
@@ -387,3 +394,6 @@ pub(super) fn strings(node: Option<&Node>) -> Vec<&str> {
         _ => Vec::new(),
     }
 }
+
+/// The most schemas of one record: far more than its fields and the objects around them can be.
+const MOST_SCHEMAS: usize = 16 * FieldSet::CAPACITY;

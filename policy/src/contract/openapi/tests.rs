@@ -184,3 +184,28 @@ fn no_contract_however_mangled_is_read_without_an_end() {
         read(&indented.join("\n"));
     }
 }
+
+#[test]
+fn a_path_that_captures_a_name_twice_is_refused() {
+    let text = CONTRACT.replace("/population/v1/citizens/{id}:", "/population/{id}/citizens/{id}:");
+    let (_, problems) = read(&text);
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(problems[0].starts_with("error[bad-path]"), "{problems:?}");
+}
+
+#[test]
+fn a_record_whose_schemas_double_at_each_level_is_refused_at_once() {
+    let levels: String = (0..40)
+        .map(|at| {
+            let next = format!("$ref: '#/components/schemas/L{}'", at + 1);
+            format!("    L{at}: {{ type: object, properties: {{ a: {{ {next} }}, b: {{ {next} }} }} }}\n")
+        })
+        .collect();
+    for last in ["{ type: string }", "{ type: object, properties: {} }"] {
+        let more = "        more: { x-gateway-group: more, $ref: '#/components/schemas/L0' }\n";
+        let line = "        id: { type: string, x-gateway-group: identity";
+        let text = CONTRACT.replace(line, &format!("{more}{line}"));
+        let (_, problems) = read(&text.replace("    Address:\n", &format!("{levels}    L40: {last}\n    Address:\n")));
+        assert!(problems.iter().any(|problem| problem.contains("more than 128 fields")), "{problems:?}");
+    }
+}

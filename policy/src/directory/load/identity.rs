@@ -47,6 +47,10 @@ pub(super) fn read(
 /// The networks that a system may come from.
 pub(super) fn networks(sheet: &mut Sheet<'_>, node: &Node) -> Vec<IpNet> {
     let mut networks = Vec::new();
+    if matches!(&node.value, Value::List(items) if items.is_empty()) {
+        let problem = sheet.error("bad-network", &node.span, "an empty list of networks would mean anywhere");
+        sheet.push(problem.help("leave `networks` out if the system may come from anywhere, or name where it may"));
+    }
     for (typed, node) in sheet.texts(node, "`networks`") {
         match typed.parse::<IpNet>() {
             Ok(network) if network.trunc() == network => networks.push(network),
@@ -104,8 +108,10 @@ fn subject(typed: &str) -> Option<String> {
         .map(|part| {
             let (kind, value) = part.split_once('=')?;
             let (kind, value) = (kind.trim(), value.trim());
+            // Of an escaped space at the end only the backslash would be left, and escape the comma.
+            let cut = (value.len() - value.trim_end_matches('\\').len()) % 2 == 1;
             let is_kind = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
-            (is_kind && !value.is_empty()).then(|| format!("{kind}={value}"))
+            (is_kind && !cut && !value.is_empty()).then(|| format!("{kind}={value}"))
         })
         .collect();
     parts.map(|parts| parts.join(","))
@@ -154,5 +160,13 @@ mod tests {
         let typed = "CN = etax, O=Tax  Department\\, Central , C=VN";
         assert_eq!(subject(typed).as_deref(), Some("CN=etax,O=Tax  Department\\, Central,C=VN"));
         assert_eq!(subject("CN=Cục Thuế: một").as_deref(), Some("CN=Cục Thuế: một"));
+    }
+
+    #[test]
+    fn a_space_that_is_escaped_is_not_dropped_from_behind_its_backslash() {
+        // Dropped, the comma would be escaped instead: the subject of somebody else.
+        assert_eq!(subject("CN=etax\\ ,O=Tax"), None);
+        assert_eq!(subject("CN=etax\\ "), None);
+        assert_eq!(subject("CN=etax\\\\ ,O=Tax").as_deref(), Some("CN=etax\\\\,O=Tax"));
     }
 }

@@ -96,3 +96,10 @@ fn no_agency_however_mangled_is_read_without_an_end() {
         read(&without.join("\n"), &without.join("\n"));
     }
 }
+
+#[test]
+fn an_empty_list_of_networks_does_not_mean_everywhere() {
+    let (_, problems) = read(&TAX.replace("[\"10.20.0.0/16\"]", "[]"), PURPOSES_TOML);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with("error[bad-network]"), "{problems:?}");
+}

@@ -110,3 +110,68 @@ fn policies_are_listed_with_their_place_and_basis() {
     assert_eq!(listed, [("a", 1, true), ("b", 3, false)]);
     assert_eq!(world.engine.policies()[0].basis, "Law 1, art. 2");
 }
+
+#[test]
+fn no_policy_can_ask_whether_the_record_has_an_attribute() {
+    // Where it has not, such a forbid would be false instead of failing, and the field would be shown.
+    let minors = |condition: &str| {
+        let all = policy("all", "permit(principal, action, resource);");
+        let minors = r#"forbid(principal, action in Action::"with-minor", resource == Field::"Citizen.phone")"#;
+        World::load(&(all + &policy("minors", &format!("{minors} when {{ {condition} }};"))))
+    };
+    for condition in [
+        "context.record has minor && context.record.minor",
+        "context has record.minor && context.record.minor",
+        "if context.record has minor then context.record.minor else false",
+        "{ it: context.record }.it has minor && context.record.minor",
+    ] {
+        let problems = minors(condition).err().unwrap_or_else(|| panic!("{condition}"));
+        assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["record-has"], "{condition}");
+    }
+    for condition in [
+        "context.record.minor && principal has province",
+        "context.record.minor && context.env has claimed_assurance",
+        "context.record.minor && context has env.claimed_assurance",
+    ] {
+        assert!(minors(condition).is_ok(), "{condition}");
+    }
+}
+
+#[test]
+fn a_policy_file_under_another_name_is_not_passed_over() {
+    let source = crate::bundle::Source {
+        files: [("policies/minors.ceder".to_owned(), policy("minors", "forbid(principal, action, resource);"))].into(),
+    };
+    let mut problems = Vec::new();
+    assert!(crate::cedar::parse(&source, &mut problems).is_empty());
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["unknown-file"]);
+}
+
+#[test]
+fn no_policy_however_deep_or_long_overflows_the_stack() {
+    let load = |count: usize, [begin, part, middle, end]: [&str; 4]| {
+        let condition = format!("{begin}{}{middle}{}", part.repeat(count), end.repeat(count));
+        World::load(&policy("p", &format!("permit(principal, action, resource) when {{ {condition} }};")))
+    };
+    let bracketed = [["", "(", "true", ")"], ["", "[", "", "]"], ["", "{a:", "1", "}"]];
+    let chained = [
+        ["", "true && ", "true", ""],
+        ["", "context.env.hour < 3 || ", "true", ""],
+        ["", "if true then ", "true", " else true"],
+        ["principal", ".sector", "", ""],
+        ["1", " + 1", " == 1", ""],
+    ];
+    for parts in bracketed.into_iter().chain(chained) {
+        let problems = load(50_000, parts).err().unwrap();
+        assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["policy-depth"], "{parts:?}");
+    }
+    // What is just not too deep is read, whatever comes of it.
+    for parts in bracketed {
+        let _ = load(31, parts);
+    }
+    for parts in chained {
+        let _ = load(500, parts);
+    }
+    let combined = format!("{}{}true{}", "(true && ".repeat(31), "true && ".repeat(200), ")".repeat(31));
+    assert!(World::load(&policy("p", &format!("permit(principal, action, resource) when {{ {combined} }};"))).is_ok());
+}

@@ -1,15 +1,14 @@
 //! The harness of the black-box tests: a whole deployment in a folder of its own, with real sockets, files and certificates.
 
-pub mod build;
-pub mod node;
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use popgate_demo::client::{Answer, Client, Http, Session};
 use popgate_demo::deployment::{Deployment, Options, Site};
 
+pub mod build;
 pub mod made;
+pub mod node;
 pub mod process;
 pub mod wire;
 

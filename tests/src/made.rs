@@ -24,7 +24,7 @@ impl Harness {
         };
         let options = Options { settings: settings.to_owned(), ..Options::default() };
         match made(dir.path(), &options, site, config) {
-            Ok(deployment) => Self { deployment, _dir: dir },
+            Ok(deployment) => Self { deployment, dir: Some(dir) },
             Err(error) => panic!("the deployment does not start: {error}"),
         }
     }
@@ -36,9 +36,10 @@ impl Harness {
     #[expect(clippy::panic, reason = "without credentials the test cannot go on")]
     pub fn credentials(&self, issued: &Issued) -> Credentials {
         match fs::read(self.deployment.site.gateway_authority()) {
-            Ok(authorities) => {
-                Credentials { authorities, identity: Some(format!("{}{}", issued.certificate, issued.key).into_bytes()) }
-            }
+            Ok(authorities) => Credentials {
+                authorities,
+                identity: Some(format!("{}{}", issued.certificate, issued.key).into_bytes()),
+            },
             Err(error) => panic!("the gateway's authority: {error}"),
         }
     }

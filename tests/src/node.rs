@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,8 +37,9 @@ impl Node {
             .args(["serve", "--log-format", "json", "--config"])
             .arg(site.config_file())
             .args(arguments)
-            .stderr(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
         {
             Ok(child) => child,
@@ -95,17 +96,49 @@ impl Node {
     /// SIGKILL: nothing in it runs any more. What it said is returned.
     pub fn kill(mut self) -> Vec<String> {
         let _ = self.child.kill();
-        self.ended()
+        self.silent()
     }
 
     /// SIGTERM, until it has drained. What it said is returned, and whether it succeeded.
+    ///
+    /// # Panics
+    /// If it has ended before.
     pub fn terminate(mut self) -> (bool, Vec<String>) {
-        let sent = i32::try_from(self.child.id()).is_ok_and(|id| kill(Pid::from_raw(id), Signal::SIGTERM).is_ok());
-        let ended = self.child.wait();
-        (sent && ended.is_ok_and(|status| status.success()), self.ended())
+        self.signal(Signal::SIGTERM);
+        let good = self.child.wait().is_ok_and(|status| status.success());
+        (good, self.silent())
     }
 
-    fn ended(&mut self) -> Vec<String> {
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[expect(clippy::panic, reason = "a node that is not there ends the test")]
+    pub fn signal(&self, signal: Signal) {
+        let sent = i32::try_from(self.child.id()).map(|id| kill(Pid::from_raw(id), signal));
+        if !matches!(sent, Ok(Ok(()))) {
+            panic!("no {signal} for the node: {sent:?}");
+        }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    #[expect(clippy::panic, reason = "a node that does not end fails the test")]
+    pub async fn ended(&mut self, within: Duration) -> ExitStatus {
+        let since = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status,
+                Ok(None) if since.elapsed() < within => tokio::time::sleep(Duration::from_millis(10)).await,
+                other => panic!("the node goes on: {other:?}\n{}", self.said().join("\n")),
+            }
+        }
+    }
+
+    /// Waits until all that it said was read.
+    fn silent(&mut self) -> Vec<String> {
         let _ = self.child.wait();
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
@@ -117,7 +150,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        self.ended();
+        self.silent();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Promise: whatever an agency received any byte of has its durable record; the record says what was shown and why; nobody can
 //! change it unseen; and without room for it nothing is shown.
+#![cfg(test)]
 
 #[path = "audit/disk.rs"]
 mod disk;

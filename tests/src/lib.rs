@@ -1,11 +1,14 @@
 //! The harness of the black-box tests: a whole deployment in a folder of its own, with real sockets, files and certificates.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use popgate_demo::client::{Answer, Client, Http, Session};
-use popgate_demo::deployment::{Deployment, Options};
+use popgate_demo::deployment::{Deployment, Options, Site};
 
+pub mod build;
 pub mod made;
+pub mod node;
 pub mod process;
 pub mod wire;
 
@@ -15,7 +18,7 @@ pub struct Harness {
     /// The deployment.
     pub deployment: Deployment,
     // After the deployment: the log is written until the end.
-    _dir: tempfile::TempDir,
+    dir: Option<tempfile::TempDir>,
 }
 
 impl Harness {
@@ -41,16 +44,26 @@ impl Harness {
     /// If it does not start.
     #[expect(clippy::panic, reason = "a harness that does not start ends the test")]
     pub fn start_options(options: &Options) -> Self {
-        let started = tempfile::tempdir().map_err(|error| error.to_string()).and_then(|dir| {
-            match Deployment::start(dir.path(), options) {
-                Ok(deployment) => Ok(Self { deployment, _dir: dir }),
-                Err(error) => Err(error.to_string()),
-            }
-        });
-        match started {
-            Ok(harness) => harness,
-            Err(error) => panic!("the deployment does not start: {error}"),
+        match tempfile::tempdir() {
+            Ok(dir) => Self { deployment: deployed(dir.path(), options), dir: Some(dir) },
+            Err(error) => panic!("no folder for the deployment: {error}"),
         }
+    }
+
+    /// A deployment in a folder of the test's own, which stays.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_in(folder: &Path, options: &Options) -> Self {
+        Self { deployment: deployed(folder, options), dir: None }
+    }
+
+    /// Drains the gateway and stops the register. The folder goes with what is returned beside the site.
+    pub async fn stop(self) -> (Site, Option<tempfile::TempDir>) {
+        let Deployment { site, gateway, register } = self.deployment;
+        gateway.drain().await;
+        drop(register);
+        (site, self.dir)
     }
 
     /// A system's client (`agency/system`) over HTTP/1.1.
@@ -83,6 +96,14 @@ impl Harness {
             Ok(session) => session,
             Err(error) => panic!("{system} cannot connect: {error}"),
         }
+    }
+}
+
+#[expect(clippy::panic, reason = "a harness that does not start ends the test")]
+fn deployed(folder: &Path, options: &Options) -> Deployment {
+    match Deployment::start(folder, options) {
+        Ok(deployment) => deployment,
+        Err(error) => panic!("the deployment does not start: {error}"),
     }
 }
 

@@ -24,7 +24,7 @@ impl Harness {
         };
         let options = Options { settings: settings.to_owned(), ..Options::default() };
         match made(dir.path(), &options, site, config) {
-            Ok(deployment) => Self { deployment, _dir: dir },
+            Ok(deployment) => Self { deployment, dir: Some(dir) },
             Err(error) => panic!("the deployment does not start: {error}"),
         }
     }

@@ -26,6 +26,8 @@ pub struct Options {
     pub settings: String,
     /// The register's endpoint in `gateway.toml`, if another than the synthetic register's own.
     pub register: Option<SocketAddr>,
+    /// What `[audit]` says beside `dir` in `gateway.toml`, if something else than the reference.
+    pub audit: Option<String>,
 }
 
 /// A running deployment. Dropped, everything in it stops; its folder stays.
@@ -289,8 +291,8 @@ key         = "pki/gateway-to-register.key"
 path = "bundle"
 
 [audit]
-dir      = "audit"
-min_free = "64MiB"
+dir = "audit"
+{audit}
 
 [keys]
 pseudonym = "keys/pseudonym.key"
@@ -306,6 +308,7 @@ roles    = ["viewer", "auditor", "sre"]
             cores = if options.cores == 0 { 2 } else { options.cores },
             port = options.port,
             register_port = register.port(),
+            audit = options.audit.as_deref().unwrap_or("min_free = \"64MiB\""),
             settings = options.settings,
         );
         fs::write(&file, text).map_err(|source| failed("write", &file, source))?;

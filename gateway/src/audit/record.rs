@@ -82,9 +82,9 @@ pub struct Refused {
 /// How a disclosure ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// All of the answer was sent.
+    /// All of the answer was handed to the connection; whether the last piece arrived, nobody on this side can know.
     Complete(Shown),
-    /// Some of the answer was sent, perhaps all: the connection broke.
+    /// The connection broke before all of the answer was handed to it. What the whole answer would have shown.
     Partial(Shown),
     /// The caller got the answer for an unknown person.
     NoMatch(NoMatch),

@@ -95,6 +95,18 @@ fn a_revocation_does_not_wait_for_another_file() {
 }
 
 #[test]
+fn the_list_of_a_withdrawn_authority_may_go_later_and_blocks_nobody() {
+    let site = Site::new();
+    Authority::create(site.dir.path(), "ca-other", Validity::days(site.clock.wall(), 30)).unwrap();
+    let (both, _) = load(&site, None).unwrap();
+    std::fs::remove_file(site.path("ca-other.pem")).unwrap();
+    let (withdrawn, _) = load(&site, Some(&both)).unwrap();
+    let (reloaded, _) = load(&site, Some(&withdrawn)).unwrap();
+    std::fs::remove_file(site.path("ca-other.crl")).unwrap();
+    assert_eq!(load(&site, Some(&reloaded)).unwrap().0.crls().len(), 1);
+}
+
+#[test]
 fn of_two_lists_the_newer_one_counts() {
     let site = Site::new();
     let client = site.client();

@@ -95,6 +95,22 @@ fn a_revocation_does_not_wait_for_another_file() {
 }
 
 #[test]
+fn the_list_of_a_withdrawn_authority_may_go_after_it() {
+    let site = Site::new();
+    let now = site.clock.wall();
+    let other = Authority::create(site.dir.path(), "ca-other", Validity::days(now, 30)).unwrap();
+    other.renew_crl(now, hours(24)).unwrap();
+    let (both, _) = load(&site, None).unwrap();
+    std::fs::remove_file(site.path("ca-other.pem")).unwrap();
+    let (one, _) = load(&site, Some(&both)).unwrap();
+    std::fs::remove_file(other.crl_file()).unwrap();
+    let client = site.client();
+    site.ca.revoke(&client.serial, now + hours(1), hours(1)).unwrap();
+    let (trust, _) = load(&site, Some(&one)).unwrap();
+    assert_eq!(trust.recheck(&chain(&client), site.clock.unix()), Err(Refusal::CertificateRevoked));
+}
+
+#[test]
 fn of_two_lists_the_newer_one_counts() {
     let site = Site::new();
     let client = site.client();

@@ -43,9 +43,12 @@ impl Directory {
         self.purposes.get(&PurposeId::new(id))
     }
 
-    /// The system that one of the certificate's identities is enrolled for.
+    /// The system that the certificate's identities are enrolled for; `None` if none is, or if they are those of several: who
+    /// could be two systems is neither.
     pub fn identify<'a>(&self, identities: impl IntoIterator<Item = &'a Identity>) -> Option<&Arc<System>> {
-        identities.into_iter().find_map(|identity| self.systems.get(*self.identities.get(identity)?))
+        let mut found = identities.into_iter().filter_map(|identity| self.identities.get(identity));
+        let first = found.next()?;
+        if found.all(|other| other == first) { self.systems.get(*first) } else { None }
     }
 }
 

@@ -59,9 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn run(demo: &Demo) -> Result<(), Box<dyn Error>> {
-    if demo.once {
-        logs::init(Format::Text, "error".parse()?)?;
-    }
+    let mut _logs = if demo.once { Some(logs::init(Format::Text, "error".parse()?)?) } else { None };
     let kept;
     let temporary;
     let dir = match &demo.dir {
@@ -88,7 +86,7 @@ fn run(demo: &Demo) -> Result<(), Box<dyn Error>> {
             print(&print::now_you(&deployment, colour)?)?;
             print("Ctrl-C ends it. From here on you read the gateway's log: reloads, refusals.\n")?;
             // Only now: the scenario is refused often, and on purpose.
-            logs::init(Format::Text, Verbosity::INFO)?;
+            _logs = Some(logs::init(Format::Text, Verbosity::INFO)?);
             tokio::signal::ctrl_c().await?;
         }
         deployment.gateway.drain().await;

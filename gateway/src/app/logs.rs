@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal as _};
 use std::str::FromStr;
 
 use tracing::Level;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -44,11 +45,21 @@ impl Verbosity {
 #[error("logs were started already")]
 pub struct AlreadyStarted;
 
+/// Logs that run. Dropped, it writes what is still queued; keep it until the end.
+#[must_use = "dropped, it ends the logs"]
+#[derive(Debug)]
+pub struct Started {
+    _writer: WorkerGuard,
+}
+
 /// Starts logging to standard error. The first call in a process wins.
+///
+/// Lines are queued and written by a thread of their own: whoever reads the log and stops must not stop the data plane. When the
+/// queue (of [`QUEUED_LINES`]) is full, lines are lost; the audit log is where nothing is.
 ///
 /// # Errors
 /// If logs were started already; nothing changes then.
-pub fn init(format: Format, verbosity: Verbosity) -> Result<(), AlreadyStarted> {
+pub fn init(format: Format, verbosity: Verbosity) -> Result<Started, AlreadyStarted> {
     let terminal = io::stderr().is_terminal();
     let format = match format {
         Format::Auto if terminal => Format::Text,
@@ -56,8 +67,14 @@ pub fn init(format: Format, verbosity: Verbosity) -> Result<(), AlreadyStarted> 
         chosen => chosen,
     };
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    install(layer(format, verbosity, colour, io::stderr))
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES).thread_name("logs").finish(io::stderr());
+    install(layer(format, verbosity, colour, writer))?;
+    Ok(Started { _writer: guard })
 }
+
+/// The most lines that wait to be written.
+pub const QUEUED_LINES: usize = 65_536;
 
 /// As [`init`], to another writer (JSON unless text is asked for), without colours.
 ///

@@ -49,9 +49,10 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return refused(&errors.problems),
     };
-    if let Err(error) = logs::init(args.log_format, verbosity) {
-        return failed(&error);
-    }
+    let _logs = match logs::init(args.log_format, verbosity) {
+        Ok(logs) => logs,
+        Err(error) => return failed(&error),
+    };
     match app::serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -271,30 +271,32 @@ impl Warning {
     }
 }
 
-/// The newest revocation list of each scope, for another listener's verifier; `previous` are those that it has now. Of an
-/// authority in `roots`, none may vanish or go back in time.
-///
-/// # Errors
-/// See [`TrustError`].
-pub fn revocation_lists(
-    pattern: &Path,
-    roots: &Arc<RootCertStore>,
-    previous: &[List],
-) -> Result<Vec<List>, TrustError> {
-    let (mut warnings, mut refused) = (Vec::new(), Vec::new());
-    let known = (!previous.is_empty()).then_some(previous);
-    // The time is for warnings alone, and those the agencies' side gives: the files are the same.
-    let never = UnixTime::since_unix_epoch(Duration::ZERO);
-    let lists = files::crls(Some(pattern), (roots, &[]), never, known, (&mut warnings, &mut refused))?;
-    let subjects = roots.subjects();
-    let relevant = previous.iter().map(|(crl, _)| crl);
-    let relevant = relevant.filter(|crl| subjects.iter().any(|subject| subject.as_ref() == crl.scope.0));
-    let crls: Vec<Crl> = lists.iter().map(|(crl, _)| crl.clone()).collect();
-    relevant.into_iter().try_for_each(|old| still_there(old, &crls))?;
-    for error in refused {
-        tracing::error!(%error, "revocation list refused; what was good before stays in force");
+impl Trust {
+    /// The newest revocation list of each scope, for another listener's verifier; `previous` are those that it has now. Of an
+    /// authority in `roots`, none may vanish or go back in time.
+    ///
+    /// # Errors
+    /// See [`TrustError`].
+    pub fn revocation_lists(
+        pattern: &Path,
+        roots: &Arc<RootCertStore>,
+        previous: &[List],
+    ) -> Result<Vec<List>, TrustError> {
+        let (mut warnings, mut refused) = (Vec::new(), Vec::new());
+        let known = (!previous.is_empty()).then_some(previous);
+        // The time is for warnings alone, and those the agencies' side gives: the files are the same.
+        let never = UnixTime::since_unix_epoch(Duration::ZERO);
+        let lists = files::crls(Some(pattern), (roots, &[]), never, known, (&mut warnings, &mut refused))?;
+        let subjects = roots.subjects();
+        let relevant = previous.iter().map(|(crl, _)| crl);
+        let relevant = relevant.filter(|crl| subjects.iter().any(|subject| subject.as_ref() == crl.scope.0));
+        let crls: Vec<Crl> = lists.iter().map(|(crl, _)| crl.clone()).collect();
+        relevant.into_iter().try_for_each(|old| still_there(old, &crls))?;
+        for error in refused {
+            tracing::error!(%error, "revocation list refused; what was good before stays in force");
+        }
+        Ok(lists)
     }
-    Ok(lists)
 }
 
 /// Verifies client certificates: against all lists whatever their age, then against each list that is past its grace,

@@ -9,7 +9,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
 use super::{AdminError, Settings};
-use crate::accept::trust::{self, List};
+use crate::accept::trust::{List, Trust};
 use crate::app::watch::expand;
 use crate::custody;
 
@@ -20,7 +20,7 @@ pub(super) fn config(settings: &Settings, known: &mut Vec<List>) -> Result<Arc<S
     let cas = &settings.client_cas;
     let roots = Arc::new(roots(cas)?);
     let lists = match &settings.crls {
-        Some(crls) => trust::revocation_lists(crls, &roots, known)?,
+        Some(crls) => Trust::revocation_lists(crls, &roots, known)?,
         None => Vec::new(),
     };
     // The lists are those of all authorities of the node; an operators' authority without one revokes nobody.

@@ -39,7 +39,7 @@ pub(crate) fn open(permit: Permit, raw: &Raw, pseudonyms: &PseudonymKey) -> Resu
             let redacted = redact(&permit, &outcome, raw, pseudonyms, &mut chunks).map_err(Unopened::Unreadable)?;
             tally = Tally { policy_errors: tally.policy_errors, ..redacted };
             let shown = tally.revealed.union(tally.masked);
-            // A mask says less than a guard that held: only what is revealed says as much.
+            // A mask says less than that a claim is right: only what is revealed says as much.
             tally.matched = given()
                 .filter(|asked| asked.borne_out && !tally.revealed.contains(asked.parameter.field))
                 .map(|asked| asked.parameter.field)

@@ -39,6 +39,7 @@ const LOAD: [(&str, &str, Http); 8] = [
 ];
 
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "the seed repeats the run, and the figures are the proof")]
 async fn what_a_client_received_of_a_killed_node_has_its_record() {
     let rounds = number("POPGATE_KILL_ROUNDS").unwrap_or(10);
     let clock = || SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64);

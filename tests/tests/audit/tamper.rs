@@ -10,6 +10,7 @@ use popgate_demo::scenario::read_path;
 use popgate_tests::{Harness, node};
 
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "the seed repeats the run")]
 async fn a_flipped_bit_anywhere_in_a_stopped_log_is_found_and_its_segment_named() {
     let audit = Some("min_free = \"1MiB\"\nsegment = \"64KiB\"".to_owned());
     let harness = Harness::start_options(&Options { audit, ..Options::default() });

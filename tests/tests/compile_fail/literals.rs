@@ -24,7 +24,7 @@ fn permit(permit: Permit, widest: FieldSet) -> Permit {
 }
 
 fn closing(other: Closing) -> Closing {
-    let Closing { shared, ticket, .. } = &other; //~ E0451
+    let Closing { ticket, .. } = &other; //~ E0451
     other
 }
 

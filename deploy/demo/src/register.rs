@@ -1,7 +1,7 @@
 //! The synthetic population register: about 100 million citizens that cost no storage.
 //!
 //! Every record is a pure function of the 12-digit identity number. A number decodes to one member of one household
-//! (see [`household`]), so relatives are computed, not looked up, and every pointer points back. Nobody in it is real.
+//! (see `household`), so relatives are computed, not looked up, and every pointer points back. Nobody in it is real.
 //!
 //! [`serve`] answers `GET /persons/{number}` over TLS with client certificates; [`Faults`] makes it misbehave, in the
 //! same process only.

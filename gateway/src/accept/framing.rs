@@ -5,7 +5,7 @@
 //! chunk sizes and their overflow. What it lets through and hides: Content-Length beside Transfer-Encoding (the length is
 //! dropped), Content-Length given twice with one value, bare LF as a line's end. What it lets through visibly: repeated
 //! or stacked Transfer-Encoding, no or two Hosts, an absolute target for another host, underscores in names.
-//! The hidden ones are seen by an [`Observer`] on the decrypted bytes; [`check`] refuses all of them.
+//! The hidden ones are seen by an `Observer` on the decrypted bytes; [`check`] refuses all of them.
 //! Chunk extensions are read over, as RFC 9112, section 7.1.1, demands; hyper bounds them.
 
 mod observe;

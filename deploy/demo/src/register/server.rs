@@ -19,7 +19,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{Faults, answer::answer};
 
-/// Serves until `shutdown` is ready, then lets requests in flight finish for [`GRACE`] and closes.
+/// Serves until `shutdown` is ready, then lets requests in flight finish for `GRACE` and closes.
 ///
 /// Needs a tokio runtime with network and time, of any flavour. Connections that fail concern their peers only.
 pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, faults: Faults, shutdown: impl Future<Output = ()>) {

@@ -138,7 +138,7 @@ impl Cache {
         }
     }
 
-    /// Forgets the record that a permit needs: its upstream answered about somebody else.
+    /// Forgets the record that a permit needs: it is about somebody else, or cannot be read.
     pub fn evict(&self, upstream: &UpstreamRequest, agency: &AgencyId) {
         let Some(stored) = &self.stored else { return };
         for agency in [None, Some(agency.clone())] {

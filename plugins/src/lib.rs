@@ -1,0 +1,1 @@
+//! How a site narrows further what the policies permit.

@@ -113,6 +113,7 @@ fn record() -> Arc<RecordSchema> {
         masks: Vec::new(),
         implies: Vec::new(),
         compare: Compare::Exact,
+        whole: false,
     };
     Arc::new(RecordSchema {
         name: "Citizen".to_owned(),

@@ -86,6 +86,7 @@ fn schema(nested: bool) -> RecordSchema {
             masks: vec![],
             implies: vec![],
             compare: Compare::Exact,
+            whole: false,
         })
         .collect();
     let leaves = fields.iter().map(|field| (field.path.concat().into(), Shape::Leaf(field.index)));

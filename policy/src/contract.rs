@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{FieldIx, FieldName, GroupId, MaskKind, OperationId, RegisterId};
+use crate::model::{FieldIx, FieldName, FieldSet, GroupId, MaskKind, OperationId, RegisterId};
 
 mod arguments;
 mod openapi;
@@ -57,16 +57,21 @@ pub struct Operation {
     pub template: Arc<str>,
     /// Where the register is asked (`x-gateway-upstream`).
     pub upstream: UpstreamTemplate,
-    /// Whether it answers with the record or with yes and no (`x-gateway-answer`).
+    /// What it answers with (`x-gateway-answer`).
     pub answer: Answer,
-    /// The parameter that holds the subject's number (`x-gateway-subject`).
-    pub subject: ParamIx,
+    /// Whether each line of its body is a request of its own (`application/x-ndjson`).
+    pub bulk: bool,
+    /// The parameter that holds the subject's number (`x-gateway-subject`); only a list can do without.
+    pub subject: Option<ParamIx>,
     /// Parameters whose values the record must bear out before anything is shown (`x-gateway-guard`).
     pub guard: Vec<ParamIx>,
     /// Every parameter: path, query and body properties alike; those of the path first, in the template's order.
     pub parameters: Vec<Parameter>,
-    /// The record that the register answers with.
+    /// The record that the register answers with. Of a list: one of its records, with the leaves of the envelope as further
+    /// fields, so that one table decides about both.
     pub record: Arc<RecordSchema>,
+    /// `x-gateway-pushdown`.
+    pub pushdown: Option<Pushdown>,
     /// `x-gateway-cache`.
     pub cache: CacheRule,
 }
@@ -75,8 +80,18 @@ impl Operation {
     /// Whether an answer bears out the value that was given for a parameter, though nothing of its field is shown: a guard,
     /// a claim, or what the register is asked by beside the subject's number.
     pub(crate) fn bears_out(&self, parameter: ParamIx) -> bool {
-        let asked_by = || self.upstream.segments.contains(&Segment::Parameter(parameter));
-        self.guard.contains(&parameter) || (parameter != self.subject && (self.answer == Answer::Match || asked_by()))
+        let asked_by = || self.upstream.names(parameter);
+        let asks = self.parameters.get(parameter.0).is_some_and(|known| known.role == Role::Asks);
+        self.guard.contains(&parameter)
+            || (asks && Some(parameter) != self.subject && (self.answer == Answer::Match || asked_by()))
+    }
+
+    /// The largest answer of the register that is read, in bytes.
+    pub fn most_bytes(&self) -> usize {
+        match self.answer {
+            Answer::Record | Answer::Match | Answer::Whole(_) => crate::disclose::MAX_BUFFERED,
+            Answer::List(_) => crate::disclose::MAX_LIST,
+        }
     }
 }
 
@@ -104,12 +119,52 @@ impl Method {
 }
 
 /// How an operation answers (`x-gateway-answer`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// The record, redacted.
     Record,
     /// Per claimed attribute whether it is right, computed here.
     Match,
+    /// Records of several persons in an envelope: a household, a page of a search.
+    List(List),
+    /// One field that is no JSON: a portrait.
+    Whole(Whole),
+}
+
+/// The envelope around the records of a list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct List {
+    /// The whole answer: the fields are those of [`Operation::record`], at the same positions; the shape is the envelope's, with
+    /// the records as its only array of objects.
+    pub page: Arc<RecordSchema>,
+    /// The member of the envelope that holds the records.
+    pub records: Box<str>,
+    /// The leaves of the envelope.
+    pub envelope: FieldSet,
+    /// The leaf that holds the next page's cursor (`x-gateway-role: cursor`).
+    pub cursor: Option<FieldIx>,
+}
+
+/// A field that a register gives by itself, as it is (`x-gateway-whole`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Whole {
+    /// The field; it MUST be one with [`Field::whole`].
+    pub field: FieldIx,
+    /// Its media type, such as `image/jpeg`: the register's `Content-Type` and ours.
+    pub media_type: Box<str>,
+    /// Where the register has it. [`Operation::upstream`] has the record, for subject and conditions.
+    pub upstream: UpstreamTemplate,
+    /// The most that is passed on, in bytes.
+    pub most_bytes: usize,
+}
+
+/// A record attribute that the register can filter by, so that a condition on it need not hide what the register counted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pushdown {
+    /// The position in [`RecordSchema::attributes`].
+    pub attribute: usize,
+    /// The parameter that filters by it. A request that leaves it out gets the agency's own province.
+    pub parameter: ParamIx,
 }
 
 /// `x-gateway-upstream: population GET /persons/{path.id}`.
@@ -121,6 +176,16 @@ pub struct UpstreamTemplate {
     pub method: Method,
     /// The path as literal text and parameters in turn.
     pub segments: Vec<Segment>,
+    /// The query: names and the parameters whose values they get; one that a request does not have is left out.
+    pub query: Vec<(String, ParamIx)>,
+}
+
+impl UpstreamTemplate {
+    /// Whether the register is told that parameter.
+    pub fn names(&self, parameter: ParamIx) -> bool {
+        self.segments.contains(&Segment::Parameter(parameter))
+            || self.query.iter().any(|(_, named)| *named == parameter)
+    }
 }
 
 /// A piece of an upstream path.
@@ -139,7 +204,10 @@ pub struct Parameter {
     pub name: String,
     /// Where it travels.
     pub location: Location,
-    /// The field it is bound to (`x-gateway-field`): using it needs at least `match` on that field.
+    /// What it is for.
+    pub role: Role,
+    /// The field it is bound to (`x-gateway-field`): using it needs at least `match` on that field. A page size is bound to none,
+    /// and a sort parameter to one by each of its values; theirs is the record's subject.
     pub field: FieldIx,
     /// Whether a request without it is refused.
     pub required: bool,
@@ -149,6 +217,19 @@ pub struct Parameter {
     pub pattern: Option<regex::Regex>,
     /// Longest value in characters.
     pub max_length: usize,
+}
+
+/// What a parameter is for (`x-gateway-role`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It says something about a field.
+    Asks,
+    /// How many records a page may hold: from one to that many.
+    Limit(u32),
+    /// Where the next page begins: opaque to the agency, and good for it and its question alone.
+    Cursor,
+    /// The order, each value with the field that it tells about (`x-gateway-sort`).
+    Sort(Vec<(String, FieldIx)>),
 }
 
 /// Where a parameter travels.
@@ -185,7 +266,7 @@ pub enum CacheScope {
 }
 
 /// A record as the register returns it: its fields, and the shape of the JSON that holds them.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordSchema {
     /// The component schema's name, such as `Citizen`.
     pub name: String,
@@ -212,7 +293,7 @@ impl RecordSchema {
 }
 
 /// A leaf of a response schema: a scalar, or an array of scalars.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Field {
     /// Its position in [`RecordSchema::fields`].
     pub index: FieldIx,
@@ -234,6 +315,8 @@ pub struct Field {
     pub implies: Vec<FieldName>,
     /// How a claimed value is compared with it (`x-gateway-compare`).
     pub compare: Compare,
+    /// Whether it is given by itself and never as part of a JSON record (`x-gateway-whole`).
+    pub whole: bool,
 }
 
 /// The JSON type of a leaf.

@@ -209,6 +209,9 @@ pub enum Unreadable {
 /// The longest record that is buffered whole, in bytes.
 pub const MAX_BUFFERED: usize = 64 * 1024;
 
+/// The longest list of records that is buffered whole, in bytes; each of its records is at most [`MAX_BUFFERED`] long.
+pub const MAX_LIST: usize = 1024 * 1024;
+
 /// The site's key for pseudonyms; never the audit key.
 #[derive(Clone)]
 pub struct PseudonymKey(Arc<[u8; 32]>);

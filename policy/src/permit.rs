@@ -134,7 +134,7 @@ impl Permit {
 
     /// The subject's number, as asked for.
     pub fn subject(&self) -> Option<&crate::model::Personal<String>> {
-        self.arguments.value(self.operation.subject)
+        self.arguments.value(self.operation.subject?)
     }
 
     /// Whether an answer "no" to this permit must be counted as a failed guess.

@@ -115,7 +115,7 @@ fn describe_operation(operation: &Operation) -> Vec<(&'static str, String)> {
         ("route", format!("{} {}", operation.method.as_str(), operation.template)),
         ("upstream", format!("{:?}", operation.upstream)),
         ("answer", format!("{:?}", operation.answer)),
-        ("subject", name(operation.subject.0).to_owned()),
+        ("subject", operation.subject.map_or("", |subject| name(subject.0)).to_owned()),
         ("guard", guard.join(", ")),
         ("parameters", parameters.join("; ")),
         ("cache", format!("{:?}", operation.cache)),

@@ -33,6 +33,7 @@ fn schema() -> Arc<RecordSchema> {
         masks: Vec::new(),
         implies: Vec::new(),
         compare: Compare::Exact,
+        whole: false,
     };
     Arc::new(RecordSchema {
         name: "Citizen".to_owned(),

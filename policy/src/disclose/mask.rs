@@ -124,6 +124,7 @@ mod tests {
             masks: vec![],
             implies: vec![],
             compare: Compare::Exact,
+            whole: false,
         }
     }
 

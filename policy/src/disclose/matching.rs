@@ -73,6 +73,7 @@ mod tests {
             masks: vec![],
             implies: vec![],
             compare,
+            whole: false,
         }
     }
 

@@ -35,7 +35,7 @@ pub(crate) fn open(permit: Permit, raw: &Raw, pseudonyms: &PseudonymKey) -> Resu
         Tally { policy_errors: u32::try_from(outcome.errors.len()).unwrap_or(u32::MAX), ..Tally::default() };
     let mut chunks = Vec::new();
     let answered = match permit.operation.answer {
-        Answer::Record => {
+        Answer::Record | Answer::List(_) | Answer::Whole(_) => {
             let redacted = redact(&permit, &outcome, raw, pseudonyms, &mut chunks).map_err(Unopened::Unreadable)?;
             tally = Tally { policy_errors: tally.policy_errors, ..redacted };
             let shown = tally.revealed.union(tally.masked);
@@ -111,7 +111,7 @@ fn given(permit: &Permit) -> impl Iterator<Item = Asked<'_>> {
         Some(Asked {
             parameter: operation.parameters.get(at.0)?,
             value,
-            is_subject: at == operation.subject,
+            is_subject: Some(at) == operation.subject,
             guards: operation.guard.contains(&at),
             borne_out: operation.bears_out(at),
         })

@@ -1,6 +1,6 @@
 //! Deciding a request.
 
-use crate::contract::Answer;
+use crate::contract::{Answer, Field};
 use crate::engine::{Engine, Outcome};
 use crate::model::{FieldSet, Treatment};
 use crate::permit::{Ask, Denial, Denied, Permit};
@@ -26,7 +26,7 @@ impl Engine {
             }
         }
         let upstream = operation.upstream_request(&ask.arguments).ok_or_else(|| {
-            let subject = operation.parameters.get(operation.subject.0);
+            let subject = operation.subject.and_then(|subject| operation.parameters.get(subject.0));
             denied(Denial::Parameter { name: subject.map(|subject| subject.name.clone()).unwrap_or_default() })
         })?;
         Ok(Permit {
@@ -46,8 +46,9 @@ impl Engine {
 
 /// Whether the answer could hold anything: a shown field of the record, or the match of any parameter.
 fn could_answer(outcome: &Outcome, ask: &Ask<'_>) -> bool {
-    match ask.operation.answer {
-        Answer::Record => !shown(outcome, ask).is_empty(),
+    match &ask.operation.answer {
+        Answer::Record | Answer::Whole(_) => !shown(outcome, ask).is_empty(),
+        Answer::List(list) => shown(outcome, ask).iter().any(|field| !list.envelope.contains(field)),
         Answer::Match => {
             let parameters = &ask.operation.parameters;
             parameters.iter().any(|parameter| outcome.most.of(parameter.field) != Treatment::Withhold)
@@ -62,13 +63,18 @@ fn widest(outcome: &Outcome, ask: &Ask<'_>) -> FieldSet {
     let matched =
         matched.filter_map(|(at, _)| operation.parameters.get(at.0)).map(|parameter| parameter.field).collect();
     match operation.answer {
-        Answer::Record => shown(outcome, ask).union(matched),
+        Answer::Record | Answer::List(_) | Answer::Whole(_) => shown(outcome, ask).union(matched),
         Answer::Match => matched,
     }
 }
 
 /// Fields that the record phase could still show, as they are or through a mask.
 fn shown(outcome: &Outcome, ask: &Ask<'_>) -> FieldSet {
-    let fields = ask.operation.record.fields.iter().map(|field| field.index);
+    // A field that is given by itself is no part of any record, and nothing else is part of its own answer.
+    let here = |field: &&Field| match &ask.operation.answer {
+        Answer::Whole(whole) => field.index == whole.field,
+        Answer::Record | Answer::List(_) | Answer::Match => !field.whole,
+    };
+    let fields = ask.operation.record.fields.iter().filter(here).map(|field| field.index);
     fields.filter(|field| matches!(outcome.most.of(*field), Treatment::Reveal | Treatment::Mask(_))).collect()
 }

@@ -216,6 +216,7 @@ fn operation(
     let parameter = |name: &&str| Parameter {
         name: (*name).to_owned(),
         location: Location::Body,
+        role: Role::Asks,
         field: record.fields.iter().find(|field| field.path == [*name]).unwrap().index,
         required: *name == "id",
         kind: Kind::String,
@@ -232,12 +233,15 @@ fn operation(
             register: RegisterId::new("population"),
             method: Method::Get,
             segments: vec![Segment::Literal("/persons/".into()), Segment::Parameter(ParamIx(0))],
+            query: vec![],
         },
         answer,
-        subject: ParamIx(0),
+        bulk: false,
+        subject: Some(ParamIx(0)),
         guard: guard.iter().map(|at| ParamIx(*at)).collect(),
         parameters: parameters.iter().map(parameter).collect(),
         record: Arc::clone(record),
+        pushdown: None,
         cache: CacheRule { scope: CacheScope::Off, fresh: Duration::ZERO, stale_if_error: Duration::ZERO },
     })
 }

@@ -31,7 +31,7 @@ pub(super) fn warn(engine: &Engine, source: &Source, directory: &Directory, prob
     for asked in &engine.operations {
         let operation = &asked.operation;
         let implies =
-            operation.answer == Answer::Record && operation.record.fields.iter().any(|field| !field.implies.is_empty());
+            operation.answer != Answer::Match && operation.record.fields.iter().any(|field| !field.implies.is_empty());
         let escaped: Vec<_> = conditions
             .iter()
             .filter(|(_, rule, attributes)| {
@@ -103,7 +103,8 @@ fn enrolled(engine: &Engine, directory: &Directory) -> BTreeMap<usize, BTreeSet<
 
 /// Fields from which others can be derived, but for the one that the request itself names.
 fn tells_of_others(operation: &Operation) -> impl Iterator<Item = &Field> {
-    let subject = operation.parameters.get(operation.subject.0).map(|parameter| parameter.field);
+    let subject =
+        operation.subject.and_then(|subject| operation.parameters.get(subject.0)).map(|parameter| parameter.field);
     operation.record.fields.iter().filter(move |field| !field.implies.is_empty() && Some(field.index) != subject)
 }
 

@@ -285,6 +285,7 @@ fn shape(tree: &[(String, Tree)], path: &[String], fields: &mut Vec<Field>) -> O
                         masks: vec![],
                         implies: vec![],
                         compare: Compare::Exact,
+                        whole: false,
                     });
                     Shape::Leaf(index)
                 }

@@ -33,7 +33,12 @@ pub(super) fn upstream(
         sheet.push(problem.help("use `GET`"));
     }
     let segments = segments(sheet, node, path, parameters)?;
-    Some(UpstreamTemplate { register: RegisterId::new(typed_register), method: Method::Get, segments })
+    Some(UpstreamTemplate {
+        register: RegisterId::new(typed_register),
+        method: Method::Get,
+        segments,
+        query: Vec::new(),
+    })
 }
 
 fn segments(sheet: &mut Sheet<'_>, node: &Node, path: &str, parameters: &[Parameter]) -> Option<Vec<Segment>> {

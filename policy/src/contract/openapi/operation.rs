@@ -17,6 +17,13 @@ pub(super) struct Read {
     pub(super) id_at: Span,
 }
 
+/// `x-gateway-answer`, as it is typed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Record,
+    Match,
+}
+
 /// Where an operation stands.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'d> {
@@ -36,18 +43,15 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
     let id = operation_id(sheet, table, at);
     effect(sheet, table, at);
     let answer = match table.node("x-gateway-answer") {
-        Some(node) => sheet.choice(
-            node,
-            "`x-gateway-answer`",
-            "bad-answer",
-            &[("record", Answer::Record), ("match", Answer::Match)],
-        )?,
-        None => Answer::Record,
+        Some(node) => {
+            sheet.choice(node, "`x-gateway-answer`", "bad-answer", &[("record", How::Record), ("match", How::Match)])?
+        }
+        None => How::Record,
     };
     let response = response(sheet, table, at);
     let record = match answer {
-        Answer::Record => response.and_then(|node| document.record_of_response(sheet, node)),
-        Answer::Match => record_of_match(sheet, document, table, at),
+        How::Record => response.and_then(|node| document.record_of_response(sheet, node)),
+        How::Match => record_of_match(sheet, document, table, at),
     };
     // Nothing can be bound to a record that could not be read.
     let whole = record.as_ref().filter(|(_, whole)| *whole).map(|(record, _)| &**record);
@@ -62,7 +66,7 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
     let record = record.map(|(record, _)| record);
     let cache = binding::cache(sheet, table.node("x-gateway-cache"), record.as_deref());
     let (subject, guard) = (subject?, guard?);
-    if let (Answer::Match, Some(node)) = (answer, response) {
+    if let (How::Match, Some(node)) = (answer, response) {
         check_answers(sheet, document, node, &drafts, subject, &guard);
     }
     let (id, id_at) = id;
@@ -73,11 +77,16 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
         method: place.method,
         template: Arc::from(place.path.key.as_str()),
         upstream: upstream?,
-        answer,
-        subject,
+        answer: match answer {
+            How::Record => Answer::Record,
+            How::Match => Answer::Match,
+        },
+        bulk: false,
+        subject: Some(subject),
         guard,
         parameters,
         record: record?,
+        pushdown: None,
         cache,
     };
     Some(Read { operation, id_at })

@@ -2,7 +2,7 @@
 
 use regex::{Regex, RegexBuilder};
 
-use crate::contract::{Kind, Location, Parameter, RecordSchema};
+use crate::contract::{Kind, Location, Parameter, RecordSchema, Role};
 use crate::document::{Entry, Node, Sheet, Span, Table, Value};
 use crate::model::FieldIx;
 
@@ -153,7 +153,7 @@ struct Constraints {
 impl Constraints {
     fn into_parameter(self, name: &str, location: Location, field: FieldIx, required: bool) -> Parameter {
         let Self { kind, pattern, max_length } = self;
-        Parameter { name: name.to_owned(), location, field, required, kind, pattern, max_length }
+        Parameter { name: name.to_owned(), location, role: Role::Asks, field, required, kind, pattern, max_length }
     }
 }
 

@@ -233,6 +233,7 @@ impl<'d> Reader<'_, '_, 'd> {
             masks: leaf::masks(self.sheet, schema, &full_name, kind),
             implies: Vec::new(),
             compare: leaf::compare(self.sheet, schema, &full_name, kind),
+            whole: false,
         };
         let implies = schema
             .node("x-gateway-implies")

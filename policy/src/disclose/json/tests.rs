@@ -42,6 +42,7 @@ fn schema() -> RecordSchema {
             masks: vec![],
             implies: vec![],
             compare: Compare::Exact,
+            whole: false,
         })
         .collect();
     let leaf = |at: usize| Shape::Leaf(FieldIx(at as u16));

@@ -186,6 +186,7 @@ fn field(record: &str, at: usize, (path, group, kind, masks): &Leaf) -> Field {
         masks: masks.to_vec(),
         implies: implies.iter().map(|name| FieldName::new(name)).collect(),
         compare: if *path == "full_name" { Compare::Folded } else { Compare::Exact },
+        whole: false,
     }
 }
 

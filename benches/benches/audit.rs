@@ -78,7 +78,7 @@ async fn disclose(audit: Audit, record: Arc<RecordSchema>, task: usize, end: Ins
         operation: OperationId::new("citizen.read"),
         purpose: PurposeId::new("assessment"),
         purpose_source: PurposeSource::Header,
-        subject: Personal::new("001087000123".to_owned()),
+        subject: Some(Personal::new("001087000123".to_owned())),
         record,
         fields: (0..15).map(FieldIx).collect(),
         bundle: Digest([7; 32]),

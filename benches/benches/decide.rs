@@ -15,7 +15,8 @@ use popgate_demo::register::Citizen;
 use popgate_demo::register::demo::HOA;
 use popgate_policy::bundle::Bundle;
 use popgate_policy::contract::{RequestParts, Route};
-use popgate_policy::disclose::{PseudonymKey, Raw};
+use popgate_policy::disclose::cursor::CursorKey;
+use popgate_policy::disclose::{PseudonymKey, Raw, Secrets};
 use popgate_policy::model::DisclosureId;
 use popgate_policy::permit::{Ask, Env, Permit};
 
@@ -23,7 +24,7 @@ fn benches(criterion: &mut Criterion) {
     let source = bundle_files::read(&reference_bundle()).unwrap();
     let bundle = Bundle::load(&source).unwrap().bundle;
     let raw = Raw::seal(Bytes::from(Citizen::of(HOA.number).unwrap().to_json()));
-    let key = PseudonymKey::new([7; 32]);
+    let secrets = Secrets { pseudonyms: PseudonymKey::new([7; 32]), cursors: CursorKey::new([8; 32]) };
     let body =
         format!(r#"{{"id":"{}","full_name":"{}","date_of_birth":"{}"}}"#, HOA.number, HOA.full_name, HOA.date_of_birth);
     for (system, purpose) in [
@@ -36,7 +37,11 @@ fn benches(criterion: &mut Criterion) {
         criterion
             .bench_function(&format!("arguments and decide, {system}"), |bencher| bencher.iter(|| black_box(ask())));
         criterion.bench_function(&format!("open, {system}"), |bencher| {
-            bencher.iter_batched(ask, |permit| black_box(permit.open(&raw, &key)), criterion::BatchSize::SmallInput);
+            bencher.iter_batched(
+                ask,
+                |permit| black_box(permit.open(&raw, &secrets)),
+                criterion::BatchSize::SmallInput,
+            );
         });
     }
     criterion.bench_function("load the reference bundle", |bencher| bencher.iter(|| Bundle::load(&source).is_ok()));
@@ -58,7 +63,15 @@ fn decide(bundle: &Bundle, system: &str, purpose: &str, body: &[u8]) -> Permit {
     };
     let purpose = bundle.directory().purpose(purpose).unwrap();
     let disclosure = DisclosureId::from_random(1);
-    let ask = Ask { disclosure, system, operation: &Arc::clone(operation), purpose, arguments, env };
+    let ask = Ask {
+        disclosure,
+        system,
+        operation: &Arc::clone(operation),
+        purpose,
+        arguments,
+        env,
+        cursors: &CursorKey::new([8; 32]),
+    };
     bundle.decide(ask).unwrap()
 }
 

@@ -84,15 +84,34 @@ impl Drop for Ticket {
 /// # Errors
 /// [`Refusal::ConcurrencyExceeded`] or [`Refusal::RateExceeded`].
 pub fn ticket(gates: &Gates, system: usize, operation: usize) -> Result<Ticket, Refusal> {
+    let ticket = slot(gates, system)?;
+    token(gates, system, operation)?;
+    Ok(ticket)
+}
+
+/// Takes a slot alone, for a bulk request: each of its lines takes a token of its own.
+///
+/// # Errors
+/// [`Refusal::ConcurrencyExceeded`].
+pub fn slot(gates: &Gates, system: usize) -> Result<Ticket, Refusal> {
     let gate = gates.0.get(system).ok_or(Refusal::Internal)?;
-    let bucket = gate.buckets.get(operation).ok_or(Refusal::Internal)?;
     let before = gate.in_flight.fetch_add(1, Ordering::Relaxed);
     let ticket = Ticket { gate: Arc::clone(gate) };
     if before >= gate.limits.concurrent.get() {
         return Err(Refusal::ConcurrencyExceeded);
     }
+    Ok(ticket)
+}
+
+/// Takes a token alone.
+///
+/// # Errors
+/// [`Refusal::RateExceeded`].
+pub fn token(gates: &Gates, system: usize, operation: usize) -> Result<(), Refusal> {
+    let gate = gates.0.get(system).ok_or(Refusal::Internal)?;
+    let bucket = gate.buckets.get(operation).ok_or(Refusal::Internal)?;
     match bucket.check() {
-        Ok(()) => Ok(ticket),
+        Ok(()) => Ok(()),
         Err(not_until) => Err(Refusal::RateExceeded { retry_after: not_until.wait_time_from(bucket.clock().now()) }),
     }
 }

@@ -190,7 +190,32 @@ impl Audit {
         let at = shared.clock.wall().as_microsecond();
         let command = Command::Intend { intent: Box::new(intent), at, ticket, answer };
         shared.commands.send(command).map_err(|_| Unavailable::Closed)?;
-        Ok((Pending(pending), Closing { shared: Arc::clone(shared), ticket, shown: None, closed: false }))
+        Ok((Pending(pending), self.closing(ticket)))
+    }
+
+    /// Hands the entries of persons whom only the answer named to the writer, in one batch: entry `n + 1` of the disclosure is the
+    /// intent at position `n`. `first` is the proof that entry 0 is durable.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; nothing was recorded, and nothing may be disclosed.
+    pub fn intend_persons(&self, first: Receipt, intents: Vec<Intent>) -> Result<(Pending, Vec<Closing>), Unavailable> {
+        let shared = &self.0;
+        shared.serving()?;
+        let count = intents.len();
+        if !shared.reserve(2 * count) {
+            return Err(Unavailable::QueueFull);
+        }
+        let ticket = shared.tickets.fetch_add(count as u64, Ordering::Relaxed);
+        let (answer, pending) = oneshot::channel();
+        let at = shared.clock.wall().as_microsecond();
+        let command = Command::Persons { disclosure: first.disclosure(), intents, at, ticket, answer };
+        shared.commands.send(command).map_err(|_| Unavailable::Closed)?;
+        let closings = (ticket..ticket + count as u64).map(|ticket| self.closing(ticket)).collect();
+        Ok((Pending(pending), closings))
+    }
+
+    fn closing(&self, ticket: u64) -> Closing {
+        Closing { shared: Arc::clone(&self.0), ticket, shown: None, closed: false }
     }
 
     /// Records the refusal of an identified caller if there is room for it; counts it as lost otherwise.
@@ -318,6 +343,12 @@ impl Closing {
         let at = self.shared.clock.wall().as_microsecond();
         // Its slot is reserved. If the writer has ended, the intent reads "possibly seen".
         let _ = self.shared.commands.send(Command::Close(Close { ticket: self.ticket, at, outcome }));
+    }
+}
+
+impl fmt::Debug for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<closing>")
     }
 }
 

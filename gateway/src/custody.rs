@@ -21,6 +21,9 @@ pub enum CustodyError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The system gave no randomness.
+    #[error("the system has no randomness for a key")]
+    Randomness,
     /// Not 32 bytes, raw or as 64 hex digits.
     #[error("key file `{file}` holds neither 32 raw bytes nor 64 hex digits; make one with `popgate pki key {file}`")]
     Form {
@@ -48,6 +51,16 @@ pub fn symmetric_key(file: &Path) -> Result<[u8; 32], CustodyError> {
         let pair = std::str::from_utf8(pair).map_err(|_| form())?;
         *byte = u8::from_str_radix(pair, 16).map_err(|_| form())?;
     }
+    Ok(key)
+}
+
+/// A key that lives as long as this process.
+///
+/// # Errors
+/// If the system has no randomness.
+pub fn passing_key() -> Result<[u8; 32], CustodyError> {
+    let mut key = [0; 32];
+    aws_lc_rs::rand::fill(&mut key).map_err(|_| CustodyError::Randomness)?;
     Ok(key)
 }
 

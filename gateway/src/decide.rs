@@ -5,6 +5,7 @@ use std::sync::Arc;
 use popgate_policy::bundle::Bundle;
 use popgate_policy::contract::Arguments;
 use popgate_policy::directory::{Purpose, Requirement};
+use popgate_policy::disclose::cursor::CursorKey;
 use popgate_policy::model::DisclosureId;
 use popgate_policy::permit::{Ask, Denial, Denied, Env, Permit};
 
@@ -75,6 +76,7 @@ pub fn permit(
     call: &Call,
     agreed: &Agreed,
     arguments: Arguments,
+    cursors: &CursorKey,
     clock: &Clock,
 ) -> Result<Permit, Denied> {
     let local = clock.local();
@@ -92,6 +94,7 @@ pub fn permit(
         purpose: &agreed.purpose,
         arguments,
         env,
+        cursors,
     };
     bundle.decide(ask)
 }
@@ -101,5 +104,9 @@ pub fn refusal(denial: Denial) -> Refusal {
     match denial {
         Denial::Nothing => Refusal::PolicyDenied,
         Denial::Parameter { name } => Refusal::ParameterDenied { name },
+        Denial::Missing { name } => Refusal::ParameterInvalid { detail: format!("parameter `{name}` is missing") },
+        Denial::Cursor { name } => Refusal::ParameterInvalid {
+            detail: format!("parameter `{name}` is not valid: it must be the cursor of the same question's last page"),
+        },
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use http::{HeaderMap, Method, Request, StatusCode, header};
-use popgate_policy::contract;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use popgate_policy::contract::{self, UpstreamRequest};
 use popgate_policy::disclose::Raw;
-use popgate_policy::permit::Permit;
+use popgate_policy::model::RegisterId;
+use popgate_policy::permit::{Permit, WholePermit};
 
 use crate::cache::Validators;
 use crate::refusal::Refusal;
@@ -98,7 +99,33 @@ impl Origin {
     }
 }
 
-/// Asks the register for the record that a permit needs.
+/// What a register is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    upstream: &'a UpstreamRequest,
+    media_type: &'a str,
+    most_bytes: usize,
+}
+
+impl<'a> Wanted<'a> {
+    /// The record, or the list of records, that a permit opens.
+    pub fn record(permit: &'a Permit) -> Self {
+        let most_bytes = permit.operation().most_bytes();
+        Self { upstream: permit.upstream(), media_type: "application/json", most_bytes }
+    }
+
+    /// The field that is given by itself.
+    pub fn whole(permit: &'a WholePermit) -> Self {
+        Self { upstream: permit.upstream(), media_type: permit.media_type(), most_bytes: permit.most_bytes() }
+    }
+
+    /// The register.
+    pub fn register(&self) -> &'a RegisterId {
+        &self.upstream.register
+    }
+}
+
+/// Asks the register for what a permit needs.
 ///
 /// Nothing of the client's request crosses but what the contract's upstream template names; conditional headers are the
 /// cache's own. A request that fails on a kept connection before any answer is sent once more on a new one: only reads are
@@ -106,8 +133,13 @@ impl Origin {
 ///
 /// # Errors
 /// If the register cannot be reached, is too slow, or answers something else than a record or "unknown".
-pub async fn ask(pool: &Pool, permit: &Permit, validators: Validators, until: Instant) -> Result<Answer, Unanswered> {
-    let upstream = permit.upstream();
+pub async fn ask(
+    pool: &Pool,
+    wanted: Wanted<'_>,
+    validators: Validators,
+    until: Instant,
+) -> Result<Answer, Unanswered> {
+    let Wanted { upstream, media_type, most_bytes } = wanted;
     let trouble = |trouble: Trouble| {
         let register = upstream.register.as_str();
         match trouble {
@@ -131,18 +163,19 @@ pub async fn ask(pool: &Pool, permit: &Permit, validators: Validators, until: In
         };
         *request.uri_mut() =
             upstream.target.expose().parse().map_err(|_| Unanswered { refusal: Refusal::Internal, failing: false })?;
-        request.headers_mut().insert(header::ACCEPT, http::HeaderValue::from_static("application/json"));
+        let accept = HeaderValue::from_str(media_type);
+        request.headers_mut().insert(header::ACCEPT, accept.unwrap_or(HeaderValue::from_static("*/*")));
         validators.apply(request.headers_mut());
         Ok(request)
     };
-    let exchange = pool.exchange(&upstream.register, request()?);
+    let exchange = pool.exchange(&upstream.register, request()?, most_bytes);
     let (response, origin) = tokio::time::timeout_at(until.into(), exchange)
         .await
         .map_err(|_| Unanswered::failing(Refusal::RegisterTimeout))?
         .map_err(trouble)?;
     let (parts, raw) = response.into_parts();
     let found = match parts.status {
-        StatusCode::OK if is_plain_json(&parts.headers) => Some(Found::Record(raw)),
+        StatusCode::OK if is_plain(&parts.headers, media_type) => Some(Found::Record(raw)),
         StatusCode::NOT_FOUND | StatusCode::GONE => Some(Found::Unknown),
         StatusCode::NOT_MODIFIED if !validators.is_empty() => None,
         status => {
@@ -163,12 +196,12 @@ pub async fn ask(pool: &Pool, permit: &Permit, validators: Validators, until: In
     Ok(Answer { found, status: parts.status, headers: parts.headers, origin })
 }
 
-/// One JSON record as the contract describes it: neither coded nor of two minds about its type or its length.
-fn is_plain_json(headers: &HeaderMap) -> bool {
+/// One answer of the type that the contract describes: neither coded nor of two minds about its type or its length.
+fn is_plain(headers: &HeaderMap, media_type: &str) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(Ok(only)), None) = (types.next().map(|value| value.to_str()), types.next()) else { return false };
     let essence = only.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
+    essence.trim().eq_ignore_ascii_case(media_type)
         && !headers.contains_key(header::CONTENT_ENCODING)
         && !(headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH))
 }

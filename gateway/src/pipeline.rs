@@ -1,31 +1,38 @@
 //! The life of a request, told once.
 //!
 //! `accept → identify → route → admit → decide → fetch → redact → audit → respond`: [`answer`] is what the protocol adapters
-//! call, it records and converts; `disclose` names the stages in order. Nothing leaves but through [`respond`].
+//! call, it records and converts; `disclose` and `question` name the stages in order. Nothing leaves but through [`respond`].
 
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::Response;
+use popgate_policy::contract::{Answer, Arguments, UpstreamRequest};
+use popgate_policy::disclose::{Person, Redacted, Tally};
+use popgate_policy::model::AgencyId;
 use popgate_policy::permit::Permit;
 
 use crate::accept::{Connection, Inbound, framing};
 use crate::app::{Core, Live};
-use crate::audit::Intent;
-use crate::cache::{Lookup, Source};
+use crate::audit::{Intent, Receipt, Shown};
+use crate::cache::{Lookup, Source, Validators};
 use crate::decide::Agreed;
-use crate::forward::Fetched;
+use crate::forward::{Fetched, Origin, Wanted};
+use crate::identify::Caller;
 use crate::redact::Opened;
 use crate::refusal::Refusal;
-use crate::respond::Body;
+use crate::respond::{Body, Covered};
 use crate::route::Call;
 use crate::{admit, decide, forward, identify, redact, respond, route};
 
+mod bulk;
 mod exchange;
 
 use exchange::Exchange;
 
 /// Answers one request, whatever the protocol it came by.
-pub async fn answer(core: &Core, inbound: Inbound) -> Response<Body> {
+pub async fn answer(core: &Rc<Core>, inbound: Inbound) -> Response<Body> {
     let live = core.node.live();
     let mut exchange = Exchange::begin(core, &inbound, Arc::clone(&live));
     let answered = disclose(core, &live, inbound, &mut exchange).await;
@@ -33,8 +40,8 @@ pub async fn answer(core: &Core, inbound: Inbound) -> Response<Body> {
 }
 
 async fn disclose(
-    core: &Core,
-    live: &Live,
+    core: &Rc<Core>,
+    live: &Arc<Live>,
     inbound: Inbound,
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, Refusal> {
@@ -48,26 +55,57 @@ async fn disclose(
     framing::check(&parts, connection.protocol).map_err(|reason| Refusal::RequestMalformed { reason })?;
     let call = route::call(bundle, &parts)?;
     exchange.routed(&call);
+    if call.operation.bulk {
+        let ticket = admit::slot(&live.gates, caller.system().index)?;
+        let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;
+        exchange.agreed(&agreed);
+        let lines = route::lines(&parts.headers, body, &node.config.http)?;
+        let answers = bulk::Lines::new(core, &connection, call, lines);
+        return Ok(respond::bulk(Box::pin(answers), exchange.id, ticket));
+    }
     let ticket = admit::ticket(&live.gates, caller.system().index, call.operation.index)?;
     let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;
     exchange.agreed(&agreed);
     let arguments = route::arguments(&call, &parts.headers, body, &node.config.http).await?;
-    let permit = decide::permit(exchange.id, bundle, &connection, &caller, &call, &agreed, arguments, clock)
+    let asked = Asked { core, live, connection: &connection, caller: &caller, call: &call, agreed: &agreed };
+    let covered = question(asked, arguments, exchange).await?;
+    respond::disclosure(covered, ticket, call.head)
+}
+
+/// Who asks what for what purpose.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    core: &'a Core,
+    live: &'a Live,
+    connection: &'a Connection,
+    caller: &'a Caller,
+    call: &'a Call,
+    agreed: &'a Agreed,
+}
+
+/// One question: `decide → fetch → redact → audit`. What comes out may be shown.
+async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchange) -> Result<Covered, Refusal> {
+    let Asked { core, live, connection, caller, call, agreed } = asked;
+    let node = &*core.node;
+    let (cursors, clock) = (&node.secrets.cursors, &node.clock);
+    let permit = decide::permit(exchange.id, &live.bundle, connection, caller, call, agreed, arguments, cursors, clock)
         .map_err(|denied| exchange.denied(denied))?;
     let guess = node.guesses.about(&permit);
-    let (pending, closing) = node
-        .audit
-        .intend(intent(live, &connection, &call, &agreed, &permit)?)
-        .map_err(|_| Refusal::AuditUnavailable)?;
+    let first = intent(asked, &permit);
+    // Of a list, what the entries of its persons have in common.
+    let common = matches!(permit.operation().answer, Answer::List(_)).then(|| first.clone());
+    let (pending, closing) = node.audit.intend(first).map_err(|_| Refusal::AuditUnavailable)?;
     exchange.intended(closing);
-    let fetched = fetch(core, &permit, exchange).await?;
-    let opened = open(core, permit, fetched)?;
+    let opened = match permit.operation().answer {
+        Answer::Whole(_) => whole(core, permit, exchange).await?,
+        Answer::Record | Answer::Match | Answer::List(_) => record(core, permit, exchange).await?,
+    };
     let opened = guess.judge(opened);
     let receipt = pending.durable().await.map_err(|_| Refusal::AuditUnavailable)?;
     match opened {
         Opened::Shown(redacted) => {
             let closing = exchange.shown(&redacted).ok_or(Refusal::Internal)?;
-            respond::disclosure(redacted, &receipt, closing, ticket, call.head)
+            cover(core, redacted, receipt, closing, common).await
         }
         Opened::NoMatch(reason, tally) => {
             exchange.hidden(reason, tally);
@@ -76,10 +114,36 @@ async fn disclose(
     }
 }
 
+/// The record, or the list of records.
+async fn record(core: &Core, permit: Permit, exchange: &mut Exchange) -> Result<Opened, Refusal> {
+    let until = deadline(core, permit.upstream());
+    let Fetched { found, origin } = fetch(core, &permit, until, exchange).await?;
+    let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
+    let opened = redact::open(permit, found.record(), &core.node.secrets);
+    forget(core, &upstream, &agency, origin, opened)
+}
+
+/// A field that is given by itself: first the record, which says whom it is about and what the policies ask, then the field.
+async fn whole(core: &Core, permit: Permit, exchange: &mut Exchange) -> Result<Opened, Refusal> {
+    let until = deadline(core, permit.upstream());
+    let Fetched { found, origin } = fetch(core, &permit, until, exchange).await?;
+    let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
+    let opened = redact::open_record_of_whole(permit, found.record());
+    let permit = match forget(core, &upstream, &agency, origin, opened)? {
+        Opened::Shown(permit) => permit,
+        Opened::NoMatch(reason, tally) => return Ok(Opened::NoMatch(reason, tally)),
+    };
+    let wanted = Wanted::whole(&permit);
+    let began = core.node.clock.now();
+    let answer = forward::ask(&core.pool, wanted, Validators::default(), until).await;
+    exchange.asked(core, wanted.register(), &answer, core.node.clock.now().duration_since(began));
+    let found = answer.map_err(|unanswered| unanswered.refusal)?.found.ok_or(Refusal::RegisterFailed)?;
+    redact::open_whole(permit, found.record())
+}
+
 /// The record: from the cache, from a fetch under way, or from the register.
-async fn fetch(core: &Core, permit: &Permit, exchange: &mut Exchange) -> Result<Fetched, Refusal> {
+async fn fetch(core: &Core, permit: &Permit, until: Instant, exchange: &mut Exchange) -> Result<Fetched, Refusal> {
     let clock = &core.node.clock;
-    let until = clock.now() + core.pool.deadline(&permit.upstream().register);
     loop {
         match core.node.cache.lookup(permit, clock.system_time()) {
             Lookup::Hit(found) => {
@@ -96,8 +160,9 @@ async fn fetch(core: &Core, permit: &Permit, exchange: &mut Exchange) -> Result<
             }
             Lookup::Lead(leader) => {
                 let began = clock.now();
-                let answer = forward::ask(&core.pool, permit, leader.validators(), until).await;
-                exchange.asked(core, permit, &answer, clock.now().duration_since(began));
+                let wanted = Wanted::record(permit);
+                let answer = forward::ask(&core.pool, wanted, leader.validators(), until).await;
+                exchange.asked(core, wanted.register(), &answer, clock.now().duration_since(began));
                 let (fetched, source) = leader.land(answer, clock.system_time())?;
                 exchange.fetched(source);
                 return Ok(fetched);
@@ -106,39 +171,67 @@ async fn fetch(core: &Core, permit: &Permit, exchange: &mut Exchange) -> Result<
     }
 }
 
-/// Opens the record. One that is about somebody else, or that cannot be read, is forgotten, and its connection not used again.
-fn open(core: &Core, permit: Permit, fetched: Fetched) -> Result<Opened, Refusal> {
-    let upstream = permit.upstream().clone();
-    let system = Arc::clone(permit.system());
-    let opened = redact::open(permit, fetched.found.record(), &core.node.pseudonyms);
+/// A record that is about somebody else, or that cannot be read, is forgotten, and its connection not used again.
+fn forget<T>(
+    core: &Core,
+    upstream: &UpstreamRequest,
+    agency: &AgencyId,
+    origin: Option<Origin>,
+    opened: Result<T, Refusal>,
+) -> Result<T, Refusal> {
     if opened.is_err() {
-        core.node.cache.evict(&upstream, &system.agency.id);
-        if let Some(origin) = fetched.origin {
+        core.node.cache.evict(upstream, agency);
+        if let Some(origin) = origin {
             origin.condemn();
         }
     }
     opened
 }
 
+/// Makes the entries of those durable whom only the answer named.
+async fn cover(
+    core: &Core,
+    redacted: Redacted,
+    receipt: Receipt,
+    closing: crate::audit::Closing,
+    common: Option<Intent>,
+) -> Result<Covered, Refusal> {
+    let Some(common) = common.filter(|_| !redacted.persons().is_empty()) else {
+        return Ok(Covered { redacted, receipt, closing, persons: Vec::new() });
+    };
+    let entry = |person: &Person| Intent {
+        subject: Some(person.subject.clone()),
+        fields: every_field(person.tally),
+        ..common.clone()
+    };
+    let intents = redacted.persons().iter().map(entry).collect();
+    let (pending, persons) = core.node.audit.intend_persons(receipt, intents).map_err(|_| Refusal::AuditUnavailable)?;
+    let receipt = pending.durable().await.map_err(|_| Refusal::AuditUnavailable)?;
+    Ok(Covered { redacted, receipt, closing, persons })
+}
+
+fn every_field(tally: Tally) -> popgate_policy::model::FieldSet {
+    let shown = Shown::from(tally);
+    shown.revealed.union(shown.masked).union(shown.matched)
+}
+
+fn deadline(core: &Core, upstream: &UpstreamRequest) -> Instant {
+    core.node.clock.now() + core.pool.deadline(&upstream.register)
+}
+
 /// What the audit log must hold before anything is shown: the widest that the permit allows.
-fn intent(
-    live: &Live,
-    connection: &Connection,
-    call: &Call,
-    agreed: &Agreed,
-    permit: &Permit,
-) -> Result<Intent, Refusal> {
-    Ok(Intent {
+fn intent(asked: Asked<'_>, permit: &Permit) -> Intent {
+    Intent {
         disclosure: permit.disclosure(),
         system: permit.system().id.clone(),
         operation: permit.operation().id.clone(),
         record: Arc::clone(&permit.operation().record),
         purpose: permit.purpose().id.clone(),
-        purpose_source: agreed.source,
-        subject: permit.subject().cloned().ok_or(Refusal::Internal)?,
+        purpose_source: asked.agreed.source,
+        subject: permit.subject().cloned(),
         fields: permit.widest(),
-        bundle: live.bundle.digest(),
-        claimed: call.claims.to_claimed(),
-        source: connection.peer.ip().to_canonical(),
-    })
+        bundle: asked.live.bundle.digest(),
+        claimed: asked.call.claims.to_claimed(),
+        source: asked.connection.peer.ip().to_canonical(),
+    }
 }

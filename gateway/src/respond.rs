@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderName, HeaderValue, Response};
 use http_body::{Frame, SizeHint};
 use popgate_policy::disclose::{Redacted, RedactedChunk};
@@ -17,6 +17,11 @@ use crate::accept::CloseConnection;
 use crate::admit::Ticket;
 use crate::audit::{Closing, Outcome, Receipt, Shown};
 use crate::refusal::Refusal;
+
+mod bulk;
+
+use bulk::Bulk;
+pub use bulk::{Answers, Cut, LineAnswer};
 
 /// The header that carries the disclosure's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("gateway-request-id");
@@ -28,16 +33,36 @@ enum Kind {
     /// A refusal's problem document: built from the closed enum, never from a register's bytes.
     Refusal(Option<Bytes>),
     /// Released chunks, with what must live until the last of them was handed over.
-    Disclosure(Disclosure),
+    Disclosure(Disclosure, #[expect(dead_code, reason = "it counts as long as it is held")] Ticket),
+    /// The answers to a bulk request's lines, as they come.
+    Bulk(Bulk),
+}
+
+/// What is shown, the proof that it may be, and what becomes of its records.
+#[derive(Debug)]
+pub struct Covered {
+    /// What is shown.
+    pub redacted: Redacted,
+    /// The proof that its entries are durable.
+    pub receipt: Receipt,
+    /// The closing of entry 0.
+    pub closing: Closing,
+    /// The closings of the entries after it, one a person.
+    pub persons: Vec<Closing>,
 }
 
 struct Disclosure {
-    chunks: VecDeque<Released>,
+    chunks: VecDeque<Piece>,
     left: u64,
     // Dropped with chunks left, it records that the answer was cut short.
     closing: Option<Closing>,
     shown: Shown,
-    _ticket: Ticket,
+}
+
+/// A chunk, and the closing of the person whose last one it is.
+struct Piece {
+    released: Released,
+    closing: Option<(Closing, Shown)>,
 }
 
 /// A chunk whose disclosure is durably recorded.
@@ -60,40 +85,30 @@ pub fn release(chunk: RedactedChunk, receipt: &Receipt) -> Result<Released, Mism
 /// Answers with a disclosure.
 ///
 /// # Errors
-/// [`Refusal::Internal`], if answer and receipt do not belong together.
-pub fn disclosure(
-    redacted: Redacted,
-    receipt: &Receipt,
-    mut closing: Closing,
-    ticket: Ticket,
-    head: bool,
-) -> Result<Response<Body>, Refusal> {
-    let id = redacted.disclosure();
-    let shown = Shown::from(redacted.tally());
-    let length = redacted.len() as u64;
-    closing.set(shown);
-    let mut chunks = redacted
-        .into_chunks()
-        .into_iter()
-        .map(|chunk| release(chunk, receipt))
-        .collect::<Result<VecDeque<_>, _>>()
-        .map_err(|_| Refusal::Internal)?;
-    // HEAD tells the length of what would be shown, and is a disclosure as well.
-    let mut closing = Some(closing);
+/// [`Refusal::Internal`], if answer, receipt and closings do not belong together.
+pub fn disclosure(covered: Covered, ticket: Ticket, head: bool) -> Result<Response<Body>, Refusal> {
+    let id = covered.redacted.disclosure();
+    let media_type = HeaderValue::from_str(covered.redacted.media_type()).map_err(|_| Refusal::Internal)?;
+    let mut disclosure = Disclosure::of(covered)?;
+    let length = disclosure.left;
     if head {
-        chunks.clear();
-        if let Some(closing) = closing.take() {
-            closing.close(Outcome::Complete(shown));
-        }
+        // HEAD tells the length of what would be shown, and is a disclosure as well.
+        while disclosure.next().is_some() {}
     }
-    let left = if head { 0 } else { length };
-    let mut response =
-        Response::new(Body(Kind::Disclosure(Disclosure { chunks, left, closing, shown, _ticket: ticket })));
+    let mut response = Response::new(Body(Kind::Disclosure(disclosure, ticket)));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, media_type);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     common(&mut response, id);
     Ok(response)
+}
+
+/// Answers a bulk request: one line of NDJSON for each line, in their order.
+pub fn bulk(answers: Pin<Box<dyn Answers>>, id: DisclosureId, ticket: Ticket) -> Response<Body> {
+    let mut response = Response::new(Body(Kind::Bulk(Bulk::new(answers, ticket))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    common(&mut response, id);
+    response
 }
 
 /// Answers with a refusal (RFC 9457). The document depends on the refusal alone, so that two refusals with one code and
@@ -131,6 +146,7 @@ pub fn refusal(refusal: &Refusal, id: DisclosureId, head: bool) -> Response<Body
 fn common(response: &mut Response<Body>, id: DisclosureId) {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(REQUEST_ID, id);
     }
@@ -140,7 +156,8 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Refusal(_) => f.write_str("<refusal>"),
-            Kind::Disclosure(disclosure) => write!(f, "<disclosure, {} bytes left>", disclosure.left),
+            Kind::Disclosure(disclosure, _) => write!(f, "<disclosure, {} bytes left>", disclosure.left),
+            Kind::Bulk(_) => f.write_str("<bulk>"),
         }
     }
 }
@@ -153,12 +170,13 @@ impl fmt::Debug for Released {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Cut;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let bytes = match &mut self.0 {
             Kind::Refusal(document) => document.take(),
-            Kind::Disclosure(disclosure) => disclosure.next(),
+            Kind::Disclosure(disclosure, _) => disclosure.next(),
+            Kind::Bulk(bulk) => return bulk.poll_next(cx).map(|next| next.map(|bytes| bytes.map(Frame::data))),
         };
         Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -166,22 +184,60 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Refusal(document) => document.is_none(),
-            Kind::Disclosure(disclosure) => disclosure.chunks.is_empty(),
+            Kind::Disclosure(disclosure, _) => disclosure.chunks.is_empty(),
+            Kind::Bulk(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match &self.0 {
-            Kind::Refusal(document) => document.as_ref().map_or(0, |document| document.len() as u64),
-            Kind::Disclosure(disclosure) => disclosure.left,
-        })
+        match &self.0 {
+            Kind::Refusal(document) => {
+                SizeHint::with_exact(document.as_ref().map_or(0, |document| document.len() as u64))
+            }
+            Kind::Disclosure(disclosure, _) => SizeHint::with_exact(disclosure.left),
+            Kind::Bulk(_) => SizeHint::default(),
+        }
     }
 }
 
 impl Disclosure {
+    fn of(covered: Covered) -> Result<Self, Refusal> {
+        let Covered { redacted, receipt, mut closing, persons } = covered;
+        let shown = Shown::from(redacted.tally());
+        let left = redacted.len() as u64;
+        closing.set(shown);
+        if redacted.persons().len() != persons.len() {
+            return Err(Refusal::Internal);
+        }
+        let mut closings: Vec<Option<(Closing, Shown)>> = persons
+            .into_iter()
+            .zip(redacted.persons())
+            .map(|(mut closing, person)| {
+                let shown = Shown::from(person.tally);
+                closing.set(shown);
+                Some((closing, shown))
+            })
+            .collect();
+        // A person's chunks follow each other; what is behind the last one's is the envelope's end.
+        let mut pieces = VecDeque::new();
+        let mut chunks = redacted.into_chunks().into_iter().peekable();
+        while let Some(chunk) = chunks.next() {
+            let person = chunk.last_seq();
+            let left = chunks.len();
+            let ends = chunks.peek().is_none_or(|next| next.last_seq() != person || left == 1);
+            let at = usize::try_from(person).ok().and_then(|person| person.checked_sub(1)).filter(|_| ends);
+            let closing = at.and_then(|at| closings.get_mut(at)?.take());
+            pieces.push_back(Piece { released: release(chunk, &receipt).map_err(|_| Refusal::Internal)?, closing });
+        }
+        Ok(Self { chunks: pieces, left, closing: Some(closing), shown })
+    }
+
     fn next(&mut self) -> Option<Bytes> {
-        let Released(bytes) = self.chunks.pop_front()?;
+        let Piece { released: Released(bytes), closing } = self.chunks.pop_front()?;
         self.left = self.left.saturating_sub(bytes.len() as u64);
+        if let Some((closing, shown)) = closing {
+            closing.close(Outcome::Complete(shown));
+        }
         if self.chunks.is_empty()
             && let Some(closing) = self.closing.take()
         {

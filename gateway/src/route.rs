@@ -15,8 +15,12 @@ use crate::audit::Claimed;
 use crate::gather::{self, Failed};
 use crate::refusal::Refusal;
 
+mod lines;
+
+pub use lines::{Line, Lines};
+
 /// A request whose operation and headers are known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Call {
     /// What is asked.
     pub operation: Arc<Operation>,
@@ -100,12 +104,45 @@ async fn read(body: ClientBody, headers: &HeaderMap, limit: usize) -> Result<Byt
     })
 }
 
+/// The lines of a bulk request's body. Nothing of it is read yet.
+///
+/// # Errors
+/// If it is of another type.
+pub fn lines(headers: &HeaderMap, body: ClientBody, limits: &config::Http) -> Result<Lines, Refusal> {
+    if !is_of_type(headers, "application/x-ndjson") {
+        return Err(Refusal::MediaTypeUnsupported);
+    }
+    Ok(Lines::new(body, limits.max_body, limits.body_timeout))
+}
+
+/// Reads the parameters of one line.
+///
+/// # Errors
+/// If a parameter is not as the contract says.
+pub fn arguments_of_line(call: &Call, line: &[u8]) -> Result<Arguments, Refusal> {
+    call.operation
+        .arguments(RequestParts { captures: &call.captures, query: call.query.expose(), body: line })
+        .map_err(|error| Refusal::ParameterInvalid { detail: error.to_string() })
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
+    is_of_type(headers, "application/json")
+}
+
+fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     let Some(Ok(value)) = headers.get(header::CONTENT_TYPE).map(|value| value.to_str()) else { return false };
     let mut parts = value.split(';').map(str::trim);
-    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(media_type))
         && parts.all(|parameter| parameter.eq_ignore_ascii_case("charset=utf-8"))
         && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+impl Call {
+    /// The same request of the operation as another bundle has it.
+    #[must_use]
+    pub fn of(&self, operation: &Arc<Operation>) -> Self {
+        Self { operation: Arc::clone(operation), ..self.clone() }
+    }
 }
 
 impl Claims {

@@ -86,6 +86,17 @@ impl Operation {
             || (asks && Some(parameter) != self.subject && (self.answer == Answer::Match || asked_by()))
     }
 
+    /// The field that using a parameter with that value tells something about; `None` for a page size.
+    pub(crate) fn asked_about(&self, parameter: ParamIx, value: &str) -> Option<FieldIx> {
+        let known = self.parameters.get(parameter.0)?;
+        match (&known.role, &self.answer) {
+            (Role::Asks, _) => Some(known.field),
+            (Role::Sort(keys), _) => keys.iter().find(|(key, _)| key == value).map(|(_, field)| *field),
+            (Role::Cursor, Answer::List(list)) => list.cursor,
+            (Role::Limit(_) | Role::Cursor, _) => None,
+        }
+    }
+
     /// The largest answer of the register that is read, in bytes.
     pub fn most_bytes(&self) -> usize {
         match self.answer {

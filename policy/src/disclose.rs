@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::model::{DisclosureId, FieldIx, FieldSet, Treatment};
+use crate::model::{DisclosureId, FieldIx, FieldSet, Personal, Treatment};
 
+pub mod cursor;
 pub mod json;
 pub mod mask;
 pub mod matching;
 mod open;
 
-pub(crate) use open::open;
+pub(crate) use open::{open, open_record_of_whole, open_whole};
 
 /// Upstream bytes that nobody may see yet: one register's answer, shared by reference count.
 ///
@@ -60,8 +61,21 @@ pub struct Redacted {
     pub(crate) disclosure: DisclosureId,
     /// The answer, in order.
     pub(crate) chunks: Vec<RedactedChunk>,
-    /// What it shows and what it counted.
+    /// What it shows and what it counted; of a list, apart from its persons.
     pub(crate) tally: Tally,
+    /// The persons whom only the answer named; the one at position `n` is entry `n + 1` of the disclosure.
+    pub(crate) persons: Vec<Person>,
+    /// What the answer is, if it is no JSON.
+    pub(crate) media_type: Option<Box<str>>,
+}
+
+/// A person whom only the answer named, and what it shows of them.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// Their number.
+    pub subject: Personal<String>,
+    /// What is shown.
+    pub tally: Tally,
 }
 
 impl Redacted {
@@ -73,6 +87,16 @@ impl Redacted {
     /// What it shows.
     pub fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// The persons whom only the answer named: each needs an entry of their own before their chunk is released.
+    pub fn persons(&self) -> &[Person] {
+        &self.persons
+    }
+
+    /// The answer's media type.
+    pub fn media_type(&self) -> &str {
+        self.media_type.as_deref().unwrap_or("application/json")
     }
 
     /// The length of the answer in bytes.
@@ -151,6 +175,15 @@ impl Tally {
     }
 }
 
+/// The site's keys for what is shown.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// For pseudonyms.
+    pub pseudonyms: PseudonymKey,
+    /// For cursors.
+    pub cursors: cursor::CursorKey,
+}
+
 /// What each field of a record gets, by [`FieldIx`]; a field beyond its end is withheld.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Treatments(pub Box<[Treatment]>);
@@ -201,8 +234,8 @@ pub enum Unreadable {
         /// Where.
         offset: usize,
     },
-    /// Longer than [`MAX_BUFFERED`] bytes.
-    #[error("longer than {MAX_BUFFERED} bytes")]
+    /// A record longer than [`MAX_BUFFERED`] bytes, a list longer than [`MAX_LIST`], a whole field longer than the contract says.
+    #[error("longer than is read")]
     TooLarge,
 }
 

@@ -20,6 +20,7 @@ use crate::model::{PurposeId, SystemId};
 use crate::problem::{Problem, Severity};
 
 mod build;
+mod counts;
 mod decide;
 mod ladder;
 mod table;

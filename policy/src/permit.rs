@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::contract::{Arguments, Operation, UpstreamRequest};
+use crate::contract::{Answer, Arguments, Operation, ParamIx, UpstreamRequest};
 use crate::directory::{Purpose, System};
-use crate::disclose::{PseudonymKey, Raw, Redacted, Tally, Unreadable};
+use crate::disclose::cursor::{CursorKey, Scope};
+use crate::disclose::json::Captured;
+use crate::disclose::{Raw, Redacted, Secrets, Tally, Unreadable};
 use crate::engine::{Outcome, Table};
-use crate::model::{DisclosureId, FieldSet};
+use crate::model::{DisclosureId, FieldIx, FieldSet};
 
 /// What a request asks, once its caller is known and its parameters are read.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct Ask<'a> {
     pub arguments: Arguments,
     /// The circumstances.
     pub env: Env,
+    /// For a parameter that is a cursor.
+    pub cursors: &'a CursorKey,
 }
 
 /// The circumstances of a request, for `context.env` in policies.
@@ -51,6 +55,16 @@ pub enum Denial {
         /// The parameter's name.
         name: String,
     },
+    /// A required parameter is not there, and the gateway knows nothing to fill in: the agency has no province.
+    Missing {
+        /// The parameter's name.
+        name: String,
+    },
+    /// The cursor is none, or that of another caller or question.
+    Cursor {
+        /// The parameter's name.
+        name: String,
+    },
 }
 
 /// A request that may not be put to the register.
@@ -75,6 +89,12 @@ pub struct Permit {
     pub(crate) env: Env,
     pub(crate) arguments: Arguments,
     pub(crate) upstream: UpstreamRequest,
+    /// The parameter that the gateway filled in.
+    pub(crate) filled: Option<ParamIx>,
+    /// Every record of the list MUST have that value there: what the envelope says counts on it.
+    pub(crate) filter: Option<(FieldIx, String)>,
+    /// What cursors of this question are good for.
+    pub(crate) scope: Scope,
     // INVARIANT: holds every field that the record phase could still show, so that the audit's intent is never too narrow.
     pub(crate) widest: FieldSet,
 }
@@ -88,6 +108,8 @@ pub enum Unopened {
     SubjectMismatch,
     /// The record could not be read strictly.
     Unreadable(Unreadable),
+    /// A record of the list is not what the register was told to filter by: nothing that it counted can be shown.
+    Unfiltered,
 }
 
 /// Why an existing record is answered as unknown. For counters and the audit; never for the caller.
@@ -139,14 +161,71 @@ impl Permit {
 
     /// Whether an answer "no" to this permit must be counted as a failed guess.
     pub fn guesses(&self) -> bool {
-        !self.operation.guard.is_empty() || self.operation.answer == crate::contract::Answer::Match
+        !self.operation.guard.is_empty() || self.operation.answer == Answer::Match
     }
 
     /// Opens the register's answer: checks whom it is about, applies guard, record conditions and masks, and redacts.
     ///
     /// # Errors
     /// [`Unopened`]; nothing of the record is in it.
-    pub fn open(self, raw: &Raw, pseudonyms: &PseudonymKey) -> Result<Redacted, Unopened> {
-        crate::disclose::open(self, raw, pseudonyms)
+    pub fn open(self, raw: &Raw, secrets: &Secrets) -> Result<Redacted, Unopened> {
+        crate::disclose::open(self, raw, secrets)
+    }
+
+    /// Opens the record of an operation that answers with a field given by itself: the same checks, and what to ask for next.
+    ///
+    /// # Errors
+    /// [`Unopened`]; nothing of the record is in it.
+    pub fn open_record_of_whole(self, raw: &Raw) -> Result<WholePermit, Unopened> {
+        crate::disclose::open_record_of_whole(self, raw)
+    }
+
+    /// Whether what was read of a record fits the filter that the envelope counts on.
+    pub(crate) fn is_filtered<'f>(&self, value: impl FnOnce(FieldIx) -> &'f Captured<'f>) -> bool {
+        self.filter
+            .as_ref()
+            .is_none_or(|(field, wanted)| matches!(value(*field), Captured::Text(text) if text == wanted))
+    }
+}
+
+/// The right to pass on one field as the register gives it. Made only from a [`Permit`] and the record that it opened.
+#[derive(Debug)]
+#[must_use = "a permit that is not used was a decision for nothing"]
+pub struct WholePermit {
+    pub(crate) disclosure: DisclosureId,
+    pub(crate) field: FieldIx,
+    pub(crate) media_type: Box<str>,
+    pub(crate) most_bytes: usize,
+    pub(crate) upstream: UpstreamRequest,
+    pub(crate) tally: Tally,
+}
+
+impl WholePermit {
+    /// What to ask the register.
+    pub fn upstream(&self) -> &UpstreamRequest {
+        &self.upstream
+    }
+
+    /// The media type that the register must answer with.
+    pub fn media_type(&self) -> &str {
+        &self.media_type
+    }
+
+    /// The most bytes that are passed on.
+    pub fn most_bytes(&self) -> usize {
+        self.most_bytes
+    }
+
+    /// What was counted of the record, where the field is not there after all.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Passes the field on as it is. Its media type MUST have been checked.
+    ///
+    /// # Errors
+    /// If it is longer than the contract says.
+    pub fn open(self, raw: &Raw) -> Result<Redacted, Unopened> {
+        crate::disclose::open_whole(self, raw)
     }
 }

@@ -33,11 +33,12 @@ fn what_keeps_to_the_walls_compiles() {
     let case = dir.path().join("good.rs");
     fs::write(
         &case,
-        "use popgate::respond::{self, Body};\nuse popgate_policy::{disclose::{PseudonymKey, Raw, Redacted}, permit::Permit};\n\
-         pub fn open(permit: Permit, raw: &Raw, key: &PseudonymKey) -> Option<Redacted> { permit.open(raw, key).ok() }\n\
-         pub fn answer(redacted: Redacted, receipt: &popgate::audit::Receipt, closing: popgate::audit::Closing, \
+        "use popgate::respond::{self, Body};\nuse popgate_policy::{disclose::{Raw, Redacted, Secrets}, permit::Permit};\n\
+         pub fn open(permit: Permit, raw: &Raw, key: &Secrets) -> Option<Redacted> { permit.open(raw, key).ok() }\n\
+         pub fn answer(redacted: Redacted, receipt: popgate::audit::Receipt, closing: popgate::audit::Closing, \
          ticket: popgate::admit::Ticket) -> http::Response<Body> \
-         { respond::disclosure(redacted, receipt, closing, ticket, false).unwrap() }\nfn main() {}\n",
+         { let covered = respond::Covered { redacted, receipt, closing, persons: vec![] }; \
+         respond::disclosure(covered, ticket, false).unwrap() }\nfn main() {}\n",
     )
     .unwrap();
     assert_eq!(judge(&case), Ok(()));

@@ -237,6 +237,8 @@ pub struct Keys {
     pub pseudonym: PathBuf,
     /// For what is encrypted in the audit log.
     pub audit: PathBuf,
+    /// For the cursors of searches; without it they end with the process.
+    pub cursor: Option<PathBuf>,
 }
 
 /// `[http]`.
@@ -260,4 +262,6 @@ pub struct Http {
     pub max_streams: u32,
     /// HTTP/2: the most frames a second that carry no request data (resets, pings, settings, window updates, ...).
     pub max_control_frames: u32,
+    /// The lines of one bulk request that are worked on at once.
+    pub bulk_in_flight: usize,
 }

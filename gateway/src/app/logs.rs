@@ -110,6 +110,8 @@ pub struct RequestRecord<'a> {
     pub duration_us: u64,
     /// `http/1.1`, `h2`.
     pub protocol: &'a str,
+    /// Of a bulk request, the line.
+    pub line: Option<u64>,
     /// `hit`, `miss`, `stale`, `collapsed` or `off`; `None` if nothing was fetched.
     pub cache: Option<&'a str>,
 }
@@ -136,12 +138,15 @@ impl RequestRecord<'_> {
                     }),
                     duration_us = self.duration_us,
                     protocol = self.protocol,
+                    line = self.line,
                     cache = self.cache,
                     "request"
                 )
             };
         }
         match self.blame {
+            // The bulk request has its own record; its lines may be millions.
+            None | Some(Blame::Downstream) if self.line.is_some() => emit!(Level::DEBUG),
             None => emit!(Level::DEBUG),
             Some(Blame::Downstream) => emit!(Level::INFO),
             Some(Blame::Upstream | Blame::Gateway) => emit!(Level::WARN),
@@ -240,6 +245,7 @@ mod tests {
     }
 
     const RECORD: RequestRecord<'static> = RequestRecord {
+        line: None,
         request_id: "01J",
         agency: Some("tax"),
         system: Some("tax/etax"),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use popgate_policy::bundle::{Bundle, Loaded, Source};
-use popgate_policy::disclose::PseudonymKey;
+use popgate_policy::disclose::Secrets;
 use popgate_policy::model::{DisclosureId, RegisterId};
 use popgate_policy::problem::{Problem, Severity};
 use tokio::sync::watch;
@@ -39,8 +39,8 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     /// Failed guesses.
     pub guesses: Guesses,
-    /// The key for pseudonyms.
-    pub pseudonyms: PseudonymKey,
+    /// The keys for what is shown.
+    pub secrets: Secrets,
     live: ArcSwap<Live>,
     trust: ArcSwap<Trust>,
     trust_changed: watch::Sender<Arc<Trust>>,
@@ -124,8 +124,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The open audit log.
     pub audit: Audit,
-    /// The key for pseudonyms.
-    pub pseudonyms: PseudonymKey,
+    /// The keys for what is shown.
+    pub secrets: Secrets,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -136,7 +136,7 @@ impl Node {
     /// # Errors
     /// If any of them cannot be used: a node does not start half.
     pub fn new(parts: Parts) -> Result<Arc<Self>, ReloadError> {
-        let Parts { config, clock, audit, pseudonyms, metrics } = parts;
+        let Parts { config, clock, audit, secrets, metrics } = parts;
         let (source, loaded) = read_bundle(&config)?;
         let gates = Gates::build(&loaded.bundle, None, &clock);
         let live = Live::new(source, loaded, gates, &metrics, clock.wall());
@@ -154,7 +154,7 @@ impl Node {
             clock,
             audit,
             metrics,
-            pseudonyms,
+            secrets,
             live: ArcSwap::from_pointee(live),
             trust: ArcSwap::new(trust),
             trust_changed,

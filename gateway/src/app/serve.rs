@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use popgate_policy::disclose::PseudonymKey;
+use popgate_policy::disclose::cursor::CursorKey;
+use popgate_policy::disclose::{PseudonymKey, Secrets};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::accept;
@@ -78,7 +79,14 @@ pub enum StartError {
 pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     let clock = Clock::system(&config.time_zone)
         .map_err(|source| StartError::TimeZone { zone: config.time_zone.clone(), source })?;
-    let pseudonyms = PseudonymKey::new(custody::symmetric_key(&config.keys.pseudonym)?);
+    let cursors = match &config.keys.cursor {
+        Some(file) => custody::symmetric_key(file)?,
+        None => custody::passing_key()?,
+    };
+    let secrets = Secrets {
+        pseudonyms: PseudonymKey::new(custody::symmetric_key(&config.keys.pseudonym)?),
+        cursors: CursorKey::new(cursors),
+    };
     let audit_key = AuditKey::new(custody::symmetric_key(&config.keys.audit)?);
     let options = Options {
         segment_bytes: config.audit.segment_bytes,
@@ -95,7 +103,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     // Before anything of it is read.
     let seen_files = targets.seen();
     let (http, cores, listen) = (config.http.clone(), config.cores, config.listen.clone());
-    let parts = Parts { config, clock: clock.clone(), audit, pseudonyms, metrics };
+    let parts = Parts { config, clock: clock.clone(), audit, secrets, metrics };
     let node = Node::new(parts)?;
 
     let cores_of = Arc::clone(&node);

@@ -8,7 +8,8 @@ use popgate_policy::bundle::Digest;
 use popgate_policy::model::{DisclosureId, FieldSet, Personal};
 
 use super::encode::{
-    ABORTED, CODE, COMPLETE, DEFAULT_PURPOSE, IPV6, NO_MATCH, OPERATION, PARTIAL, PURPOSE, REFUSED, SUBJECT, SYSTEM,
+    ABORTED, CODE, COMPLETE, DEFAULT_PURPOSE, IPV6, NO_MATCH, NOBODY, OPERATION, PARTIAL, PURPOSE, REFUSED, SUBJECT,
+    SYSTEM,
 };
 use super::key::{AuditKey, SegmentKey, SubjectTag};
 use super::record::{Claimed, NoMatch, PurposeSource, Shown};
@@ -53,8 +54,8 @@ pub struct IntentEntry {
     pub schema: Arc<Schema>,
     /// The most that may have been shown.
     pub fields: FieldSet,
-    /// Whom it is about, for those without the key.
-    pub tag: SubjectTag,
+    /// Whom it is about, for those without the key; `None` for a search.
+    pub tag: Option<SubjectTag>,
     /// What only the key opens; `None` without it.
     pub sealed: Option<Unsealed>,
     /// Where the connection came from.
@@ -195,7 +196,7 @@ impl Decoder {
         let schema = Arc::clone(self.schemas.get(from.count()?)?);
         let source = address(from, flags)?;
         let fields = fields(from)?;
-        let tag = SubjectTag(from.array()?);
+        let tag = if flags & NOBODY == 0 { Some(SubjectTag(from.array()?)) } else { None };
         let purpose_source = if flags & DEFAULT_PURPOSE == 0 { PurposeSource::Header } else { PurposeSource::Default };
         let sealed = self.unseal(from, payload, seq);
         let entry = IntentEntry {

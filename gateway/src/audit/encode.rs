@@ -56,6 +56,9 @@ impl Encoder {
         if intent.purpose_source == PurposeSource::Default {
             flags |= DEFAULT_PURPOSE;
         }
+        if intent.subject.is_none() {
+            flags |= NOBODY;
+        }
         self.payload.clear();
         self.payload.push(flags);
         self.payload.extend_from_slice(&intent.disclosure.to_bytes());
@@ -65,8 +68,10 @@ impl Encoder {
         }
         put_address(&mut self.payload, source);
         put_fields(&mut self.payload, intent.fields);
-        self.payload.extend_from_slice(&self.key.tag(intent.subject.expose()).0);
-        self.seal(seq, Some(&intent.subject), &intent.claimed)?;
+        if let Some(subject) = &intent.subject {
+            self.payload.extend_from_slice(&self.key.tag(subject.expose()).0);
+        }
+        self.seal(seq, intent.subject.as_ref(), &intent.claimed)?;
         frame(out, Kind::Intent, &self.payload);
         Some(())
     }
@@ -211,6 +216,8 @@ fn put_fields(out: &mut Vec<u8>, fields: FieldSet) {
 pub(super) const IPV6: u8 = 1;
 pub(super) const DEFAULT_PURPOSE: u8 = 2;
 pub(super) const SUBJECT: u8 = 4;
+/// Of an intent, which else has a subject.
+pub(super) const NOBODY: u8 = 8;
 
 /// The tables of names.
 pub(super) const SYSTEM: u8 = 0;

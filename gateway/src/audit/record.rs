@@ -22,8 +22,8 @@ pub struct Intent {
     pub purpose: PurposeId,
     /// Who said so.
     pub purpose_source: PurposeSource,
-    /// Whom it is about.
-    pub subject: Personal<String>,
+    /// Whom it is about; `None` for a search, where each person that it finds has an intent of their own.
+    pub subject: Option<Personal<String>>,
     /// The record that the operation answers from: gives the fields their names in the log.
     pub record: Arc<RecordSchema>,
     /// The most that the permit can show.

@@ -55,7 +55,7 @@ fn intent(schema: &Arc<RecordSchema>, number: u128) -> Intent {
         operation: OperationId::new("citizen.read"),
         purpose: PurposeId::new("assessment"),
         purpose_source: PurposeSource::Default,
-        subject: Personal::new(SUBJECT.to_owned()),
+        subject: Some(Personal::new(SUBJECT.to_owned())),
         record: Arc::clone(schema),
         fields: fields([0, 1, 5, 17, 39]),
         bundle: Digest([7; 32]),

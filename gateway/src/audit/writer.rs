@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -33,8 +34,8 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    fn attest(disclosure: DisclosureId) -> Self {
-        Self { disclosure, durable_upto: 0 }
+    fn attest(disclosure: DisclosureId, durable_upto: u32) -> Self {
+        Self { disclosure, durable_upto }
     }
 
     /// The disclosure.
@@ -53,9 +54,25 @@ pub(super) type Answer = oneshot::Sender<Result<Receipt, Unavailable>>;
 
 /// What the writer is asked.
 pub(super) enum Command {
-    Intend { intent: Box<Intent>, at: i64, ticket: u64, answer: Answer },
+    Intend {
+        intent: Box<Intent>,
+        at: i64,
+        ticket: u64,
+        answer: Answer,
+    },
+    /// The entries 1 and on of a disclosure whose entry 0 is durable; the tickets count on from the first.
+    Persons {
+        disclosure: DisclosureId,
+        intents: Vec<Intent>,
+        at: i64,
+        ticket: u64,
+        answer: Answer,
+    },
     Close(Close),
-    Refuse { refused: Box<Refused>, at: i64 },
+    Refuse {
+        refused: Box<Refused>,
+        at: i64,
+    },
     Stop,
 }
 
@@ -111,9 +128,17 @@ pub(super) struct Writer<S> {
 struct Batch {
     bytes: Vec<u8>,
     records: u64,
-    waiting: Vec<(u64, DisclosureId, Answer)>,
+    waiting: Vec<Waiting>,
     closings: Vec<(Close, u64)>,
     refusals: u64,
+}
+
+/// Somebody who waits for intents.
+struct Waiting {
+    tickets: Range<u64>,
+    disclosure: DisclosureId,
+    durable_upto: u32,
+    answer: Answer,
 }
 
 impl<S: Storage> Writer<S> {
@@ -183,28 +208,40 @@ impl<S: Storage> Writer<S> {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Intend { intent, at, ticket, answer } => self.intend(&intent, at, ticket, answer),
+            Command::Intend { intent, at, ticket, answer } => {
+                let waiting =
+                    Waiting { tickets: ticket..ticket + 1, disclosure: intent.disclosure, durable_upto: 0, answer };
+                self.intend(std::slice::from_ref(&*intent), at, waiting);
+            }
+            Command::Persons { disclosure, intents, at, ticket, answer } => {
+                let tickets = ticket..ticket + intents.len() as u64;
+                let durable_upto = u32::try_from(intents.len()).unwrap_or(0);
+                self.intend(&intents, at, Waiting { tickets, disclosure, durable_upto, answer });
+            }
             Command::Close(close) => self.close(close),
             Command::Refuse { refused, at } => self.refuse(&refused, at),
             Command::Stop => {}
         }
     }
 
-    fn intend(&mut self, intent: &Intent, at: i64, ticket: u64, answer: Answer) {
-        let seq = self.seq();
-        let encoded = match self.ready() {
-            Some((segment, out)) => segment.intent(out, seq, at, intent),
-            None => None,
-        };
-        if encoded.is_none() {
-            self.release(1);
-            // Whoever no longer waits needs no answer.
-            let _ = answer.send(Err(Unavailable::DiskFails));
-            return;
+    fn intend(&mut self, intents: &[Intent], at: i64, waiting: Waiting) {
+        for (done, (intent, ticket)) in intents.iter().zip(waiting.tickets.clone()).enumerate() {
+            let seq = self.seq();
+            let encoded = match self.ready() {
+                Some((segment, out)) => segment.intent(out, seq, at, intent),
+                None => None,
+            };
+            if encoded.is_none() {
+                // What stands in the batch already stays, with its closing; nobody was shown anything of it.
+                self.release(intents.len() - done);
+                // Whoever no longer waits needs no answer.
+                let _ = waiting.answer.send(Err(Unavailable::DiskFails));
+                return;
+            }
+            self.batch.records += 1;
+            self.open.insert(ticket, seq);
         }
-        self.batch.records += 1;
-        self.open.insert(ticket, seq);
-        self.batch.waiting.push((ticket, intent.disclosure, answer));
+        self.batch.waiting.push(waiting);
     }
 
     fn close(&mut self, close: Close) {
@@ -318,8 +355,8 @@ impl<S: Storage> Writer<S> {
         gauges.batches.fetch_add(1, Ordering::Relaxed);
         gauges.slots.fetch_add(usize::try_from(self.batch.records).unwrap_or(usize::MAX), Ordering::Relaxed);
         self.batch.clear();
-        for (_, disclosure, answer) in self.batch.waiting.drain(..) {
-            let _ = answer.send(Ok(Receipt::attest(disclosure)));
+        for Waiting { disclosure, durable_upto, answer, .. } in self.batch.waiting.drain(..) {
+            let _ = answer.send(Ok(Receipt::attest(disclosure, durable_upto)));
         }
         if self.tail.end >= self.options.segment_bytes {
             self.segment = None;
@@ -339,9 +376,11 @@ impl<S: Storage> Writer<S> {
             self.tail.torn = true;
         }
         let batch = std::mem::take(&mut self.batch);
-        for (ticket, _, answer) in batch.waiting {
-            self.open.remove(&ticket);
-            self.release(1);
+        for Waiting { tickets, answer, .. } in batch.waiting {
+            for ticket in tickets {
+                self.open.remove(&ticket);
+                self.release(1);
+            }
             let _ = answer.send(Err(Unavailable::DiskFails));
         }
         for (close, intent) in batch.closings {

@@ -168,7 +168,9 @@ fn line(entry: &Entry) -> String {
     let Entry { seq, at, what } = entry;
     let what = match what {
         What::Intent(intent) => {
-            let subject = subject(intent.sealed.as_ref()).unwrap_or_else(|| short_tag(&intent.tag.to_string()));
+            let subject = subject(intent.sealed.as_ref())
+                .or_else(|| intent.tag.map(|tag| short_tag(&tag.to_string())))
+                .unwrap_or_else(|| "nobody yet".to_owned());
             let assigned = if intent.purpose_source == PurposeSource::Default { " (its only one)" } else { "" };
             let seen = if intent.closed { "may see" } else { "possibly seen:" };
             format!(
@@ -259,7 +261,7 @@ fn entry_json(entry: &Entry) -> Value {
             "purpose_source": match intent.purpose_source { PurposeSource::Header => "header", PurposeSource::Default => "default" },
             "bundle": intent.schema.bundle.to_string(),
             "fields": full_names(Some(&intent.schema), intent.fields),
-            "subject_tag": intent.tag.to_string(),
+            "subject_tag": intent.tag.map(|tag| tag.to_string()),
             "source": intent.source.to_string(),
             "seen": if intent.closed { "see closing" } else { "possibly seen" },
         }),
@@ -368,7 +370,7 @@ mod tests {
             operation: OperationId::new("citizen.read"),
             purpose: PurposeId::new("assessment"),
             purpose_source: PurposeSource::Header,
-            subject: Personal::new("001087000123".to_owned()),
+            subject: Some(Personal::new("001087000123".to_owned())),
             record: Arc::new(record),
             fields: FieldSet::EMPTY,
             bundle: Digest([7; 32]),

@@ -12,7 +12,7 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use popgate_policy::disclose::{MAX_BUFFERED, Raw};
+use popgate_policy::disclose::Raw;
 use popgate_policy::model::RegisterId;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -57,7 +57,7 @@ pub enum Trouble {
     Busy,
     /// The answer broke off or was no HTTP.
     Broken(hyper::Error),
-    /// The record is longer than can be decided on.
+    /// The answer is longer than is read.
     TooLarge,
 }
 
@@ -86,6 +86,7 @@ impl Pool {
         &self,
         register: &RegisterId,
         request: Request<()>,
+        most_bytes: usize,
     ) -> Result<(Response<Raw>, Origin), Trouble> {
         let registers = self.registers.load_full();
         let Some(known) = registers.register(register) else {
@@ -97,7 +98,7 @@ impl Pool {
             let lane = self.lane(register, at, known);
             let slot = Arc::clone(&lane.slots).acquire_owned();
             let Ok(Ok(slot)) = tokio::time::timeout(known.patience(), slot).await else { continue };
-            match self.over(&lane, known, endpoint, registers.generation(), &request, slot).await {
+            match self.over(&lane, known, endpoint, registers.generation(), (&request, most_bytes), slot).await {
                 Err(Trouble::Unreachable(error)) => trouble = Trouble::Unreachable(error),
                 answered => return answered,
             }
@@ -111,7 +112,7 @@ impl Pool {
         register: &Register,
         endpoint: &Endpoint,
         generation: u64,
-        request: &Request<()>,
+        (request, most_bytes): (&Request<()>, usize),
         _slot: OwnedSemaphorePermit,
     ) -> Result<(Response<Raw>, Origin), Trouble> {
         while let Some(mut line) = lane.take(generation, self.clock.now()) {
@@ -119,7 +120,7 @@ impl Pool {
                 continue;
             }
             match line.sender.try_send_request(outgoing(request, endpoint)).await {
-                Ok(response) => return lane.receive(line, response, &self.clock).await,
+                Ok(response) => return lane.receive(line, response, most_bytes, &self.clock).await,
                 // The register closed a kept connection before it took the request: nothing was asked yet.
                 Err(failed) if failed.message().is_some() => {}
                 // It broke while the answer was awaited; a read may be asked again, once, on a new connection.
@@ -132,7 +133,7 @@ impl Pool {
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(Trouble::Unreachable)?;
         let response = line.sender.send_request(outgoing(request, endpoint)).await.map_err(Trouble::Broken)?;
-        lane.receive(line, response, &self.clock).await
+        lane.receive(line, response, most_bytes, &self.clock).await
     }
 
     fn lane(&self, register: &RegisterId, endpoint: usize, known: &Register) -> Arc<Lane> {
@@ -158,10 +159,11 @@ impl Lane {
         &self,
         mut line: Line,
         response: Response<Incoming>,
+        most_bytes: usize,
         clock: &Clock,
     ) -> Result<(Response<Raw>, Origin), Trouble> {
         let (parts, body) = response.into_parts();
-        let raw = Raw::seal(gather::whole(body, MAX_BUFFERED).await.map_err(|failed| match failed {
+        let raw = Raw::seal(gather::whole(body, most_bytes).await.map_err(|failed| match failed {
             Failed::TooLarge => Trouble::TooLarge,
             Failed::Broken(error) => Trouble::Broken(error),
         })?);

@@ -7,8 +7,8 @@ use http::Response;
 use popgate_policy::contract::Operation;
 use popgate_policy::directory::System;
 use popgate_policy::disclose::{Redacted, Tally};
-use popgate_policy::model::DisclosureId;
-use popgate_policy::permit::{Denied, Permit};
+use popgate_policy::model::{DisclosureId, RegisterId};
+use popgate_policy::permit::Denied;
 
 use crate::accept::{Connection, Inbound};
 use crate::app::logs::RequestRecord;
@@ -20,7 +20,7 @@ use crate::forward::{self, Found};
 use crate::identify::Caller;
 use crate::metrics::{Code, Metrics};
 use crate::refusal::Refusal;
-use crate::respond::{self, Body};
+use crate::respond::{self, Body, Covered};
 use crate::route::Call;
 
 /// One request, as far as it got.
@@ -43,6 +43,10 @@ pub(super) struct Exchange {
     source: Option<Source>,
     tally: Option<Tally>,
     length: u64,
+    /// Of a bulk request, which line.
+    line: Option<u64>,
+    /// Whether its lines are what is counted.
+    bulk: bool,
 }
 
 impl Exchange {
@@ -64,6 +68,32 @@ impl Exchange {
             source: None,
             tally: None,
             length: 0,
+            line: None,
+            bulk: false,
+        }
+    }
+
+    /// A line of a bulk request: a request of its own, with an id of its own.
+    pub(super) fn begin_line(core: &Core, connection: &Arc<Connection>, live: &Arc<Live>, line: u64) -> Self {
+        Self {
+            metrics: Arc::clone(&core.node.metrics),
+            ended: false,
+            id: core.node.new_id(),
+            started: core.node.clock.now(),
+            connection: Arc::clone(connection),
+            head: false,
+            system: None,
+            operation: None,
+            agreed: None,
+            claimed: Claimed::default(),
+            live: Arc::clone(live),
+            closing: None,
+            hidden: None,
+            source: None,
+            tally: None,
+            length: 0,
+            line: Some(line),
+            bulk: false,
         }
     }
 
@@ -73,6 +103,7 @@ impl Exchange {
 
     pub(super) fn routed(&mut self, call: &Call) {
         self.operation = Some(Arc::clone(&call.operation));
+        self.bulk = call.operation.bulk && self.line.is_none();
         self.claimed = call.claims.to_claimed();
     }
 
@@ -92,11 +123,11 @@ impl Exchange {
     pub(super) fn asked(
         &self,
         core: &Core,
-        permit: &Permit,
+        register: &RegisterId,
         answer: &Result<forward::Answer, forward::Unanswered>,
         took: Duration,
     ) {
-        let Some(register) = core.node.upstream.get(&permit.upstream().register) else { return };
+        let Some(register) = core.node.upstream.get(register) else { return };
         match answer {
             Ok(answer) => match &answer.found {
                 Some(Found::Record(_)) => register.ok.inc(),
@@ -131,12 +162,21 @@ impl Exchange {
     }
 
     pub(super) fn end(mut self, core: &Core, answered: Result<Response<Body>, Refusal>) -> Response<Body> {
+        self.over(core, answered.as_ref().err());
+        answered.unwrap_or_else(|refusal| respond::refusal(&refusal, self.id, self.head))
+    }
+
+    /// The end of a bulk request's line.
+    pub(super) fn end_line(mut self, core: &Core, answered: Result<Covered, Refusal>) -> Result<Covered, Refusal> {
+        self.over(core, answered.as_ref().err());
+        answered
+    }
+
+    fn over(&mut self, core: &Core, refusal: Option<&Refusal>) {
         self.ended = true;
-        let refusal = answered.as_ref().err();
         self.record(core, refusal);
         self.measure(core, refusal);
         self.log(core, refusal);
-        answered.unwrap_or_else(|refusal| respond::refusal(&refusal, self.id, self.head))
     }
 
     fn record(&mut self, core: &Core, refusal: Option<&Refusal>) {
@@ -162,6 +202,10 @@ impl Exchange {
 
     fn measure(&self, core: &Core, refusal: Option<&Refusal>) {
         let metrics = &self.metrics;
+        // A bulk request that is answered is its lines.
+        if self.bulk && refusal.is_none() {
+            return;
+        }
         let operation = self.operation.as_ref().map(|operation| operation.index);
         let code = refusal.map_or(Code::OK, Code::of);
         self.live.requests.record(operation, code, core.node.clock.now().duration_since(self.started));
@@ -202,6 +246,7 @@ impl Exchange {
             duration_us: u64::try_from(core.node.clock.now().duration_since(self.started).as_micros())
                 .unwrap_or(u64::MAX),
             protocol: self.connection.protocol.name(),
+            line: self.line,
             cache: self.source.map(Source::as_str),
         }
         .emit();

@@ -1,6 +1,6 @@
 //! What is asked of the register.
 
-use crate::contract::{Arguments, Method, Operation, Segment};
+use crate::contract::{Arguments, Method, Operation, Segment, UpstreamTemplate};
 use crate::model::{Personal, RegisterId};
 
 /// A request to a register: the same for every operation and caller that need the same record, so it is the cache key.
@@ -18,8 +18,15 @@ impl Operation {
     /// Expands the upstream template. `None` if a parameter that it needs is not given, or if its value would not stay one segment of
     /// the path (empty, `.`, `..`).
     pub fn upstream_request(&self, arguments: &Arguments) -> Option<UpstreamRequest> {
+        self.upstream.request(arguments)
+    }
+}
+
+impl UpstreamTemplate {
+    /// As [`Operation::upstream_request`].
+    pub(crate) fn request(&self, arguments: &Arguments) -> Option<UpstreamRequest> {
         let mut target = String::with_capacity(64);
-        for segment in &self.upstream.segments {
+        for segment in &self.segments {
             match segment {
                 Segment::Literal(text) => target.push_str(text),
                 Segment::Parameter(parameter) => {
@@ -31,8 +38,15 @@ impl Operation {
                 }
             }
         }
-        let register = self.upstream.register.clone();
-        Some(UpstreamRequest { register, method: self.upstream.method, target: Personal::new(target) })
+        let mut mark = '?';
+        for (name, parameter) in &self.query {
+            let Some(value) = arguments.value(*parameter) else { continue };
+            target.push(std::mem::replace(&mut mark, '&'));
+            target.push_str(name);
+            target.push('=');
+            encode(value.expose(), &mut target);
+        }
+        Some(UpstreamRequest { register: self.register.clone(), method: self.method, target: Personal::new(target) })
     }
 }
 

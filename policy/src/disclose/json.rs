@@ -32,6 +32,7 @@ mod capture;
 mod number;
 mod reader;
 mod sink;
+mod split;
 mod text;
 mod write;
 
@@ -39,6 +40,7 @@ pub use capture::{Captured, Captures, capture};
 pub use write::LONG_RUN;
 
 pub(crate) use number::canonical;
+pub(super) use split::split;
 
 use reader::Reader;
 use sink::{Frame, Scalar, Sink, Spot, Want};
@@ -63,9 +65,21 @@ impl<'a> Redactor<'a> {
     pub fn new(record: &'a RecordSchema, treatments: &'a Treatments, pseudonym: Pseudonym<'a>) -> Self {
         Self {
             reader: Reader::new(record),
-            shown: Shown { treatments, pseudonym, writer: Writer::default(), tally: Tally::default(), exists: false },
+            shown: Shown {
+                treatments,
+                pseudonym,
+                writer: Writer::default(),
+                tally: Tally::default(),
+                lead: &[],
+                exists: false,
+            },
             failed: None,
         }
+    }
+
+    /// Writes bytes before everything that the first push shows. They are none of the record's.
+    pub(super) fn begin_with(&mut self, lead: &'a [u8]) {
+        self.shown.lead = lead;
     }
 
     /// Reads the next bytes of the record and appends what may be shown of them.
@@ -78,6 +92,10 @@ impl<'a> Redactor<'a> {
             return Err(failed);
         }
         self.shown.writer.begin(chunk.clone());
+        let lead = std::mem::take(&mut self.shown.lead);
+        if !lead.is_empty() {
+            self.shown.writer.put(lead);
+        }
         match self.reader.feed(&chunk, &mut self.shown) {
             Ok(()) => {
                 self.shown.writer.end(out);
@@ -110,6 +128,8 @@ struct Shown<'a> {
     pseudonym: Pseudonym<'a>,
     writer: Writer,
     tally: Tally,
+    /// What is still to be written before everything else.
+    lead: &'a [u8],
     /// Whether the array leaf that is being read under `exists` has an element that is not null.
     exists: bool,
 }
@@ -139,6 +159,10 @@ impl<'a> Shown<'a> {
 
 impl<'a> Sink<'a> for Shown<'a> {
     fn want(&self, field: &'a Field) -> Want {
+        // A field that is given by itself is no part of a record, whatever a register writes there.
+        if field.whole {
+            return Want::Nothing;
+        }
         match self.treatments.of(field.index) {
             Treatment::Reveal => Want::Pass,
             Treatment::Mask(_) => Want::Hold,

@@ -3,193 +3,160 @@
 //! A record that is hidden, a guard that does not hold and a claim that is wrong are one answer to the caller. They take
 //! the same way here too: subject, conditions, guard, claims and redaction are all worked out before one of them speaks.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cedar_policy::RestrictedExpression;
 
-use crate::contract::{Answer, Attribute, Derive, Parameter};
+use crate::contract::{Answer, RecordSchema};
 use crate::disclose::json::{Captured, Captures, Redactor, capture};
-use crate::disclose::mask::{self, Pseudonym};
-use crate::disclose::{MAX_BUFFERED, PseudonymKey, Raw, Redacted, RedactedChunk, Tally, Unreadable, matching};
+use crate::disclose::mask::Pseudonym;
+use crate::disclose::{MAX_BUFFERED, Raw, Redacted, RedactedChunk, Secrets, Tally, Treatments, Unreadable};
 use crate::engine::Outcome;
-use crate::model::{FieldIx, FieldSet, Personal, Treatment};
+use crate::model::{DisclosureId, FieldSet, Treatment};
 use crate::permit::{Hidden, Permit, Unopened};
 
+mod found;
+mod list;
+mod whole;
+
+use found::{Asked, attributes, given, is_about, only, wanted};
+pub(crate) use whole::{open_record_of_whole, open_whole};
+
 /// See [`Permit::open`].
-pub(crate) fn open(permit: Permit, raw: &Raw, pseudonyms: &PseudonymKey) -> Result<Redacted, Unopened> {
-    if raw.len() > MAX_BUFFERED {
-        return Err(Unopened::Unreadable(Unreadable::TooLarge));
+pub(crate) fn open(permit: Permit, raw: &Raw, secrets: &Secrets) -> Result<Redacted, Unopened> {
+    let operation = Arc::clone(&permit.operation);
+    match &operation.answer {
+        Answer::Record => one_record(&permit, raw, secrets),
+        Answer::Match => one_match(&permit, raw),
+        Answer::List(list) => list::open(&permit, list, raw, secrets),
+        // Its record shows nothing: that is opened by another door.
+        Answer::Whole(_) => Err(Unopened::NoMatch(Hidden::Record, Tally::default())),
     }
-    let record = &permit.operation.record;
-    let found = capture(record, wanted(&permit), raw.bytes()).map_err(Unopened::Unreadable)?;
-    if !is_about(&permit, &found) {
-        return Err(Unopened::SubjectMismatch);
-    }
-    let outcome = permit.table.at_record(&permit.outcome, &permit.env, attributes(&permit, &found));
-    let given = || given(&permit);
-    let hidden = given().any(|asked| outcome.treatments.of(asked.parameter.field) == Treatment::Withhold);
-    let guarded = given().filter(|asked| asked.guards).fold(true, |held, asked| asked.is_right(&permit, &found) & held);
-    let mut tally =
-        Tally { policy_errors: u32::try_from(outcome.errors.len()).unwrap_or(u32::MAX), ..Tally::default() };
+}
+
+fn one_record(permit: &Permit, raw: &Raw, secrets: &Secrets) -> Result<Redacted, Unopened> {
+    let examined = examine(permit, raw.bytes())?;
     let mut chunks = Vec::new();
-    let answered = match permit.operation.answer {
-        Answer::Record | Answer::List(_) | Answer::Whole(_) => {
-            let redacted = redact(&permit, &outcome, raw, pseudonyms, &mut chunks).map_err(Unopened::Unreadable)?;
-            tally = Tally { policy_errors: tally.policy_errors, ..redacted };
-            let shown = tally.revealed.union(tally.masked);
-            // A mask says less than that a claim is right: only what is revealed says as much.
-            tally.matched = given()
-                .filter(|asked| asked.borne_out && !tally.revealed.contains(asked.parameter.field))
-                .map(|asked| asked.parameter.field)
-                .collect();
-            if shown.is_empty() { Err(Hidden::Record) } else { Ok(()) }
-        }
-        Answer::Match => {
-            let claims: Vec<(Asked<'_>, bool)> = given()
-                .filter(|asked| !asked.is_subject && !asked.guards)
-                .map(|asked| {
-                    let right = asked.is_right(&permit, &found);
-                    (asked, right)
-                })
-                .collect();
-            let fields = |wanted: bool| {
-                claims.iter().filter(move |(_, right)| *right == wanted).map(|(asked, _)| asked.parameter.field)
-            };
-            let guards = given().filter(|asked| asked.guards).map(|asked| asked.parameter.field);
-            tally.matched = fields(true).chain(guards).collect();
-            tally.refuted = fields(false).collect();
-            tally.undeclared = found.undeclared();
-            let mistyped = tally
-                .matched
-                .union(tally.refuted)
-                .iter()
-                .filter(|field| matches!(only(&found, *field), Captured::Mistyped));
-            tally.mistyped = u32::try_from(mistyped.count()).unwrap_or(u32::MAX);
-            let answer = verdicts(&claims);
-            tally.copied = answer.len();
-            chunks.push(Bytes::from(answer));
-            if claims.iter().any(|(_, right)| *right) { Ok(()) } else { Err(Hidden::Claims) }
-        }
-    };
-    let nothing = tally.without_fields();
-    match (hidden, guarded, answered) {
-        (true, _, _) => Err(Unopened::NoMatch(Hidden::Record, nothing)),
-        (false, false, _) => Err(Unopened::NoMatch(Hidden::Guard, nothing)),
-        (false, true, Err(hidden)) => Err(Unopened::NoMatch(hidden, nothing)),
-        (false, true, Ok(())) => {
-            let disclosure = permit.disclosure;
-            let stamp = |bytes| RedactedChunk { disclosure, last_seq: 0, bytes };
-            Ok(Redacted { disclosure, chunks: chunks.into_iter().map(stamp).collect(), tally })
-        }
-    }
+    let how = (&*permit.operation.record, &examined.outcome.treatments);
+    let tally = redact(permit, how, raw.bytes(), secrets, b"", &mut chunks).map_err(Unopened::Unreadable)?;
+    let tally = Tally { policy_errors: errors(&examined.outcome), matched: borne_out(permit, tally), ..tally };
+    let shown = tally.revealed.union(tally.masked);
+    examined.answer(permit, tally, if shown.is_empty() { Err(Hidden::Record) } else { Ok(chunks) })
 }
 
-/// A parameter that the request has.
-struct Asked<'a> {
-    parameter: &'a Parameter,
-    value: &'a Personal<String>,
-    is_subject: bool,
-    guards: bool,
-    /// Whether an answer says that the value is right.
-    borne_out: bool,
-}
-
-impl Asked<'_> {
-    /// Whether the record bears it out: by any occurrence, if its field is inside an array.
-    fn is_right(&self, permit: &Permit, found: &Captures<'_>) -> bool {
-        let Some(field) = permit.operation.record.field(self.parameter.field) else { return false };
-        found.values(field.index).any(|value| matching::matches(field, self.value.expose(), value))
-    }
-}
-
-/// The parameters that the request has, in the contract's order.
-fn given(permit: &Permit) -> impl Iterator<Item = Asked<'_>> {
-    let operation = &permit.operation;
-    permit.arguments.given().filter_map(|(at, value)| {
-        Some(Asked {
-            parameter: operation.parameters.get(at.0)?,
-            value,
-            is_subject: Some(at) == operation.subject,
-            guards: operation.guard.contains(&at),
-            borne_out: operation.bears_out(at),
+fn one_match(permit: &Permit, raw: &Raw) -> Result<Redacted, Unopened> {
+    let examined = examine(permit, raw.bytes())?;
+    let found = &examined.found;
+    let claims: Vec<(Asked<'_>, bool)> = given(permit)
+        .filter(|asked| !asked.is_subject && !asked.guards)
+        .map(|asked| {
+            let right = asked.is_right(permit, found);
+            (asked, right)
         })
-    })
+        .collect();
+    let fields = |wanted: bool| claims.iter().filter(move |(_, right)| *right == wanted).map(|(asked, _)| asked.field);
+    let guards = given(permit).filter(|asked| asked.guards).map(|asked| asked.field);
+    let answer = verdicts(&claims);
+    let mut tally = Tally {
+        matched: fields(true).chain(guards).collect(),
+        refuted: fields(false).collect(),
+        undeclared: found.undeclared(),
+        policy_errors: errors(&examined.outcome),
+        copied: answer.len(),
+        ..Tally::default()
+    };
+    let mistyped = tally.matched.union(tally.refuted);
+    let mistyped = mistyped.iter().filter(|field| matches!(only(found, *field), Captured::Mistyped));
+    tally.mistyped = u32::try_from(mistyped.count()).unwrap_or(u32::MAX);
+    let right = claims.iter().any(|(_, right)| *right);
+    examined.answer(permit, tally, if right { Ok(vec![Bytes::from(answer)]) } else { Err(Hidden::Claims) })
 }
 
-/// Every leaf that is looked at before anything is shown.
-fn wanted(permit: &Permit) -> FieldSet {
-    let record = &permit.operation.record;
-    let parameters = given(permit).map(|asked| asked.parameter.field);
-    parameters.chain(record.attributes.iter().map(|attribute| attribute.from)).chain([record.subject]).collect()
+/// A record about the right person, with what the policies give of it.
+struct Examined<'b> {
+    found: Captures<'b>,
+    outcome: Arc<Outcome>,
+    /// Whether a field is withheld that a parameter asks about.
+    hidden: bool,
+    /// Whether every guard holds.
+    guarded: bool,
 }
 
-/// Whether the record is about the person who was asked for: the same number, character by character.
-fn is_about(permit: &Permit, found: &Captures<'_>) -> bool {
-    let Some(asked) = permit.subject() else { return false };
-    match only(found, permit.operation.record.subject) {
-        Captured::Text(number) | Captured::Number(number) => *number == **asked.expose(),
-        _ => false,
+fn examine<'b>(permit: &Permit, bytes: &'b Bytes) -> Result<Examined<'b>, Unopened> {
+    let examined = examine_any(permit, bytes).map_err(Unopened::Unreadable)?;
+    if is_about(permit, &examined.found) { Ok(examined) } else { Err(Unopened::SubjectMismatch) }
+}
+
+/// The same of a record that may be about anybody.
+fn examine_any<'b>(permit: &Permit, bytes: &'b Bytes) -> Result<Examined<'b>, Unreadable> {
+    if bytes.len() > MAX_BUFFERED {
+        return Err(Unreadable::TooLarge);
     }
+    let found = capture(&permit.operation.record, wanted(permit), bytes)?;
+    let outcome = permit.table.at_record(&permit.outcome, &permit.env, attributes(permit, &found));
+    let hidden = given(permit).any(|asked| outcome.treatments.of(asked.field) == Treatment::Withhold);
+    let guards = given(permit).filter(|asked| asked.guards);
+    let guarded = guards.fold(true, |held, asked| asked.is_right(permit, &found) & held);
+    Ok(Examined { found, outcome, hidden, guarded })
 }
 
-/// The record attributes that the record has in the form that the contract says; the others are left out, and a policy
-/// that asks for one fails.
-fn attributes(permit: &Permit, found: &Captures<'_>) -> HashMap<String, RestrictedExpression> {
-    let today = permit.env.date;
-    let attributes = permit.operation.record.attributes.iter();
-    attributes.filter_map(|attribute| Some((attribute.name.clone(), value(attribute, found, today)?))).collect()
-}
-
-fn value(attribute: &Attribute, found: &Captures<'_>, today: jiff::civil::Date) -> Option<RestrictedExpression> {
-    match (attribute.derive, only(found, attribute.from)) {
-        (_, Captured::Mistyped) => None,
-        (Derive::Value, Captured::Text(text)) => Some(RestrictedExpression::new_string(text.clone().into_owned())),
-        (Derive::Under(years), Captured::Text(text)) => {
-            let birth = mask::date(text)?;
-            Some(RestrictedExpression::new_bool(age(birth, today) < i32::from(years)))
+impl Examined<'_> {
+    /// The one answer, whatever of it says no.
+    fn answer(
+        &self,
+        permit: &Permit,
+        tally: Tally,
+        answered: Result<Vec<Bytes>, Hidden>,
+    ) -> Result<Redacted, Unopened> {
+        let nothing = tally.without_fields();
+        match (self.hidden, self.guarded, answered) {
+            (true, _, _) => Err(Unopened::NoMatch(Hidden::Record, nothing)),
+            (false, false, _) => Err(Unopened::NoMatch(Hidden::Guard, nothing)),
+            (false, true, Err(hidden)) => Err(Unopened::NoMatch(hidden, nothing)),
+            (false, true, Ok(chunks)) => Ok(Redacted {
+                disclosure: permit.disclosure,
+                chunks: chunks.into_iter().map(|bytes| stamp(permit.disclosure, 0, bytes)).collect(),
+                tally,
+                persons: Vec::new(),
+                media_type: None,
+            }),
         }
-        (Derive::Present, found) => {
-            Some(RestrictedExpression::new_bool(!matches!(found, Captured::Absent | Captured::Null)))
-        }
-        _ => None,
     }
 }
 
-/// Full years. Who was born on 29 February is a year older on 1 March of a common year: a minor is rather protected a
-/// day too long.
-fn age(birth: jiff::civil::Date, today: jiff::civil::Date) -> i32 {
-    let before = (today.month(), today.day()) < (birth.month(), birth.day());
-    i32::from(today.year()) - i32::from(birth.year()) - i32::from(before)
+fn stamp(disclosure: DisclosureId, last_seq: u32, bytes: Bytes) -> RedactedChunk {
+    RedactedChunk { disclosure, last_seq, bytes }
 }
 
-/// The value of a leaf that stands for the whole record: one that occurs twice says nothing.
-fn only<'f, 'b>(found: &'f Captures<'b>, field: FieldIx) -> &'f Captured<'b> {
-    let mut values = found.values(field);
-    match (values.next(), values.next()) {
-        (None, _) => &Captured::Absent,
-        (Some(value), None) => value,
-        (Some(_), Some(_)) => &Captured::Mistyped,
-    }
+fn errors(outcome: &Outcome) -> u32 {
+    u32::try_from(outcome.errors.len()).unwrap_or(u32::MAX)
 }
 
+/// The fields of which an answer says that the request's values are right. A mask says less than that: only what is revealed
+/// says as much.
+fn borne_out(permit: &Permit, tally: Tally) -> FieldSet {
+    let asked = given(permit).filter(|asked| asked.borne_out && !tally.revealed.contains(asked.field));
+    asked.map(|asked| asked.field).collect()
+}
+
+/// Appends what a record shows, behind `lead`.
 fn redact(
     permit: &Permit,
-    outcome: &Arc<Outcome>,
-    raw: &Raw,
-    pseudonyms: &PseudonymKey,
+    (record, treatments): (&RecordSchema, &Treatments),
+    bytes: &Bytes,
+    secrets: &Secrets,
+    lead: &[u8],
     chunks: &mut Vec<Bytes>,
 ) -> Result<Tally, Unreadable> {
-    let pseudonym = Pseudonym::new(pseudonyms, &permit.system.agency.id, &permit.purpose.id);
-    let mut redactor = Redactor::new(&permit.operation.record, &outcome.treatments, pseudonym);
-    redactor.push(raw.bytes().clone(), chunks)?;
+    let pseudonym = Pseudonym::new(&secrets.pseudonyms, &permit.system.agency.id, &permit.purpose.id);
+    let mut redactor = Redactor::new(record, treatments, pseudonym);
+    redactor.begin_with(lead);
+    redactor.push(bytes.clone(), chunks)?;
     redactor.finish()
 }
 
 /// `{"full_name":true,"phone":false}`.
 fn verdicts(claims: &[(Asked<'_>, bool)]) -> String {
-    let members =
-        claims.iter().map(|(asked, right)| format!("{}:{right}", serde_json::Value::from(&*asked.parameter.name)));
+    let members = claims.iter().map(|(asked, right)| format!("{}:{right}", serde_json::Value::from(asked.name)));
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }

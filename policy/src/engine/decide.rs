@@ -1,45 +1,58 @@
 //! Deciding a request.
 
-use crate::contract::{Answer, Field};
-use crate::engine::{Engine, Outcome};
-use crate::model::{FieldSet, Treatment};
+use std::sync::Arc;
+
+use crate::contract::{Answer, Arguments, Field, Operation, ParamIx, Role};
+use crate::disclose::cursor::Scope;
+use crate::engine::{Engine, Outcome, counts};
+use crate::model::{FieldSet, Personal, Treatment};
 use crate::permit::{Ask, Denial, Denied, Permit};
 
 impl Engine {
     /// See [`crate::bundle::Bundle::decide`].
-    pub(crate) fn decide(&self, ask: Ask<'_>) -> Result<Permit, Denied> {
+    pub(crate) fn decide(&self, mut ask: Ask<'_>) -> Result<Permit, Denied> {
         let operation = ask.operation;
         let table = self
             .table(ask.system, operation, &ask.purpose.id)
             .ok_or(Denied { why: Denial::Nothing, policy_errors: 0 })?;
-        let outcome = table.at_request(&ask.env);
+        let mut outcome = table.at_request(&ask.env);
         let policy_errors = u32::try_from(outcome.errors.len()).unwrap_or(u32::MAX);
         let denied = |why| Denied { why, policy_errors };
         if !could_answer(&outcome, &ask) {
             return Err(denied(Denial::Nothing));
         }
-        for (at, _) in ask.arguments.given() {
-            if let Some(parameter) = operation.parameters.get(at.0)
-                && outcome.most.of(parameter.field) == Treatment::Withhold
+        let filled = fill_in(&mut ask).map_err(denied)?;
+        let mut filter = None;
+        if let (Answer::List(list), None) = (&operation.answer, operation.subject) {
+            let counted = counts::of(&table, &outcome, list, &ask, filled);
+            (outcome, filter) = (counted.outcome, counted.filter);
+        }
+        for (at, value) in ask.arguments.given().filter(|(at, _)| Some(*at) != filled) {
+            if let Some(field) = operation.asked_about(at, value.expose())
+                && outcome.most.of(field) == Treatment::Withhold
             {
-                return Err(denied(Denial::Parameter { name: parameter.name.clone() }));
+                return Err(denied(Denial::Parameter { name: name(operation, Some(at)) }));
             }
         }
-        let upstream = operation.upstream_request(&ask.arguments).ok_or_else(|| {
-            let subject = operation.subject.and_then(|subject| operation.parameters.get(subject.0));
-            denied(Denial::Parameter { name: subject.map(|subject| subject.name.clone()).unwrap_or_default() })
-        })?;
+        let scope = scope(&ask);
+        open_cursor(&mut ask, scope).map_err(denied)?;
+        let upstream = operation
+            .upstream_request(&ask.arguments)
+            .ok_or_else(|| denied(Denial::Parameter { name: name(operation, operation.subject) }))?;
         Ok(Permit {
             disclosure: ask.disclosure,
             system: ask.system.clone(),
             operation: operation.clone(),
             purpose: ask.purpose.clone(),
-            widest: widest(&outcome, &ask),
+            widest: widest(&outcome, &ask, filled),
             table,
             outcome,
             env: ask.env,
             arguments: ask.arguments,
             upstream,
+            filled,
+            filter,
+            scope,
         })
     }
 }
@@ -56,13 +69,60 @@ fn could_answer(outcome: &Outcome, ask: &Ask<'_>) -> bool {
     }
 }
 
+/// Fills in the agency's own province where the contract lets the register filter by it and the request does not say.
+fn fill_in(ask: &mut Ask<'_>) -> Result<Option<ParamIx>, Denial> {
+    let Some(pushdown) = &ask.operation.pushdown else { return Ok(None) };
+    let at = pushdown.parameter;
+    if ask.arguments.value(at).is_some() {
+        return Ok(None);
+    }
+    let required = ask.operation.parameters.get(at.0).is_some_and(|parameter| parameter.required);
+    match &ask.system.agency.province {
+        Some(province) => {
+            ask.arguments.set(at, Personal::new(province.clone()));
+            Ok(Some(at))
+        }
+        None if required => Err(Denial::Missing { name: name(ask.operation, Some(at)) }),
+        None => Ok(None),
+    }
+}
+
+/// What a cursor is bound to: who asks what for what purpose, and every value but the page's size and the cursor itself.
+fn scope(ask: &Ask<'_>) -> Scope {
+    let parameters = ask.operation.parameters.iter().enumerate();
+    let asked = parameters.filter(|(_, parameter)| matches!(parameter.role, Role::Asks | Role::Sort(_)));
+    let values = asked.flat_map(|(at, parameter)| {
+        let value = ask.arguments.value(ParamIx(at)).map_or("", |value| value.expose());
+        [parameter.name.as_str(), value]
+    });
+    Scope::of([ask.system.id.as_str(), ask.operation.id.as_str(), ask.purpose.id.as_str()].into_iter().chain(values))
+}
+
+/// Puts the register's cursor in the place of the agency's.
+fn open_cursor(ask: &mut Ask<'_>, scope: Scope) -> Result<(), Denial> {
+    let cursor = ask.operation.parameters.iter().position(|parameter| parameter.role == Role::Cursor).map(ParamIx);
+    let Some((at, sealed)) = cursor.and_then(|at| Some((at, ask.arguments.value(at)?))) else { return Ok(()) };
+    match ask.cursors.open(scope, sealed.expose()) {
+        Some(cursor) => {
+            ask.arguments.set(at, Personal::new(cursor));
+            Ok(())
+        }
+        None => Err(Denial::Cursor { name: name(ask.operation, Some(at)) }),
+    }
+}
+
 /// Every field that the answer could disclose something about.
-fn widest(outcome: &Outcome, ask: &Ask<'_>) -> FieldSet {
+fn widest(outcome: &Outcome, ask: &Ask<'_>, filled: Option<ParamIx>) -> FieldSet {
     let operation = ask.operation;
-    let matched = ask.arguments.given().filter(|(at, _)| operation.bears_out(*at));
-    let matched =
-        matched.filter_map(|(at, _)| operation.parameters.get(at.0)).map(|parameter| parameter.field).collect();
-    match operation.answer {
+    let asked = |(at, _): &(ParamIx, &Personal<String>)| operation.bears_out(*at) && Some(*at) != filled;
+    let matched = ask.arguments.given().filter(asked);
+    let matched = matched.filter_map(|(at, value)| operation.asked_about(at, value.expose())).collect();
+    match &operation.answer {
+        // A search is about nobody yet: each person whom it finds has an entry of their own.
+        Answer::List(list) if operation.subject.is_none() => {
+            let shown = shown(outcome, ask).iter().filter(|field| list.envelope.contains(*field));
+            shown.collect::<FieldSet>().union(matched)
+        }
         Answer::Record | Answer::List(_) | Answer::Whole(_) => shown(outcome, ask).union(matched),
         Answer::Match => matched,
     }
@@ -77,4 +137,17 @@ fn shown(outcome: &Outcome, ask: &Ask<'_>) -> FieldSet {
     };
     let fields = ask.operation.record.fields.iter().filter(here).map(|field| field.index);
     fields.filter(|field| matches!(outcome.most.of(*field), Treatment::Reveal | Treatment::Mask(_))).collect()
+}
+
+fn name(operation: &Arc<Operation>, at: Option<ParamIx>) -> String {
+    let parameter = at.and_then(|at| operation.parameters.get(at.0));
+    parameter.map(|parameter| parameter.name.clone()).unwrap_or_default()
+}
+
+impl Arguments {
+    fn set(&mut self, at: ParamIx, value: Personal<String>) {
+        if let Some(slot) = self.0.get_mut(at.0) {
+            *slot = Some(value);
+        }
+    }
 }

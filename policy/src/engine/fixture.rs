@@ -10,7 +10,8 @@ use bytes::Bytes;
 use crate::bundle::Source;
 use crate::contract::*;
 use crate::directory::*;
-use crate::disclose::{PseudonymKey, Raw, Redacted};
+use crate::disclose::cursor::CursorKey;
+use crate::disclose::{PseudonymKey, Raw, Redacted, Secrets};
 use crate::engine::Engine;
 use crate::model::*;
 use crate::permit::{Ask, Denial, Env, Permit, Unopened};
@@ -74,6 +75,7 @@ impl World {
             purpose: self.directory.purpose(why).unwrap(),
             arguments: Arguments(operation.parameters.iter().map(value).collect()),
             env,
+            cursors: &secrets().cursors,
         };
         self.engine.decide(ask).map_err(|denied| denied.why)
     }
@@ -85,7 +87,11 @@ impl World {
 }
 
 pub(crate) fn open(permit: Permit, record: &str) -> Result<Redacted, Unopened> {
-    permit.open(&Raw::seal(Bytes::copy_from_slice(record.as_bytes())), &PseudonymKey::new([7; 32]))
+    permit.open(&Raw::seal(Bytes::copy_from_slice(record.as_bytes())), &secrets())
+}
+
+pub(crate) fn secrets() -> Secrets {
+    Secrets { pseudonyms: PseudonymKey::new([7; 32]), cursors: CursorKey::new([8; 32]) }
 }
 
 /// The answer as JSON.

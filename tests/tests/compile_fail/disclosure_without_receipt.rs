@@ -1,13 +1,11 @@
 //! What was redacted cannot be answered with before its receipt is there.
 
-use http::Response;
-use popgate::admit::Ticket;
 use popgate::audit::{Closing, Pending};
-use popgate::respond::{self, Body};
+use popgate::respond::Covered;
 use popgate_policy::disclose::Redacted;
 
-fn answer(redacted: Redacted, pending: &Pending, closing: Closing, ticket: Ticket) -> Response<Body> {
-    respond::disclosure(redacted, pending, closing, ticket, false).unwrap() //~ E0308
+fn covered(redacted: Redacted, pending: Pending, closing: Closing) -> Covered {
+    Covered { redacted, receipt: pending, closing, persons: vec![] } //~ E0308
 }
 
 fn main() {}

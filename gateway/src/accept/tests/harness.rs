@@ -250,5 +250,6 @@ fn limits() -> config::Http {
         max_headers: 16_384,
         max_streams: 100,
         max_control_frames: 100,
+        bulk_in_flight: 4,
     }
 }

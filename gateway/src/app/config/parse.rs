@@ -224,7 +224,11 @@ fn admin(reader: &Reader<'_>, section: Section<'_>, folder: &Path) -> Admin {
 
 fn keys(section: Section<'_>, folder: &Path) -> Keys {
     let key = |key, default| section.optional(key, read::path(folder)).unwrap_or_else(|| folder.join(default));
-    let keys = Keys { pseudonym: key("pseudonym", "keys/pseudonym.key"), audit: key("audit", "keys/audit.key") };
+    let keys = Keys {
+        pseudonym: key("pseudonym", "keys/pseudonym.key"),
+        audit: key("audit", "keys/audit.key"),
+        cursor: section.optional("cursor", read::path(folder)),
+    };
     section.finish();
     keys
 }
@@ -244,6 +248,7 @@ fn http(section: Section<'_>) -> Http {
         max_body: bytes("max_body", 64 * KIB, 16 * MIB),
         max_headers: bytes("max_headers", 16 * KIB, MIB),
         max_streams: section.optional("max_streams", read::count(1, 10_000)).unwrap_or(100),
+        bulk_in_flight: section.optional("bulk_in_flight", read::count(1, 256)).map_or(16, |count| count as usize),
         max_control_frames: section.optional("max_control_frames", read::count(10, 1_000_000)).unwrap_or(1000),
     };
     section.finish();

@@ -201,6 +201,7 @@ proptest! {
         match world.decide(who, "citizen.read", why, &[], env) {
             Err(Denial::Nothing) => prop_assert!(revealed.is_empty() && masked.is_empty(), "{revealed:?} {masked:?}"),
             Err(Denial::Parameter { .. }) => prop_assert!(!usable),
+            Err(other) => return Err(TestCaseError::fail(format!("{other:?}"))),
             Ok(permit) => {
                 let widest = permit.widest();
                 prop_assert_eq!(widest.union(revealed).union(masked), widest);

@@ -1,0 +1,153 @@
+//! A bulk request: each line is a request of its own, some of them at once, answered in their order.
+//!
+//! Everything is asked anew for each line: whether the certificate is still good, what the bundle in force says, whether there is a
+//! token. Lines are taken only while the answer is being read, so that a client that stops reading stops the register's work too, and
+//! at any length no more is held than the lines in flight.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::stream::{FuturesOrdered, Stream as _};
+
+use super::{Asked, question};
+use crate::accept::Connection;
+use crate::app::Core;
+use crate::pipeline::exchange::Exchange;
+use crate::refusal::Refusal;
+use crate::respond::{Answers, Covered, Cut, LineAnswer};
+use crate::route::{Call, Line};
+use crate::{admit, decide, identify, route};
+
+/// The answers to the lines, made as they are asked for.
+pub(super) struct Lines {
+    bulk: Rc<Bulk>,
+    lines: route::Lines,
+    in_flight: FuturesOrdered<Pin<Box<dyn Future<Output = Step>>>>,
+    /// No more lines are taken.
+    ended: bool,
+    /// The answer ends here.
+    cut: bool,
+}
+
+/// What all lines have in common.
+struct Bulk {
+    core: Rc<Core>,
+    connection: Arc<Connection>,
+    call: Call,
+}
+
+/// What becomes of a line.
+struct Step {
+    answer: LineAnswer,
+    /// Whether the caller has lost the right to go on.
+    last: bool,
+}
+
+impl Lines {
+    pub(super) fn new(core: &Rc<Core>, connection: &Arc<Connection>, call: Call, lines: route::Lines) -> Self {
+        let bulk = Rc::new(Bulk { core: Rc::clone(core), connection: Arc::clone(connection), call });
+        Self { bulk, lines, in_flight: FuturesOrdered::new(), ended: false, cut: false }
+    }
+
+    fn take(&mut self, cx: &mut Context<'_>) {
+        let most = self.bulk.core.node.config.http.bulk_in_flight;
+        while !self.ended && self.in_flight.len() < most {
+            match self.lines.poll_next(cx) {
+                Poll::Ready(Some(Ok(line))) => {
+                    let bulk = Rc::clone(&self.bulk);
+                    self.in_flight.push_back(Box::pin(async move { bulk.line(line).await }));
+                }
+                Poll::Ready(Some(Err(refusal))) => {
+                    // What was sent of the body is answered; that there was more is told by the reset.
+                    tracing::info!(code = refusal.code(), "a bulk request broke off");
+                    self.ended = true;
+                    self.cut = true;
+                }
+                Poll::Ready(None) => self.ended = true,
+                Poll::Pending => return,
+            }
+        }
+        // The client is not slow as long as there is enough to do.
+        self.lines.pause();
+    }
+}
+
+impl Answers for Lines {
+    fn poll_answer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<LineAnswer, Cut>>> {
+        self.take(cx);
+        match Pin::new(&mut self.in_flight).poll_next(cx) {
+            Poll::Ready(Some(Step { answer, last })) => {
+                if last {
+                    self.ended = true;
+                    self.cut = true;
+                    self.in_flight = FuturesOrdered::new();
+                }
+                Poll::Ready(Some(Ok(answer)))
+            }
+            Poll::Ready(None) if self.cut => Poll::Ready(Some(Err(Cut))),
+            Poll::Ready(None) if self.ended => Poll::Ready(None),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Bulk {
+    async fn line(&self, line: Line) -> Step {
+        let Line { number, bytes } = line;
+        let live = self.core.node.live();
+        let mut exchange = Exchange::begin_line(&self.core, &self.connection, &live, number);
+        let answered = match bytes {
+            Ok(bytes) => self.answer(&live, &bytes, &mut exchange).await,
+            Err(refusal) => Err(refusal),
+        };
+        let last = answered.as_ref().is_err_and(ends_all);
+        let answered = exchange.end_line(&self.core, answered);
+        Step { answer: LineAnswer { line: number, answered }, last }
+    }
+
+    async fn answer(
+        &self,
+        live: &Arc<crate::app::Live>,
+        line: &[u8],
+        exchange: &mut Exchange,
+    ) -> Result<Covered, Refusal> {
+        let node = &*self.core.node;
+        let caller = identify::caller(&self.connection, &live.bundle, &node.trust(), &node.clock)?;
+        exchange.identified(&caller);
+        let known = live.bundle.contracts().operation(self.call.operation.id.as_str());
+        let operation = known.filter(|operation| operation.bulk).ok_or(Refusal::OperationUnknown)?;
+        let call = self.call.of(operation);
+        exchange.routed(&call);
+        loop {
+            match admit::token(&live.gates, caller.system().index, operation.index) {
+                Ok(()) => break,
+                // A line waits its turn: the client cannot come again with it alone.
+                Err(Refusal::RateExceeded { retry_after }) => tokio::time::sleep(retry_after).await,
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        let agreed = decide::purpose(&live.bundle, &caller, &call.claims, &node.clock)?;
+        exchange.agreed(&agreed);
+        let arguments = route::arguments_of_line(&call, line)?;
+        let (core, connection) = (&*self.core, &*self.connection);
+        let asked = Asked { core, live, connection, caller: &caller, call: &call, agreed: &agreed };
+        question(asked, arguments, exchange).await
+    }
+}
+
+/// Whether no later line can be answered either.
+fn ends_all(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::CertificateRevoked
+            | Refusal::CertificateInvalid
+            | Refusal::SystemNotEnrolled
+            | Refusal::NetworkNotListed
+            | Refusal::TlsVersionTooOld
+            | Refusal::OperationUnknown
+            | Refusal::AuditUnavailable
+    )
+}

@@ -1,0 +1,108 @@
+//! What a record says about the questions that were asked of it.
+
+use std::collections::HashMap;
+
+use cedar_policy::RestrictedExpression;
+
+use crate::contract::{Attribute, Derive, Operation, ParamIx, Role};
+use crate::disclose::json::{Captured, Captures};
+use crate::disclose::{mask, matching};
+use crate::model::{FieldIx, FieldSet, Personal};
+use crate::permit::Permit;
+
+/// A parameter that the request has.
+pub(super) struct Asked<'a> {
+    pub(super) name: &'a str,
+    /// The field that it tells something about.
+    pub(super) field: FieldIx,
+    value: &'a Personal<String>,
+    pub(super) is_subject: bool,
+    pub(super) guards: bool,
+    /// Whether an answer says that the value is right.
+    pub(super) borne_out: bool,
+}
+
+impl Asked<'_> {
+    /// Whether the record bears it out: by any occurrence, if its field is inside an array.
+    pub(super) fn is_right(&self, permit: &Permit, found: &Captures<'_>) -> bool {
+        let Some(field) = permit.operation.record.field(self.field) else { return false };
+        found.values(field.index).any(|value| matching::matches(field, self.value.expose(), value))
+    }
+}
+
+/// What the request asks of a record, in the contract's order. What the gateway filled in asks for nobody.
+pub(super) fn given(permit: &Permit) -> impl Iterator<Item = Asked<'_>> {
+    let operation: &Operation = &permit.operation;
+    let asked = permit.arguments.given().filter(|(at, _)| Some(*at) != permit.filled && !is_cursor(operation, *at));
+    asked.filter_map(|(at, value)| {
+        Some(Asked {
+            name: &operation.parameters.get(at.0)?.name,
+            field: operation.asked_about(at, value.expose())?,
+            value,
+            is_subject: Some(at) == operation.subject,
+            guards: operation.guard.contains(&at),
+            borne_out: operation.bears_out(at),
+        })
+    })
+}
+
+/// A cursor asks for no record, but for the page.
+fn is_cursor(operation: &Operation, at: ParamIx) -> bool {
+    operation.parameters.get(at.0).is_some_and(|parameter| parameter.role == Role::Cursor)
+}
+
+/// Every leaf that is looked at before anything is shown.
+pub(super) fn wanted(permit: &Permit) -> FieldSet {
+    let record = &permit.operation.record;
+    let parameters = given(permit).map(|asked| asked.field);
+    parameters.chain(record.attributes.iter().map(|attribute| attribute.from)).chain([record.subject]).collect()
+}
+
+/// Whether the record is about the person who was asked for: the same number, character by character.
+pub(super) fn is_about(permit: &Permit, found: &Captures<'_>) -> bool {
+    let Some(asked) = permit.subject() else { return false };
+    match only(found, permit.operation.record.subject) {
+        Captured::Text(number) | Captured::Number(number) => *number == **asked.expose(),
+        _ => false,
+    }
+}
+
+/// The record attributes that the record has in the form that the contract says; the others are left out, and a policy
+/// that asks for one fails.
+pub(super) fn attributes(permit: &Permit, found: &Captures<'_>) -> HashMap<String, RestrictedExpression> {
+    let today = permit.env.date;
+    let attributes = permit.operation.record.attributes.iter();
+    attributes.filter_map(|attribute| Some((attribute.name.clone(), value(attribute, found, today)?))).collect()
+}
+
+fn value(attribute: &Attribute, found: &Captures<'_>, today: jiff::civil::Date) -> Option<RestrictedExpression> {
+    match (attribute.derive, only(found, attribute.from)) {
+        (_, Captured::Mistyped) => None,
+        (Derive::Value, Captured::Text(text)) => Some(RestrictedExpression::new_string(text.clone().into_owned())),
+        (Derive::Under(years), Captured::Text(text)) => {
+            let birth = mask::date(text)?;
+            Some(RestrictedExpression::new_bool(age(birth, today) < i32::from(years)))
+        }
+        (Derive::Present, found) => {
+            Some(RestrictedExpression::new_bool(!matches!(found, Captured::Absent | Captured::Null)))
+        }
+        _ => None,
+    }
+}
+
+/// Full years. Who was born on 29 February is a year older on 1 March of a common year: a minor is rather protected a
+/// day too long.
+fn age(birth: jiff::civil::Date, today: jiff::civil::Date) -> i32 {
+    let before = (today.month(), today.day()) < (birth.month(), birth.day());
+    i32::from(today.year()) - i32::from(birth.year()) - i32::from(before)
+}
+
+/// The value of a leaf that stands for the whole record: one that occurs twice says nothing.
+pub(super) fn only<'f, 'b>(found: &'f Captures<'b>, field: FieldIx) -> &'f Captured<'b> {
+    let mut values = found.values(field);
+    match (values.next(), values.next()) {
+        (None, _) => &Captured::Absent,
+        (Some(value), None) => value,
+        (Some(_), Some(_)) => &Captured::Mistyped,
+    }
+}

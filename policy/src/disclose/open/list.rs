@@ -1,0 +1,193 @@
+//! Opening a list: each record is one of its own, with its own conditions and its own entry in the audit log.
+//!
+//! A record with nothing to show is left out as if the register had not sent it. What the envelope says about all of them (how
+//! many there are, where the next page begins) is shown only where no record can be hidden, see [`crate::engine`].
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{Examined, borne_out, errors, examine_any, given, only, redact, stamp};
+use crate::contract::{Field, List, Shape};
+use crate::disclose::json::{Captured, capture, split};
+use crate::disclose::{MAX_LIST, Person, Raw, Redacted, RedactedChunk, Secrets, Tally, Treatments, Unreadable};
+use crate::model::{FieldSet, Personal, Treatment};
+use crate::permit::{Hidden, Permit, Unopened};
+
+pub(super) fn open(permit: &Permit, list: &List, raw: &Raw, secrets: &Secrets) -> Result<Redacted, Unopened> {
+    let bytes = raw.bytes();
+    let mut rows = Rows::begin(permit, list, secrets)?;
+    for at in elements(list, bytes).map_err(Unopened::Unreadable)? {
+        rows.row(&bytes.slice(at))?;
+    }
+    rows.end(bytes)
+}
+
+fn elements(list: &List, bytes: &Bytes) -> Result<Vec<Range<usize>>, Unreadable> {
+    if bytes.len() > MAX_LIST {
+        return Err(Unreadable::TooLarge);
+    }
+    match list.page.shape.member(list.records.as_bytes()) {
+        Some((_, Shape::Array(element))) => split(&list.page, element, bytes),
+        // The loader makes no such list.
+        _ => Err(Unreadable::Shape { offset: 0 }),
+    }
+}
+
+/// The answer so far.
+struct Rows<'a> {
+    permit: &'a Permit,
+    list: &'a List,
+    secrets: &'a Secrets,
+    /// What goes before the first record: `{"items":[`.
+    opening: String,
+    chunks: Vec<RedactedChunk>,
+    persons: Vec<Person>,
+    /// Whether a record is shown already.
+    filled: bool,
+    /// Of the person who was asked about, if the request names one: what their record shows, and what it gives of the envelope.
+    subject: Option<(Treatments, Tally)>,
+    /// Whether their record was there, shown or not.
+    met: bool,
+    tally: Tally,
+}
+
+impl<'a> Rows<'a> {
+    fn begin(permit: &'a Permit, list: &'a List, secrets: &'a Secrets) -> Result<Self, Unopened> {
+        // A name always serialises.
+        let name = serde_json::to_string(&*list.records).unwrap_or_default();
+        Ok(Self {
+            permit,
+            list,
+            secrets,
+            opening: format!("{{{name}:["),
+            chunks: Vec::new(),
+            persons: Vec::new(),
+            filled: false,
+            subject: None,
+            met: false,
+            tally: Tally::default(),
+        })
+    }
+
+    fn row(&mut self, bytes: &Bytes) -> Result<(), Unopened> {
+        let permit = self.permit;
+        let examined = examine_any(permit, bytes).map_err(Unopened::Unreadable)?;
+        if !permit.is_filtered(|field| only(&examined.found, field)) {
+            return Err(Unopened::Unfiltered);
+        }
+        self.tally.policy_errors = self.tally.policy_errors.saturating_add(errors(&examined.outcome));
+        let (Captured::Text(number) | Captured::Number(number)) =
+            only(&examined.found, permit.operation.record.subject)
+        else {
+            // Nobody could say later whom it was about.
+            self.tally.mistyped = self.tally.mistyped.saturating_add(1);
+            return Ok(());
+        };
+        let asked_about = permit.subject().is_some_and(|subject| *number == **subject.expose());
+        self.met |= asked_about;
+        let number = Personal::new(number.clone().into_owned());
+        let Some((chunks, tally)) = self.show(&examined, bytes)? else { return Ok(()) };
+        self.tally.copied += tally.copied;
+        self.filled = true;
+        let seq = if asked_about && self.subject.is_none() {
+            self.subject = Some((examined.outcome.treatments.clone(), tally));
+            0
+        } else {
+            self.persons.push(Person { subject: number, tally });
+            u32::try_from(self.persons.len()).unwrap_or(u32::MAX)
+        };
+        self.chunks.extend(chunks.into_iter().map(|bytes| stamp(permit.disclosure, seq, bytes)));
+        Ok(())
+    }
+
+    /// What one record shows, if anything.
+    fn show(&self, examined: &Examined<'_>, bytes: &Bytes) -> Result<Option<(Vec<Bytes>, Tally)>, Unopened> {
+        if examined.hidden {
+            return Ok(None);
+        }
+        let permit = self.permit;
+        let lead = if self.filled { b"," } else { self.opening.as_bytes() };
+        let mut chunks = Vec::new();
+        let how = (&*permit.operation.record, &examined.outcome.treatments);
+        let tally = redact(permit, how, bytes, self.secrets, lead, &mut chunks).map_err(Unopened::Unreadable)?;
+        if tally.revealed.union(tally.masked).is_empty() {
+            return Ok(None);
+        }
+        // What is not declared is counted once, over the whole list.
+        Ok(Some((chunks, Tally { matched: borne_out(permit, tally), undeclared: 0, ..tally })))
+    }
+
+    fn end(mut self, bytes: &Bytes) -> Result<Redacted, Unopened> {
+        let permit = self.permit;
+        if permit.subject().is_some() && !self.met {
+            return Err(Unopened::SubjectMismatch);
+        }
+        let subject = self.subject.take();
+        if permit.subject().is_some() && subject.is_none() {
+            return Err(Unopened::NoMatch(Hidden::Record, self.tally.without_fields()));
+        }
+        let treatments = subject.as_ref().map_or(&permit.outcome.treatments, |(treatments, _)| treatments);
+        let (rest, envelope) = self.envelope(bytes, treatments).map_err(Unopened::Unreadable)?;
+        let closing = format!("]{}{rest}}}", if rest.is_empty() { "" } else { "," });
+        let tail = if self.filled { closing } else { self.opening.clone() + &closing };
+        let last = u32::try_from(self.persons.len()).unwrap_or(u32::MAX);
+        self.tally.copied += tail.len();
+        self.chunks.push(stamp(permit.disclosure, last, Bytes::from(tail)));
+        let own = subject.map(|(_, tally)| tally).unwrap_or_default();
+        let asked: FieldSet = given(permit).filter(|asked| asked.borne_out).map(|asked| asked.field).collect();
+        let tally = Tally {
+            revealed: own.revealed.union(envelope.revealed),
+            masked: own.masked.union(envelope.masked),
+            matched: own.matched.union(asked),
+            undeclared: envelope.undeclared,
+            mistyped: self.tally.mistyped.saturating_add(envelope.mistyped).saturating_add(own.mistyped),
+            ..self.tally
+        };
+        let (chunks, persons) = (self.chunks, self.persons);
+        Ok(Redacted { disclosure: permit.disclosure, chunks, tally, persons, media_type: None })
+    }
+
+    /// The envelope's members beside the records, without brackets.
+    fn envelope(&self, bytes: &Bytes, treatments: &Treatments) -> Result<(String, Tally), Unreadable> {
+        let (permit, list) = (self.permit, self.list);
+        let mut own = Treatments(vec![Treatment::Withhold; permit.operation.record.fields.len()].into());
+        for field in list.envelope.iter().filter(|field| list.cursor != Some(*field)) {
+            if let Some(slot) = own.0.get_mut(usize::from(field.0)) {
+                *slot = treatments.of(field);
+            }
+        }
+        let mut chunks = Vec::new();
+        let mut tally = redact(permit, (&list.page, &own), bytes, self.secrets, b"", &mut chunks)?;
+        let written = chunks.concat();
+        // What the redactor writes is one object of UTF-8 text.
+        let written = String::from_utf8(written).unwrap_or_default();
+        let inside = written.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
+        let mut members: Vec<String> = Vec::new();
+        if !inside.is_empty() {
+            members.push(inside.to_owned());
+        }
+        if let Some((field, cursor)) = self.cursor(bytes, treatments)? {
+            tally.revealed.insert(field.index);
+            members.push(cursor);
+        }
+        Ok((members.join(","), tally))
+    }
+
+    /// The next page's cursor, sealed for this caller and question.
+    fn cursor(&self, bytes: &Bytes, treatments: &Treatments) -> Result<Option<(&'a Field, String)>, Unreadable> {
+        let permit = self.permit;
+        let Some(field) = self.list.cursor.and_then(|at| self.list.page.field(at)) else { return Ok(None) };
+        if treatments.of(field.index) != Treatment::Reveal {
+            return Ok(None);
+        }
+        let found = capture(&self.list.page, [field.index].into_iter().collect(), bytes)?;
+        let sealed = match only(&found, field.index) {
+            Captured::Text(cursor) => self.secrets.cursors.seal(permit.scope, cursor).map(serde_json::Value::from),
+            Captured::Null => Some(serde_json::Value::Null),
+            _ => None,
+        };
+        let name = field.path.last().map(|name| serde_json::Value::from(name.as_str()));
+        Ok(name.zip(sealed).map(|(name, sealed)| (field, format!("{name}:{sealed}"))))
+    }
+}

@@ -1,0 +1,160 @@
+//! What a search may say about all that it found: how many, in which order, where the next page begins.
+//!
+//! A number of records that includes hidden ones tells of them. So the envelope is shown only where no record can be hidden:
+//! where something of every record is shown, and every field that the question asks about may be asked about, whatever the record
+//! holds. A condition on an attribute that the register itself filters by (`x-gateway-pushdown`) is known beforehand: then each record is
+//! checked against the filter, and what is left to chance are the attributes that are true or false, of which all combinations
+//! are tried: true, false and missing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cedar_policy::RestrictedExpression;
+
+use crate::contract::{Attribute, Derive, List, ParamIx};
+use crate::engine::{Outcome, Table};
+use crate::model::{FieldIx, FieldSet, Treatment};
+use crate::permit::Ask;
+
+/// The outcome with what may be said of the envelope.
+pub(super) struct Counted {
+    pub(super) outcome: Arc<Outcome>,
+    /// What every record must hold for that, if the register was told to filter by it.
+    pub(super) filter: Option<(FieldIx, String)>,
+}
+
+pub(super) fn of(table: &Table, known: &Arc<Outcome>, list: &List, ask: &Ask<'_>, filled: Option<ParamIx>) -> Counted {
+    let question = Question { list, asked: asked(ask, filled) };
+    if question.shows_every_record(known) && question.is_decided(known) {
+        return Counted { outcome: Arc::clone(known), filter: None };
+    }
+    if let Some((filter, certain)) = pushed(table, known, ask, &question) {
+        return Counted {
+            outcome: question.with_envelope(known, |field| certain.of_or_withheld(field)),
+            filter: Some(filter),
+        };
+    }
+    Counted { outcome: question.with_envelope(known, |_| Treatment::Withhold), filter: None }
+}
+
+struct Question<'a> {
+    list: &'a List,
+    /// The fields that the request asks about.
+    asked: FieldSet,
+}
+
+impl Question<'_> {
+    /// Whether something of each record is shown, and nothing hides one.
+    fn shows_every_record(&self, outcome: &Outcome) -> bool {
+        let is_shown = |field: &FieldIx| {
+            matches!(outcome.treatments.of(*field), Treatment::Reveal | Treatment::Mask(_))
+                && !self.list.envelope.contains(*field)
+        };
+        let fields = &self.list.page.fields;
+        fields.iter().filter(|field| !field.whole).map(|field| field.index).any(|field| is_shown(&field))
+            && self.asked.iter().all(|field| outcome.treatments.of(field) != Treatment::Withhold)
+    }
+
+    /// Whether no record has a say in the envelope.
+    fn is_decided(&self, outcome: &Outcome) -> bool {
+        self.list.envelope.iter().all(|field| outcome.treatments.of(field) == outcome.most.of(field))
+    }
+
+    fn with_envelope(&self, known: &Arc<Outcome>, treatment: impl Fn(FieldIx) -> Treatment) -> Arc<Outcome> {
+        let mut outcome = Outcome::clone(known);
+        for field in self.list.envelope.iter() {
+            let treatment = treatment(field);
+            outcome.set(field, treatment, treatment);
+        }
+        Arc::new(outcome)
+    }
+}
+
+/// What the envelope gets if the register filters, provided that no record can be hidden then; and the filter.
+fn pushed(
+    table: &Table,
+    known: &Arc<Outcome>,
+    ask: &Ask<'_>,
+    question: &Question<'_>,
+) -> Option<((FieldIx, String), Envelope)> {
+    let pushdown = ask.operation.pushdown.as_ref()?;
+    let value = ask.arguments.value(pushdown.parameter)?.expose();
+    let attributes = &ask.operation.record.attributes;
+    let filtered = attributes.get(pushdown.attribute)?;
+    let others: Vec<&Attribute> = attributes.iter().filter(|attribute| *attribute != filtered).collect();
+    // A string can hold anything, and every combination of the others is tried.
+    if others.len() > MOST_ATTRIBUTES || others.iter().any(|attribute| attribute.derive == Derive::Value) {
+        return None;
+    }
+    let mut certain: Option<Envelope> = None;
+    for combination in combinations(others.len()) {
+        let truths = others
+            .iter()
+            .zip(combination)
+            .filter_map(|(attribute, truth)| Some((attribute.name.clone(), RestrictedExpression::new_bool(truth?))));
+        let mut record: HashMap<String, RestrictedExpression> = truths.collect();
+        record.insert(filtered.name.clone(), RestrictedExpression::new_string(value.clone()));
+        let outcome = table.at_record(known, &ask.env, record);
+        if !question.shows_every_record(&outcome) {
+            return None;
+        }
+        let envelope = Envelope::of(question.list, &outcome);
+        certain = Some(match certain {
+            None => envelope,
+            Some(before) => before.met(&envelope),
+        });
+    }
+    Some(((filtered.from, value.clone()), certain?))
+}
+
+/// Every way in which so many attributes can be true, false, or not there (a policy that asks for one then fails).
+fn combinations(attributes: usize) -> impl Iterator<Item = Vec<Option<bool>>> {
+    let count = (0..attributes).fold(1_u32, |count, _| count * 3);
+    (0..count).map(move |number| {
+        let digits = (0..attributes).scan(number, |rest, _| {
+            let digit = *rest % 3;
+            *rest /= 3;
+            Some(digit)
+        });
+        digits.map(|digit| if digit == 2 { None } else { Some(digit == 1) }).collect()
+    })
+}
+
+/// Treatments of the envelope's fields.
+struct Envelope(Vec<(FieldIx, Treatment)>);
+
+impl Envelope {
+    fn of(list: &List, outcome: &Outcome) -> Self {
+        Self(list.envelope.iter().map(|field| (field, outcome.treatments.of(field))).collect())
+    }
+
+    fn of_field(&self, field: FieldIx) -> Option<Treatment> {
+        self.0.iter().find(|(known, _)| *known == field).map(|(_, treatment)| *treatment)
+    }
+
+    fn of_or_withheld(&self, field: FieldIx) -> Treatment {
+        self.of_field(field).unwrap_or(Treatment::Withhold)
+    }
+
+    /// What both agree on; the rest is withheld.
+    fn met(self, other: &Self) -> Self {
+        let agreed = |(field, treatment): (FieldIx, Treatment)| {
+            let same = other.of_field(field) == Some(treatment);
+            (field, if same { treatment } else { Treatment::Withhold })
+        };
+        Self(self.0.into_iter().map(agreed).collect())
+    }
+}
+
+/// The fields that the request itself asks about. A cursor goes on with a question that was asked before.
+fn asked(ask: &Ask<'_>, filled: Option<ParamIx>) -> FieldSet {
+    let given = ask.arguments.given().filter(|(at, _)| Some(*at) != filled);
+    let fields = given.filter_map(|(at, value)| ask.operation.asked_about(at, value.expose()));
+    match &ask.operation.answer {
+        crate::contract::Answer::List(list) => fields.filter(|field| !list.envelope.contains(*field)).collect(),
+        _ => fields.collect(),
+    }
+}
+
+/// The most attributes of which every combination is tried.
+const MOST_ATTRIBUTES: usize = 3;

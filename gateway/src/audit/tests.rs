@@ -156,7 +156,7 @@ fn what_was_recorded_is_read_back() {
     assert_eq!(first.schema.names(first.fields).collect::<Vec<_>>(), ["f0", "f1", "f5", "f17", "f39"]);
     assert_eq!(first.schema.bundle, Digest([7; 32]));
     assert_eq!(first.source.to_string(), "10.20.0.7");
-    assert_eq!(first.tag, key().tag(SUBJECT));
+    assert_eq!(first.tag, Some(key().tag(SUBJECT)));
     assert!(first.closed);
     let sealed = first.sealed.as_ref().unwrap();
     assert_eq!(sealed.subject.as_ref().unwrap().expose(), SUBJECT);
@@ -187,7 +187,7 @@ fn without_the_right_key_only_the_tag_is_seen() {
     for wrong in [None, Some(AuditKey::new([4; 32]))] {
         let entries = all(dir.path(), wrong.as_ref());
         assert_eq!(the_intent(&entries[0]).sealed, None);
-        assert_eq!(the_intent(&entries[0]).tag, key().tag(SUBJECT));
+        assert_eq!(the_intent(&entries[0]).tag, Some(key().tag(SUBJECT)));
     }
     assert_ne!(key().tag(SUBJECT), AuditKey::new([4; 32]).tag(SUBJECT));
 }

@@ -1,5 +1,6 @@
 //! Contracts: OpenAPI 3.1 documents with `x-gateway-*` extensions, read into operations, parameters and fields.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +32,15 @@ impl Contracts {
         &self.operations
     }
 
-    /// Every record schema that some operation answers from.
+    /// Every record schema that some operation answers from: of a list, the record and the record with the envelope's leaves.
     pub fn records(&self) -> &[Arc<RecordSchema>] {
         &self.records
+    }
+
+    /// Every field of every record, each once: the fields of a person are part of a page of persons too.
+    pub fn fields(&self) -> impl Iterator<Item = &Field> {
+        let mut seen = HashSet::new();
+        self.records.iter().flat_map(|record| &record.fields).filter(move |field| seen.insert(&field.name))
     }
 
     /// The operation of that id.

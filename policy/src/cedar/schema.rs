@@ -87,25 +87,25 @@ impl Model {
         for class in [Class::Basic, Class::Sensitive] {
             builder.add(uid("Class", class_name(class))?, HashSet::new());
         }
-        for record in contracts.records() {
-            let registers: Vec<&str> = contracts
-                .operations()
-                .iter()
-                .filter(|operation| operation.record.name == record.name)
-                .map(|operation| operation.upstream.register.as_str())
-                .collect();
-            for field in &record.fields {
-                let mut parents =
-                    HashSet::from([uid("Group", field.group.as_str())?, uid("Class", class_name(field.class))?]);
-                for register in &registers {
-                    parents.insert(uid("Register", register)?);
-                }
-                for depth in 1..field.path.len() {
-                    let prefix = field.path.get(..depth).unwrap_or_default().join(".");
-                    parents.insert(uid("Field", &format!("{}.{prefix}", record.name))?);
-                }
-                builder.add(uid("Field", field.name.as_str())?, parents);
+        // A field may be part of several records: of a person's, and of the pages that list such persons.
+        let mut registers: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+        for operation in contracts.operations() {
+            for field in &operation.record.fields {
+                registers.entry(field.name.as_str()).or_default().insert(operation.upstream.register.as_str());
             }
+        }
+        for field in contracts.fields() {
+            let name = field.name.as_str();
+            let mut parents =
+                HashSet::from([uid("Group", field.group.as_str())?, uid("Class", class_name(field.class))?]);
+            for register in registers.get(name).into_iter().flatten() {
+                parents.insert(uid("Register", register)?);
+            }
+            // `Citizen.permanent_residence.ward` is in `Citizen.permanent_residence`, whichever record it is part of.
+            for (dot, _) in name.match_indices('.').skip(1) {
+                parents.insert(uid("Field", name.get(..dot).unwrap_or_default())?);
+            }
+            builder.add(uid("Field", name)?, parents);
         }
         for operation in contracts.operations() {
             let parents =

@@ -115,12 +115,8 @@ pub(crate) fn lint(
     problems: &mut Vec<Problem>,
 ) {
     let lineage = |kind: &str, id: &str| uid(kind, id).ok().map(|uid| Lineage::of(uid, &model.entities));
-    let fields: Vec<(&Field, Lineage)> = contracts
-        .records()
-        .iter()
-        .flat_map(|record| &record.fields)
-        .filter_map(|field| Some((field, lineage("Field", field.name.as_str())?)))
-        .collect();
+    let fields: Vec<(&Field, Lineage)> =
+        contracts.fields().filter_map(|field| Some((field, lineage("Field", field.name.as_str())?))).collect();
     let systems: Vec<Lineage> =
         directory.systems().iter().filter_map(|system| lineage("System", system.id.as_str())).collect();
     let actions: Vec<Lineage> =

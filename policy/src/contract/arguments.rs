@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::contract::{Captures, Kind, Location, Operation, ParamIx, Parameter};
+use crate::contract::{Captures, Kind, Location, Operation, ParamIx, Parameter, Role};
 use crate::model::Personal;
 
 use super::route::hex;
@@ -96,10 +96,16 @@ impl Operation {
             (false, true) => {}
             (false, false) => return Err(ArgumentError::UnexpectedBody),
         }
-        match self.parameters.iter().zip(&values).find(|(parameter, value)| parameter.required && value.is_none()) {
-            Some((parameter, _)) => Err(ArgumentError::Missing { name: parameter.name.clone() }),
+        let mut given = self.parameters.iter().zip(&values).enumerate();
+        match given.find(|(at, (known, value))| known.required && value.is_none() && !self.fills_in(ParamIx(*at))) {
+            Some((_, (parameter, _))) => Err(ArgumentError::Missing { name: parameter.name.clone() }),
             None => Ok(Arguments(values)),
         }
+    }
+
+    /// Whether a request without that parameter gets the agency's own value before the register is asked.
+    fn fills_in(&self, parameter: ParamIx) -> bool {
+        self.pushdown.as_ref().is_some_and(|pushdown| pushdown.parameter == parameter)
     }
 
     /// `application/x-www-form-urlencoded`, as browsers and HTTP clients write a query.
@@ -156,6 +162,11 @@ impl Parameter {
             Kind::Integer if !is_integer(&text) => return Err(invalid(self, "an integer")),
             Kind::Boolean if !matches!(&*text, "true" | "false") => return Err(invalid(self, "true or false")),
             _ => {}
+        }
+        if let Role::Limit(most) = self.role
+            && !text.parse::<u32>().is_ok_and(|count| (1..=most).contains(&count))
+        {
+            return Err(invalid(self, &format!("from 1 to {most}")));
         }
         if let Some(pattern) = self.pattern.as_ref().filter(|pattern| !pattern.is_match(&text)) {
             // The pattern is the contract's, so it may be shown; without the anchors that were added when it was read.

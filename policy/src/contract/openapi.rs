@@ -9,12 +9,16 @@ use crate::document::{self, Entry, Node, Sheet, Span, Table, Value};
 use crate::problem::{Problem, Severity};
 
 mod binding;
+mod content;
 mod extension;
 mod leaf;
 mod operation;
+mod page;
 mod parameter;
 mod record;
+mod role;
 mod schema;
+mod whole;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -69,6 +73,10 @@ struct Document<'d> {
     /// `components.parameters`.
     parameters: Option<&'d Table>,
     records: BTreeMap<&'d str, Option<Record>>,
+    /// The envelopes of lists, each with its records.
+    pages: BTreeMap<&'d str, Option<page::Page>>,
+    /// The whole fields of all records.
+    binaries: Vec<record::Binary>,
 }
 
 /// A record, and whether every part of it could be read.
@@ -87,8 +95,14 @@ impl Loader {
         let components = table.node("components").and_then(|node| sheet.table(node, "`components`"));
         let mut part = |key: &str| components?.node(key).and_then(|node| sheet.table(node, &format!("`{key}`")));
         let (schemas, parameters) = (part("schemas"), part("parameters"));
-        let mut document =
-            Document { register, schemas: schema::Schemas::new(schemas), parameters, records: BTreeMap::new() };
+        let mut document = Document {
+            register,
+            schemas: schema::Schemas::new(schemas),
+            parameters,
+            records: BTreeMap::new(),
+            pages: BTreeMap::new(),
+            binaries: Vec::new(),
+        };
         let paths = sheet.required(table, &root.span, "the document", "paths");
         if let Some(paths) = paths.and_then(|node| sheet.table(node, "`paths`")) {
             for path in &paths.entries {
@@ -100,7 +114,9 @@ impl Loader {
             let message = format!("nothing refers to the schema `{}`", entry.key);
             sheet.push(sheet.warning("unused-schema", &entry.at, message));
         }
-        for (name, record) in document.records {
+        let pages = document.pages.into_iter();
+        let pages = pages.map(|(name, page)| (name, page.map(|page| (page.record, page.sound))));
+        for (name, record) in document.records.into_iter().chain(pages) {
             self.add_record(sheet, name, record, schemas);
         }
     }
@@ -179,14 +195,42 @@ impl<'d> Document<'d> {
         if let Some(record) = self.records.get(name) {
             return record.clone();
         }
-        let record =
-            record::read(sheet, &mut self.schemas, name, typed).map(|(record, whole)| (Arc::new(record), whole));
+        let record = match page::record_within(&self.schemas, name) {
+            Some(within) => {
+                let message = format!("`{name}` is the envelope of a list, not a record");
+                let help = format!("an operation with `x-gateway-answer: list` answers it; its records are `{within}`");
+                sheet.push(sheet.error("bad-record", &typed.span, message).help(help));
+                None
+            }
+            None => record::read(sheet, &mut self.schemas, name, typed),
+        };
+        let record = record.map(|read| {
+            self.binaries.extend(read.binaries);
+            (Arc::new(read.record), read.whole)
+        });
         self.records.insert(name, record.clone());
         record
     }
 
-    /// The record that a response's schema refers to.
+    /// The record schema that a response's schema refers to.
     fn record_of_response(&mut self, sheet: &mut Sheet<'_>, schema: &'d Node) -> Option<Record> {
+        let (name, reference) = self.named(sheet, schema)?;
+        self.record(sheet, name, reference)
+    }
+
+    /// The envelope of a list that a response's schema refers to, read once.
+    fn page_of_response(&mut self, sheet: &mut Sheet<'_>, schema: &'d Node) -> Option<page::Page> {
+        let (name, reference) = self.named(sheet, schema)?;
+        if let Some(page) = self.pages.get(name) {
+            return page.clone();
+        }
+        let page = page::read(sheet, self, name, reference);
+        self.pages.insert(name, page.clone());
+        page
+    }
+
+    /// The name of the schema that a response's schema refers to, and the reference.
+    fn named(&mut self, sheet: &mut Sheet<'_>, schema: &'d Node) -> Option<(&'d str, &'d Node)> {
         let table = sheet.table(schema, "a schema")?;
         let Some(reference) = table.node("$ref") else {
             let problem = sheet.error("bad-record", &schema.span, "the response `200` must refer to a schema by name");
@@ -196,23 +240,8 @@ impl<'d> Document<'d> {
         let typed = sheet.text(reference, "`$ref`")?;
         // A reference that cannot be followed is reported as such; a name that does not exist, too.
         let name = self.schemas.resolve(sheet, schema, &[])?.names.first().copied();
-        let name = name.or_else(|| typed.rsplit('/').next())?;
-        self.record(sheet, name, reference)
+        Some((name.or_else(|| typed.rsplit('/').next())?, reference))
     }
-}
-
-/// The schema of `content: application/json` of a body or a response.
-fn json_schema<'d>(sheet: &mut Sheet<'_>, node: &'d Node, place: &str) -> Option<&'d Node> {
-    let table = sheet.table(node, place)?;
-    let content_node = sheet.required(table, &node.span, place, "content")?;
-    let content = sheet.table(content_node, "`content`")?;
-    for entry in content.entries.iter().filter(|entry| entry.key != "application/json") {
-        let message = format!("`{}` is not a type of content that the gateway reads", entry.key);
-        sheet.push(sheet.error("bad-content", &entry.at, message).help("use `application/json`"));
-    }
-    let media = content.node("application/json")?;
-    let media_table = sheet.table(media, "`application/json`")?;
-    sheet.required(media_table, &media.span, place, "schema")
 }
 
 fn check_version(sheet: &mut Sheet<'_>, table: &Table, at: &Span) {

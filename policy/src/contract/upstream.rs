@@ -1,6 +1,6 @@
 //! What is asked of the register.
 
-use crate::contract::{Arguments, Method, Operation, Segment, UpstreamTemplate};
+use crate::contract::{Answer, Arguments, Method, Operation, Segment, UpstreamTemplate};
 use crate::model::{Personal, RegisterId};
 
 /// A request to a register: the same for every operation and caller that need the same record, so it is the cache key.
@@ -10,7 +10,7 @@ pub struct UpstreamRequest {
     pub register: RegisterId,
     /// The method.
     pub method: Method,
-    /// The expanded path, percent-encoded.
+    /// The expanded path and query, percent-encoded.
     pub target: Personal<String>,
 }
 
@@ -18,15 +18,21 @@ impl Operation {
     /// Expands the upstream template. `None` if a parameter that it needs is not given, or if its value would not stay one segment of
     /// the path (empty, `.`, `..`).
     pub fn upstream_request(&self, arguments: &Arguments) -> Option<UpstreamRequest> {
-        self.upstream.request(arguments)
+        self.expand(&self.upstream, arguments)
     }
-}
 
-impl UpstreamTemplate {
-    /// As [`Operation::upstream_request`].
-    pub(crate) fn request(&self, arguments: &Arguments) -> Option<UpstreamRequest> {
+    /// Expands the template of the whole field that it answers with; `None` if it answers with none, and as
+    /// [`Operation::upstream_request`].
+    pub fn whole_request(&self, arguments: &Arguments) -> Option<UpstreamRequest> {
+        match &self.answer {
+            Answer::Whole(whole) => self.expand(&whole.upstream, arguments),
+            Answer::Record | Answer::Match | Answer::List(_) => None,
+        }
+    }
+
+    fn expand(&self, template: &UpstreamTemplate, arguments: &Arguments) -> Option<UpstreamRequest> {
         let mut target = String::with_capacity(64);
-        for segment in &self.segments {
+        for segment in &template.segments {
             match segment {
                 Segment::Literal(text) => target.push_str(text),
                 Segment::Parameter(parameter) => {
@@ -38,15 +44,26 @@ impl UpstreamTemplate {
                 }
             }
         }
-        let mut mark = '?';
-        for (name, parameter) in &self.query {
-            let Some(value) = arguments.value(*parameter) else { continue };
-            target.push(std::mem::replace(&mut mark, '&'));
-            target.push_str(name);
-            target.push('=');
-            encode(value.expose(), &mut target);
+        let mut joint = '?';
+        for (name, parameter) in &template.query {
+            match arguments.value(*parameter) {
+                Some(value) => {
+                    target.push(joint);
+                    target.push_str(name);
+                    target.push('=');
+                    encode(value.expose(), &mut target);
+                    joint = '&';
+                }
+                // A filter that is required and left out would widen the question.
+                None if self.parameters.get(parameter.0).is_none_or(|known| known.required) => return None,
+                None => {}
+            }
         }
-        Some(UpstreamRequest { register: self.register.clone(), method: self.method, target: Personal::new(target) })
+        Some(UpstreamRequest {
+            register: template.register.clone(),
+            method: template.method,
+            target: Personal::new(target),
+        })
     }
 }
 

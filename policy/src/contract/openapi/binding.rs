@@ -3,22 +3,25 @@
 use std::time::Duration;
 
 use crate::contract::{
-    CacheRule, CacheScope, Class, Location, Method, ParamIx, Parameter, RecordSchema, Segment, UpstreamTemplate,
+    CacheRule, CacheScope, Class, Field, Location, Method, ParamIx, Parameter, RecordSchema, Segment, UpstreamTemplate,
 };
 use crate::document::{Node, Sheet, Value};
 use crate::model::RegisterId;
 
-/// Reads `population GET /persons/{path.id}`.
+use super::operation::How;
+
+/// Reads `population GET /persons/{path.id}` or `population GET /persons?born={body.date_of_birth}`; `what` is what messages call it.
 pub(super) fn upstream(
     sheet: &mut Sheet<'_>,
     node: &Node,
+    what: &str,
     register: Option<&str>,
     parameters: &[Parameter],
 ) -> Option<UpstreamTemplate> {
-    let typed = sheet.text(node, "`x-gateway-upstream`")?;
+    let typed = sheet.text(node, what)?;
     let parts: Vec<&str> = typed.split(' ').collect();
-    let [typed_register, method, path] = parts[..] else {
-        let message = "`x-gateway-upstream` must be a register, a method and a path, each one space apart";
+    let [typed_register, method, target] = parts[..] else {
+        let message = format!("{what} must be a register, a method and a path, each one space apart");
         sheet
             .push(sheet.error("bad-upstream", &node.span, message).help("such as `population GET /persons/{path.id}`"));
         return None;
@@ -32,13 +35,44 @@ pub(super) fn upstream(
         let problem = sheet.error("bad-upstream", &sheet.part(node, method), format!("a read cannot use `{method}`"));
         sheet.push(problem.help("use `GET`"));
     }
-    let segments = segments(sheet, node, path, parameters)?;
-    Some(UpstreamTemplate {
-        register: RegisterId::new(typed_register),
-        method: Method::Get,
-        segments,
-        query: Vec::new(),
-    })
+    let (path, pairs) = match target.split_once('?') {
+        Some((path, pairs)) => (path, Some(pairs)),
+        None => (target, None),
+    };
+    let segments = segments(sheet, node, path, parameters);
+    let query = pairs.map_or(Some(Vec::new()), |pairs| query(sheet, node, pairs, parameters));
+    let (segments, query) = (segments?, query?);
+    Some(UpstreamTemplate { register: RegisterId::new(typed_register), method: Method::Get, segments, query })
+}
+
+/// Reads `born={body.date_of_birth}&sex={body.sex}`: all of a value is one parameter, so that its absence leaves out the pair.
+fn query(sheet: &mut Sheet<'_>, node: &Node, typed: &str, parameters: &[Parameter]) -> Option<Vec<(String, ParamIx)>> {
+    let mut query: Vec<(String, ParamIx)> = Vec::new();
+    for pair in typed.split('&') {
+        let read = pair
+            .split_once('=')
+            .and_then(|(name, value)| Some((name, value.strip_prefix('{')?.strip_suffix('}')?)))
+            .filter(|(name, inner)| is_query_name(name) && !inner.contains(['{', '}']));
+        let Some((name, inner)) = read else {
+            let problem = sheet.error(
+                "bad-upstream",
+                &sheet.part(node, pair),
+                format!("`{pair}` cannot stand in an upstream query"),
+            );
+            sheet.push(problem.help("a name and one parameter: `born={body.date_of_birth}`, pairs joined by `&`"));
+            return None;
+        };
+        if query.iter().any(|(known, _)| known == name) {
+            let message = format!("the upstream query has `{name}` twice");
+            sheet.push(sheet.error("bad-upstream", &sheet.part(node, pair), message));
+        }
+        query.push((name.to_owned(), reference(sheet, node, inner, parameters)?));
+    }
+    Some(query)
+}
+
+fn is_query_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|char| char.is_ascii_alphanumeric() || "-._~".contains(char))
 }
 
 fn segments(sheet: &mut Sheet<'_>, node: &Node, path: &str, parameters: &[Parameter]) -> Option<Vec<Segment>> {
@@ -106,11 +140,15 @@ pub(super) fn qualified(parameter: &Parameter) -> String {
 }
 
 /// Reads `x-gateway-cache`: a scope, or a table of scope and times. Where the contract says nothing, a record with a sensitive field
-/// is not stored, and any other is shared for as long as the register says, at most [`FRESH`].
-pub(super) fn cache(sheet: &mut Sheet<'_>, node: Option<&Node>, record: Option<&RecordSchema>) -> CacheRule {
-    let sensitive = record.is_some_and(|record| record.fields.iter().any(|field| field.class == Class::Sensitive));
+/// is not stored, nor is a list or a whole field, and any other is shared for as long as the register says, at most [`FRESH`].
+pub(super) fn cache(sheet: &mut Sheet<'_>, node: Option<&Node>, how: How, record: Option<&RecordSchema>) -> CacheRule {
+    // A whole field is stored only where it is what is answered.
+    let stored = |field: &&Field| !field.whole || how == How::Whole;
+    let mut fields = record.into_iter().flat_map(|record| &record.fields);
+    let sensitive = fields.any(|field| stored(&field) && field.class == Class::Sensitive);
     let Some(node) = node else {
-        let scope = if sensitive { CacheScope::Off } else { CacheScope::Shared };
+        let kept = matches!(how, How::Record | How::Match) && !sensitive;
+        let scope = if kept { CacheScope::Shared } else { CacheScope::Off };
         return CacheRule { scope, fresh: FRESH, stale_if_error: Duration::ZERO };
     };
     let rule = match &node.value {

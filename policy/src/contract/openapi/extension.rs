@@ -11,12 +11,30 @@ pub(super) const OPERATION: &[&str] = &[
     "x-gateway-answer",
     "x-gateway-record",
     "x-gateway-cache",
+    "x-gateway-pushdown",
+    "x-gateway-whole",
 ];
-pub(super) const PARAMETER: &[&str] = &["x-gateway-field"];
+pub(super) const PARAMETER: &[&str] = &["x-gateway-field", "x-gateway-role", "x-gateway-sort"];
 pub(super) const RECORD: &[&str] = &["x-gateway-subject", "x-gateway-attributes", "x-gateway-group", "x-gateway-class"];
 pub(super) const BRANCH: &[&str] = &["x-gateway-group", "x-gateway-class"];
-pub(super) const LEAF: &[&str] =
-    &["x-gateway-group", "x-gateway-class", "x-gateway-masks", "x-gateway-implies", "x-gateway-compare"];
+pub(super) const LEAF: &[&str] = &[
+    "x-gateway-group",
+    "x-gateway-class",
+    "x-gateway-masks",
+    "x-gateway-implies",
+    "x-gateway-compare",
+    "x-gateway-whole",
+];
+/// Of a leaf in the envelope of a list.
+pub(super) const ENVELOPE_LEAF: &[&str] = &[
+    "x-gateway-group",
+    "x-gateway-class",
+    "x-gateway-masks",
+    "x-gateway-implies",
+    "x-gateway-compare",
+    "x-gateway-whole",
+    "x-gateway-role",
+];
 
 /// Reports each `x-gateway-*` key of the whole document that does not exist, and each other `x-` key that looks like a slip of one:
 /// a mistyped restriction that is silently ignored would disclose.

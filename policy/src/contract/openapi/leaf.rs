@@ -1,10 +1,10 @@
 //! What a contract says about one field: group, class, masks, comparison.
 
 use crate::contract::{Class, Compare, Kind};
-use crate::document::Sheet;
+use crate::document::{Sheet, Value};
 use crate::model::{GroupId, MaskKind};
 
-use super::schema::Resolved;
+use super::schema::{Resolved, Type};
 
 pub(super) fn group(sheet: &mut Sheet<'_>, schema: &Resolved<'_>) -> Option<GroupId> {
     let node = schema.node("x-gateway-group")?;
@@ -64,6 +64,66 @@ pub(super) fn masks(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, name: &str, ki
     masks
 }
 
+/// The media type and the most bytes of a leaf with `x-gateway-whole`.
+pub(super) fn whole(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, name: &str, kind: Type) -> Option<(Box<str>, usize)> {
+    let node = schema.node("x-gateway-whole")?;
+    if !matches!(node.value, Value::Bool(_)) {
+        sheet.wrong_type(node, "`x-gateway-whole` on a property", "`true`");
+    }
+    if node.value != Value::Bool(true) {
+        return None;
+    }
+    if kind != Type::Scalar(Kind::String) {
+        let message = format!("`{name}` cannot be a whole field: it is not a string");
+        sheet.push(sheet.error("whole-unfit", &node.span, message).help("`type: string` stands for its bytes"));
+    }
+    for key in ["x-gateway-masks", "x-gateway-compare", "contentEncoding"] {
+        if let Some(node) = schema.node(key) {
+            let message = format!("`{key}` has no meaning on the whole field `{name}`");
+            sheet.push(sheet.error("whole-unfit", &node.span, message).help("it is given as it is, or not at all"));
+        }
+    }
+    let most_bytes = match schema.node("maxLength") {
+        None => WHOLE_BYTES,
+        Some(node) => match node.value {
+            Value::Integer(length) if (1..=MOST_WHOLE_BYTES).contains(&length) => length,
+            _ => {
+                let message = format!("`maxLength` of the whole field `{name}` must be from 1 to {MOST_WHOLE_BYTES}");
+                sheet.push(
+                    sheet.error("bad-length", &node.span, message).help("it is the most bytes that are passed on"),
+                );
+                WHOLE_BYTES
+            }
+        },
+    };
+    let Some(media_type) = schema.node("contentMediaType") else {
+        let problem =
+            sheet.error("missing-key", &node.span, format!("the whole field `{name}` has no `contentMediaType`"));
+        sheet.push(problem.help("add its media type, such as `contentMediaType: image/jpeg`"));
+        return Some((Box::default(), WHOLE_BYTES as usize));
+    };
+    let media_type = sheet.text(media_type, "`contentMediaType`").unwrap_or_default();
+    Some((Box::from(media_type), usize::try_from(most_bytes).unwrap_or_default()))
+}
+
+/// Whether a leaf of an envelope holds the next page's cursor.
+pub(super) fn is_cursor(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, name: &str, kind: Kind, array: bool) -> bool {
+    // On a record's leaf it has been reported as misplaced.
+    let Some(node) = schema.node("x-gateway-role") else { return false };
+    if sheet.choice(node, "`x-gateway-role` of a leaf", "bad-role", &[("cursor", ())]).is_none() {
+        return false;
+    }
+    if kind != Kind::String || array {
+        let message = format!("`{name}` cannot hold a cursor: it is not a single string");
+        sheet.push(sheet.error("role-unfit", &node.span, message));
+    }
+    if let Some(masks) = schema.node("x-gateway-masks") {
+        let message = format!("the cursor `{name}` cannot be masked");
+        sheet.push(sheet.error("role-unfit", &masks.span, message).help("it is encrypted, and given or withheld"));
+    }
+    true
+}
+
 fn fits(mask: MaskKind, kind: Kind) -> bool {
     match mask {
         MaskKind::Month | MaskKind::Year | MaskKind::Decade => kind == Kind::Date,
@@ -81,3 +141,8 @@ fn described(kind: Kind) -> &'static str {
         Kind::Boolean => "a boolean",
     }
 }
+
+/// The most bytes of a whole field where the contract does not say.
+const WHOLE_BYTES: i64 = 1 << 20;
+/// The most that a contract may allow.
+const MOST_WHOLE_BYTES: i64 = 8 << 20;

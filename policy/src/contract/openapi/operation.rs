@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::contract::{Answer, Location, Method, Operation, ParamIx, Parameter, RecordSchema};
+use crate::contract::{Answer, List, Location, Method, Operation, ParamIx, Parameter, RecordSchema, Role};
 use crate::document::{Entry, Node, Sheet, Span, Table};
 use crate::model::OperationId;
 
 use super::parameter::{self, Draft};
 use super::schema::{Resolved, Type};
-use super::{Document, binding, extension, is_operation_id, json_schema};
+use super::{Document, binding, content, extension, is_operation_id, role, whole};
 
 /// An operation whose id is still to be compared with all others.
 pub(super) struct Read {
@@ -19,9 +19,11 @@ pub(super) struct Read {
 
 /// `x-gateway-answer`, as it is typed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
+pub(super) enum How {
     Record,
     Match,
+    List,
+    Whole,
 }
 
 /// Where an operation stands.
@@ -42,33 +44,59 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
     extension::check_place(sheet, table, "an operation", extension::OPERATION);
     let id = operation_id(sheet, table, at);
     effect(sheet, table, at);
-    let answer = match table.node("x-gateway-answer") {
-        Some(node) => {
-            sheet.choice(node, "`x-gateway-answer`", "bad-answer", &[("record", How::Record), ("match", How::Match)])?
-        }
+    let typed_answer = table.node("x-gateway-answer");
+    let how = match typed_answer {
+        Some(node) => sheet.choice(node, "`x-gateway-answer`", "bad-answer", &ANSWERS)?,
         None => How::Record,
     };
+    let bulk = content::bulk(sheet, table, place.method, how);
     let response = response(sheet, table, at);
-    let record = match answer {
-        How::Record => response.and_then(|node| document.record_of_response(sheet, node)),
-        How::Match => record_of_match(sheet, document, table, at),
-    };
+    let read = answered(sheet, document, table, at, how, response);
     // Nothing can be bound to a record that could not be read.
-    let whole = record.as_ref().filter(|(_, whole)| *whole).map(|(record, _)| &**record);
+    let whole = read.record.as_ref().filter(|(_, whole)| *whole).map(|(record, _)| &**record);
     let drafts = parameters(sheet, document, table, place, whole);
     let (id, drafts) = (id?, drafts?);
     let parameters: Vec<Parameter> = drafts.iter().map(|draft| draft.parameter.clone()).collect();
     let upstream = sheet
         .required(table, at, "the operation", "x-gateway-upstream")
-        .and_then(|node| binding::upstream(sheet, node, document.register, &parameters));
-    let subject = subject(sheet, table, at, &parameters, whole);
-    let guard = guard(sheet, table, &parameters);
-    let record = record.map(|(record, _)| record);
-    let cache = binding::cache(sheet, table.node("x-gateway-cache"), record.as_deref());
-    let (subject, guard) = (subject?, guard?);
-    if let (How::Match, Some(node)) = (answer, response) {
-        check_answers(sheet, document, node, &drafts, subject, &guard);
+        .and_then(|node| binding::upstream(sheet, node, "`x-gateway-upstream`", document.register, &parameters));
+    let subject = subject(sheet, table, at, how, &parameters, whole);
+    let guard = guard(sheet, table, how, &parameters);
+    let pushdown = role::pushdown(sheet, table, how == How::List, whole, &parameters);
+    role::check(sheet, &drafts, how == How::List, upstream.as_ref());
+    if bulk {
+        content::check_lines(sheet, &drafts);
     }
+    let cache =
+        binding::cache(sheet, table.node("x-gateway-cache"), how, read.record.as_ref().map(|(record, _)| &**record));
+    let (subject, guard) = (subject?, guard?);
+    if how != How::Whole {
+        whole::check_unasked(sheet, table);
+    }
+    let answer = match how {
+        How::Record => Some(Answer::Record),
+        How::Match => {
+            if let Some(Content::Json(node)) = read.content {
+                check_answers(sheet, document, node, &drafts, subject, &guard);
+            }
+            Some(Answer::Match)
+        }
+        How::List => read.list.map(|list| {
+            if let Some(record) = whole {
+                let says = typed_answer.map_or(at, |node| &node.span);
+                role::check_cursor(sheet, &drafts, record, list.cursor, says);
+            }
+            Answer::List(list)
+        }),
+        How::Whole => {
+            let content = match read.content {
+                Some(Content::Binary(entry)) => Some(entry),
+                Some(Content::Json(_)) | None => None,
+            };
+            let giving = whole::Giving { table, at, content };
+            whole::read(sheet, document, &giving, whole, &parameters, subject).map(Answer::Whole)
+        }
+    };
     let (id, id_at) = id;
     let operation = Operation {
         index: 0,
@@ -77,16 +105,13 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
         method: place.method,
         template: Arc::from(place.path.key.as_str()),
         upstream: upstream?,
-        answer: match answer {
-            How::Record => Answer::Record,
-            How::Match => Answer::Match,
-        },
-        bulk: false,
-        subject: Some(subject),
+        answer: answer?,
+        bulk,
+        subject,
         guard,
         parameters,
-        record: record?,
-        pushdown: None,
+        record: read.record?.0,
+        pushdown,
         cache,
     };
     Some(Read { operation, id_at })
@@ -111,7 +136,52 @@ fn effect(sheet: &mut Sheet<'_>, table: &Table, at: &Span) {
     }
 }
 
-/// The schema of the 200 response.
+/// What an operation answers with, as far as it could be read.
+struct Answered<'d> {
+    content: Option<Content<'d>>,
+    record: Option<super::Record>,
+    /// The envelope, if it is a list.
+    list: Option<List>,
+}
+
+/// The content of the 200 response.
+#[derive(Clone, Copy)]
+enum Content<'d> {
+    /// Its schema.
+    Json(&'d Node),
+    /// Its media type and what stands there.
+    Binary(&'d Entry),
+}
+
+fn answered<'d>(
+    sheet: &mut Sheet<'_>,
+    document: &mut Document<'d>,
+    table: &'d Table,
+    at: &Span,
+    how: How,
+    response: Option<&'d Node>,
+) -> Answered<'d> {
+    let place = "the response `200`";
+    if how == How::Whole {
+        let content = response.and_then(|node| content::binary(sheet, node, place)).map(Content::Binary);
+        return Answered { content, record: named_record(sheet, document, table, at, "whole"), list: None };
+    }
+    let schema = response.and_then(|node| content::json(sheet, node, place));
+    let content = schema.map(Content::Json);
+    match how {
+        How::Match => Answered { content, record: named_record(sheet, document, table, at, "match"), list: None },
+        How::List => match schema.and_then(|node| document.page_of_response(sheet, node)) {
+            Some(page) => Answered { content, record: Some((page.record, page.sound)), list: Some(page.list) },
+            None => Answered { content, record: None, list: None },
+        },
+        How::Record | How::Whole => {
+            let record = schema.and_then(|node| document.record_of_response(sheet, node));
+            Answered { content, record, list: None }
+        }
+    }
+}
+
+/// The 200 response.
 fn response<'d>(sheet: &mut Sheet<'_>, table: &'d Table, at: &Span) -> Option<&'d Node> {
     let responses = sheet.required(table, at, "the operation", "responses")?;
     let responses = sheet.table(responses, "`responses`")?;
@@ -120,17 +190,19 @@ fn response<'d>(sheet: &mut Sheet<'_>, table: &'d Table, at: &Span) -> Option<&'
         sheet.push(sheet.error("missing-response", entry, "the operation has no response `200`").help("add it"));
         return None;
     };
-    json_schema(sheet, &ok.node, "the response `200`")
+    Some(&ok.node)
 }
 
-fn record_of_match<'d>(
+/// `x-gateway-record`, of an operation whose answer is not the record.
+fn named_record<'d>(
     sheet: &mut Sheet<'_>,
     document: &mut Document<'d>,
     table: &'d Table,
     at: &Span,
+    answers: &str,
 ) -> Option<super::Record> {
     let Some(node) = table.node("x-gateway-record") else {
-        let message = "an operation that answers `match` must say what the register returns";
+        let message = format!("an operation that answers `{answers}` must say what the register returns");
         sheet.push(sheet.error("missing-record", at, message).help("add `x-gateway-record`, the name of its schema"));
         return None;
     };
@@ -200,14 +272,19 @@ fn captured(path: &str) -> Vec<&str> {
     path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).collect()
 }
 
+/// The subject; only a list may be about nobody in particular.
 fn subject(
     sheet: &mut Sheet<'_>,
     table: &Table,
     at: &Span,
+    how: How,
     parameters: &[Parameter],
     record: Option<&RecordSchema>,
-) -> Option<ParamIx> {
+) -> Option<Option<ParamIx>> {
     let Some(node) = table.node("x-gateway-subject") else {
+        if how == How::List {
+            return Some(None);
+        }
         let message = "the operation does not say whom it asks about";
         let problem = sheet.error("missing-subject", at, message);
         sheet.push(problem.help("add `x-gateway-subject`, such as `path.id`"));
@@ -220,17 +297,23 @@ fn subject(
         let message = format!("the subject `{typed}` is optional");
         sheet.push(sheet.error("subject-unfit", &node.span, message).help("make it required"));
     }
-    if let Some(record) = record.filter(|record| record.subject != parameter.field) {
+    let unbound = |record: &&RecordSchema| record.subject != parameter.field || parameter.role != Role::Asks;
+    if let Some(record) = record.filter(unbound) {
         let wanted = record.field(record.subject).map(|field| field.name.as_str()).unwrap_or_default();
         let message = format!("the subject `{typed}` is not bound to the record's own subject");
         let problem = sheet.error("subject-unfit", &node.span, message);
         sheet.push(problem.help(format!("bind it with `x-gateway-field: {wanted}`")));
     }
-    Some(subject)
+    Some(Some(subject))
 }
 
-fn guard(sheet: &mut Sheet<'_>, table: &Table, parameters: &[Parameter]) -> Option<Vec<ParamIx>> {
+fn guard(sheet: &mut Sheet<'_>, table: &Table, how: How, parameters: &[Parameter]) -> Option<Vec<ParamIx>> {
     let Some(node) = table.node("x-gateway-guard") else { return Some(Vec::new()) };
+    if how == How::List {
+        let problem = sheet.error("guard-unfit", &node.span, "a list cannot be guarded: its records differ");
+        sheet.push(problem.help("let the register filter by the parameter: name it in `x-gateway-upstream`"));
+        return None;
+    }
     let mut whole = true;
     let mut guard = Vec::new();
     for (typed, item) in sheet.texts(node, "`x-gateway-guard`") {
@@ -260,7 +343,7 @@ fn check_answers<'d>(
     document: &mut Document<'d>,
     node: &'d Node,
     drafts: &[Draft<'_>],
-    subject: ParamIx,
+    subject: Option<ParamIx>,
     guard: &[ParamIx],
 ) {
     let Some(schema) = document.schemas.resolve(sheet, node, &[]) else { return };
@@ -269,7 +352,7 @@ fn check_answers<'d>(
     let claims: Vec<&Draft<'_>> = drafts
         .iter()
         .enumerate()
-        .filter(|(at, _)| subject != ParamIx(*at) && !guard.contains(&ParamIx(*at)))
+        .filter(|(at, _)| subject != Some(ParamIx(*at)) && !guard.contains(&ParamIx(*at)))
         .map(|(_, draft)| draft)
         .collect();
 
@@ -302,12 +385,15 @@ fn check_boolean<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, entry: 
     let name = entry.key.as_str();
     let resolved: Option<Resolved<'d>> = document.schemas.resolve(sheet, &entry.node, &[]);
     let Some(resolved) = resolved else { return };
-    resolved.check(sheet, &format!("the answer `{name}`"), extension::PARAMETER);
+    resolved.check(sheet, &format!("the answer `{name}`"), &["x-gateway-field"]);
     if resolved.kind(sheet, &format!("the answer `{name}`")).is_some_and(|kind| kind != BOOLEAN) {
         let message = format!("the answer `{name}` must be a boolean");
         sheet.push(sheet.error("match-answer", resolved.node("type").map_or(&entry.at, |node| &node.span), message));
     }
 }
+
+const ANSWERS: [(&str, How); 4] =
+    [("record", How::Record), ("match", How::Match), ("list", How::List), ("whole", How::Whole)];
 
 const BOOLEAN: Type = Type::Scalar(crate::contract::Kind::Boolean);
 

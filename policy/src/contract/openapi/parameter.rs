@@ -6,9 +6,10 @@ use crate::contract::{Kind, Location, Parameter, RecordSchema, Role};
 use crate::document::{Entry, Node, Sheet, Span, Table, Value};
 use crate::model::FieldIx;
 
-use super::extension;
 use super::record::strings;
+use super::role::{self, Extensions, Named};
 use super::schema::{Resolved, Schemas, Type};
+use super::{content, extension};
 
 /// A parameter and where it stands.
 pub(super) struct Draft<'d> {
@@ -76,13 +77,17 @@ fn read<'d>(
         let message = format!("the path parameter `{name}` must be `required: true`");
         sheet.push(sheet.error("path-optional", &name_node.span, message));
     }
-    let field = field(sheet, table.node("x-gateway-field"), name, &name_node.span, record);
+    let extensions = Extensions {
+        field: table.node("x-gateway-field"),
+        role: table.node("x-gateway-role"),
+        sort: table.node("x-gateway-sort"),
+    };
     let schema = sheet.required(table, &name_node.span, &format!("the parameter `{name}`"), "schema")?;
     let schema = schemas.resolve(sheet, schema, &[])?;
     schema.check(sheet, &format!("the schema of the parameter `{name}`"), &[]);
-    let value = value(sheet, &schema, name)?;
     let required = required || location == Location::Path;
-    Some(Draft { parameter: value.into_parameter(name, location, field, required), at: &name_node.span })
+    let read = role::read(sheet, extensions, Named { name, at: &name_node.span, required }, &schema, record)?;
+    Some(Draft { parameter: made(name, location, required, read), at: &name_node.span })
 }
 
 /// Reads the properties of a JSON body; `None` if one of them could not be read.
@@ -92,7 +97,7 @@ pub(super) fn read_body<'d>(
     node: &'d Node,
     record: Option<&RecordSchema>,
 ) -> Option<Vec<Draft<'d>>> {
-    let schema = super::json_schema(sheet, node, "`requestBody`")?;
+    let schema = content::json(sheet, node, "`requestBody`")?;
     let body = schemas.resolve(sheet, schema, &[])?;
     body.check(sheet, "the body", &[]);
     if body.kind(sheet, "the body").is_some_and(|kind| kind != Type::Object) {
@@ -119,14 +124,24 @@ fn property<'d>(
     let name = entry.key.as_str();
     let schema = schemas.resolve(sheet, &entry.node, &[])?;
     schema.check(sheet, &format!("the property `{name}` of the body"), extension::PARAMETER);
-    let field = field(sheet, schema.node("x-gateway-field"), name, &entry.at, record);
-    let value = value(sheet, &schema, name)?;
+    let extensions = Extensions {
+        field: schema.node("x-gateway-field"),
+        role: schema.node("x-gateway-role"),
+        sort: schema.node("x-gateway-sort"),
+    };
     let required = required.contains(&name);
-    Some(Draft { parameter: value.into_parameter(name, Location::Body, field, required), at: &entry.at })
+    let read = role::read(sheet, extensions, Named { name, at: &entry.at, required }, &schema, record)?;
+    Some(Draft { parameter: made(name, Location::Body, required, read), at: &entry.at })
 }
 
 /// The field that a parameter is bound to. Where that is wrong, it is reported and any field will do: the bundle is refused.
-fn field(sheet: &mut Sheet<'_>, node: Option<&Node>, name: &str, at: &Span, record: Option<&RecordSchema>) -> FieldIx {
+pub(super) fn field(
+    sheet: &mut Sheet<'_>,
+    node: Option<&Node>,
+    name: &str,
+    at: &Span,
+    record: Option<&RecordSchema>,
+) -> FieldIx {
     let Some(node) = node else {
         let problem = sheet.error("missing-field", at, format!("the parameter `{name}` is bound to no field"));
         sheet.push(problem.help("add `x-gateway-field`: asking about a value discloses something of a field too"));
@@ -134,6 +149,12 @@ fn field(sheet: &mut Sheet<'_>, node: Option<&Node>, name: &str, at: &Span, reco
     };
     let (Some(typed), Some(record)) = (sheet.text(node, "`x-gateway-field`"), record) else { return FieldIx(0) };
     match record.field_named(typed) {
+        Some(field) if field.whole => {
+            let message = format!("the parameter `{name}` cannot ask about the whole field `{typed}`");
+            let problem = sheet.error("whole-unfit", &node.span, message);
+            sheet.push(problem.help("no value can be compared with it"));
+            field.index
+        }
         Some(field) => field.index,
         None => {
             let problem = sheet.error("unknown-field", &node.span, format!("there is no field `{typed}`"));
@@ -144,20 +165,19 @@ fn field(sheet: &mut Sheet<'_>, node: Option<&Node>, name: &str, at: &Span, reco
 }
 
 /// What a parameter's value must be.
-struct Constraints {
-    kind: Kind,
-    pattern: Option<Regex>,
-    max_length: usize,
+pub(super) struct Constraints {
+    pub(super) kind: Kind,
+    pub(super) pattern: Option<Regex>,
+    pub(super) max_length: usize,
 }
 
-impl Constraints {
-    fn into_parameter(self, name: &str, location: Location, field: FieldIx, required: bool) -> Parameter {
-        let Self { kind, pattern, max_length } = self;
-        Parameter { name: name.to_owned(), location, role: Role::Asks, field, required, kind, pattern, max_length }
-    }
+fn made(name: &str, location: Location, required: bool, read: (Role, FieldIx, Constraints)) -> Parameter {
+    let (role, field, Constraints { kind, pattern, max_length }) = read;
+    Parameter { name: name.to_owned(), location, role, field, required, kind, pattern, max_length }
 }
 
-fn value(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, name: &str) -> Option<Constraints> {
+/// `bounded`: whether `minimum` and `maximum` are read elsewhere.
+pub(super) fn value(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, name: &str, bounded: bool) -> Option<Constraints> {
     let place = format!("the parameter `{name}`");
     let kind = match schema.kind(sheet, &place)? {
         Type::Scalar(kind @ (Kind::String | Kind::Date | Kind::Integer | Kind::Boolean)) => kind,
@@ -167,7 +187,7 @@ fn value(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, name: &str) -> Option<Con
             return None;
         }
     };
-    for keyword in NOT_ENFORCED {
+    for keyword in NOT_ENFORCED.into_iter().filter(|keyword| !bounded || !matches!(*keyword, "minimum" | "maximum")) {
         if let Some(node) = schema.node(keyword) {
             let message = format!("`{keyword}` is not enforced for {place}");
             sheet.push(sheet.error("unsupported-keyword", &node.span, message).help("say it as a `pattern`"));

@@ -7,8 +7,42 @@ use crate::model::{FieldIx, FieldName, FieldSet, GroupId};
 use super::schema::{Resolved, Schemas, Type};
 use super::{extension, leaf};
 
-/// A record, and whether every part of it could be read: if not, a field that is missed may only have been misread.
-pub(super) type Read = (RecordSchema, bool);
+/// A record as it was read.
+pub(super) struct Read {
+    pub(super) record: RecordSchema,
+    /// Whether every part of it could be read: if not, a field that is missed may only have been misread.
+    pub(super) whole: bool,
+    /// Its whole fields.
+    pub(super) binaries: Vec<Binary>,
+}
+
+/// A leaf with `x-gateway-whole`, and what its contract says of its bytes.
+#[derive(Clone)]
+pub(super) struct Binary {
+    pub(super) field: FieldName,
+    pub(super) media_type: Box<str>,
+    pub(super) most_bytes: usize,
+}
+
+/// The records of a list, which are read before the envelope around them.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'r> {
+    /// The envelope's property that holds them.
+    pub(super) key: &'r str,
+    pub(super) record: &'r RecordSchema,
+}
+
+/// The envelope of a list as it was read.
+pub(super) struct Envelope {
+    /// Its own leaves, which follow those of the record.
+    pub(super) fields: Vec<Field>,
+    /// Its shape, the records in it.
+    pub(super) shape: ObjectShape,
+    /// The leaf that holds the next page's cursor.
+    pub(super) cursor: Option<FieldIx>,
+    /// Whether every part of it could be read.
+    pub(super) whole: bool,
+}
 
 /// Reads the component schema of that name as a record. What is wrong is reported, and the record is as good as it can be, so that
 /// what refers to it is not reported too; `None` if there is no such schema.
@@ -18,12 +52,9 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, schemas: &mut Schemas<'d>, name: &
         sheet.push(problem.suggest(name, schemas.names()));
         return None;
     };
-    if !is_type_name(name) {
-        let message = format!("`{name}` cannot be the name of a record");
-        sheet.push(sheet.error("bad-name", &entry.at, message).help("a capital letter, then letters and digits"));
-    }
+    check_name(sheet, name, entry);
     let resolved = schemas.resolve(sheet, &entry.node, &[name])?;
-    let mut reader = Reader { sheet, schemas, name, leaves: Vec::new(), visited: 0, full: false, whole: true };
+    let mut reader = Reader::new(sheet, schemas, name, None);
     let shape = match reader.shape(&resolved, &mut Vec::new(), &Inherited::default(), &[name], Place::Root) {
         Some(Shape::Object(shape)) => shape,
         Some(_) => {
@@ -32,16 +63,41 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, schemas: &mut Schemas<'d>, name: &
         }
         None => ObjectShape::default(),
     };
-    let Reader { leaves, whole, .. } = reader;
+    let Reader { leaves, binaries, whole, .. } = reader;
     let leaves = Leaves { leaves, whole };
-    leaves.check_implies(sheet);
+    leaves.check_implies(sheet, None);
     let subject = subject(sheet, entry, &resolved, &leaves);
     let attributes = attributes(sheet, &resolved, &leaves);
     let Leaves { leaves, whole } = leaves;
     let fields = leaves.into_iter().map(|leaf| leaf.field).collect();
     let whole = whole && subject.is_some();
     let subject = subject.unwrap_or(FieldIx(0));
-    Some((RecordSchema { name: name.to_owned(), fields, shape, subject, attributes }, whole))
+    Some(Read { record: RecordSchema { name: name.to_owned(), fields, shape, subject, attributes }, whole, binaries })
+}
+
+/// Reads the leaves of an envelope; `resolved` is its schema. `None` if they could not be told from the records.
+pub(super) fn read_envelope<'d>(
+    sheet: &mut Sheet<'_>,
+    schemas: &mut Schemas<'d>,
+    name: &'d str,
+    resolved: &Resolved<'d>,
+    around: Around<'_>,
+) -> Option<Envelope> {
+    let mut reader = Reader::new(sheet, schemas, name, Some(around));
+    let shape = reader.shape(resolved, &mut Vec::new(), &Inherited::default(), &[name], Place::Root);
+    let Reader { leaves, cursor, whole, .. } = reader;
+    let leaves = Leaves { leaves, whole };
+    leaves.check_implies(sheet, Some(around.record));
+    let Some(Shape::Object(shape)) = shape else { return None };
+    Some(Envelope { fields: leaves.leaves.into_iter().map(|leaf| leaf.field).collect(), shape, cursor, whole })
+}
+
+/// Reports a name that fields cannot be named after.
+pub(super) fn check_name(sheet: &mut Sheet<'_>, name: &str, entry: &Entry) {
+    if !is_type_name(name) {
+        let message = format!("`{name}` cannot be the name of a record");
+        sheet.push(sheet.error("bad-name", &entry.at, message).help("a capital letter, then letters and digits"));
+    }
 }
 
 /// A field, and what only the loader asks about it.
@@ -72,7 +128,11 @@ struct Reader<'r, 's, 'd> {
     sheet: &'r mut Sheet<'s>,
     schemas: &'r mut Schemas<'d>,
     name: &'d str,
+    /// In the envelope of a list: its records.
+    around: Option<Around<'r>>,
     leaves: Vec<Leaf<'d>>,
+    binaries: Vec<Binary>,
+    cursor: Option<FieldIx>,
     /// How many schemas were read, those that are referred to twice counted twice: a few lines could make billions.
     visited: usize,
     full: bool,
@@ -85,7 +145,12 @@ struct Leaves<'d> {
     whole: bool,
 }
 
-impl<'d> Reader<'_, '_, 'd> {
+impl<'r, 's, 'd> Reader<'r, 's, 'd> {
+    fn new(sheet: &'r mut Sheet<'s>, schemas: &'r mut Schemas<'d>, name: &'d str, around: Option<Around<'r>>) -> Self {
+        let (leaves, binaries) = (Vec::new(), Vec::new());
+        Self { sheet, schemas, name, around, leaves, binaries, cursor: None, visited: 0, full: false, whole: true }
+    }
+
     fn shape(
         &mut self,
         schema: &Resolved<'d>,
@@ -102,9 +167,10 @@ impl<'d> Reader<'_, '_, 'd> {
         let full_name = self.full_name(path);
         let kind = schema.kind(self.sheet, &format!("`{full_name}`"));
         let allowed = match (place, kind) {
-            (Place::Root, _) => extension::RECORD,
-            (_, Some(Type::Object)) => extension::BRANCH,
-            _ => extension::LEAF,
+            (Place::Root, _) if self.around.is_none() => extension::RECORD,
+            (Place::Root, _) | (_, Some(Type::Object)) => extension::BRANCH,
+            _ if self.around.is_none() => extension::LEAF,
+            _ => extension::ENVELOPE_LEAF,
         };
         schema.check(self.sheet, &format!("`{full_name}`"), allowed);
         let mut inherited = inherited.clone();
@@ -139,6 +205,10 @@ impl<'d> Reader<'_, '_, 'd> {
                 let problem = self.sheet.error("bad-name", &entry.at, message);
                 self.sheet
                     .push(problem.help("letters, digits, `_` and `-`; dots separate the parts of a field's name"));
+            }
+            if let Some(around) = self.around.filter(|around| path.is_empty() && around.key == entry.key) {
+                members.push((Box::from(around.key), Shape::Array(around.record.shape.clone())));
+                continue;
             }
             let Some(resolved) = self.schemas.resolve(self.sheet, &entry.node, within) else {
                 self.whole = false;
@@ -182,6 +252,12 @@ impl<'d> Reader<'_, '_, 'd> {
         let resolved = self.schemas.resolve(self.sheet, items, within)?;
         let inherited = Inherited { repeated: true, ..inherited.clone() };
         match resolved.node("type").and_then(Node::as_text) {
+            Some("object") if self.around.is_some() => {
+                let message = format!("`{full_name}` is a list of objects within the envelope of a list");
+                let problem = self.sheet.error("bad-list", schema.span, message);
+                self.sheet.push(problem.help("an envelope has its records, objects and scalars"));
+                None
+            }
             Some("object" | "array") => {
                 let within: Vec<&str> = within.iter().chain(&resolved.names).copied().collect();
                 match self.shape(&resolved, path, &inherited, &within, Place::Item)? {
@@ -212,7 +288,8 @@ impl<'d> Reader<'_, '_, 'd> {
         array: bool,
     ) -> Option<FieldIx> {
         let full_name = self.full_name(path);
-        if self.leaves.len() == FieldSet::CAPACITY {
+        let at = self.around.map_or(0, |around| around.record.fields.len()) + self.leaves.len();
+        if at >= FieldSet::CAPACITY {
             self.too_many(schema.span);
             return None;
         }
@@ -221,7 +298,15 @@ impl<'d> Reader<'_, '_, 'd> {
             self.sheet.push(problem.help("add `x-gateway-group` to it or to an object around it"));
             GroupId::new("?")
         });
-        let index = FieldIx(u16::try_from(self.leaves.len()).unwrap_or(u16::MAX));
+        let index = FieldIx(u16::try_from(at).unwrap_or(u16::MAX));
+        let typed = if array { Type::Array } else { Type::Scalar(kind) };
+        let bytes = leaf::whole(self.sheet, schema, &full_name, typed);
+        let bytes = bytes.filter(|_| self.is_by_itself(schema, &full_name, inherited));
+        let is_cursor = self.around.is_some() && leaf::is_cursor(self.sheet, schema, &full_name, kind, array);
+        if is_cursor && self.cursor.replace(index).is_some() {
+            let problem = self.sheet.error("duplicate-role", schema.span, format!("`{full_name}` is a second cursor"));
+            self.sheet.push(problem.help("one leaf of the envelope holds the next page's cursor"));
+        }
         let field = Field {
             index,
             name: FieldName::new(&full_name),
@@ -233,8 +318,13 @@ impl<'d> Reader<'_, '_, 'd> {
             masks: leaf::masks(self.sheet, schema, &full_name, kind),
             implies: Vec::new(),
             compare: leaf::compare(self.sheet, schema, &full_name, kind),
-            whole: false,
+            whole: bytes.is_some(),
         };
+        self.binaries.extend(bytes.map(|(media_type, most_bytes)| Binary {
+            field: field.name.clone(),
+            media_type,
+            most_bytes,
+        }));
         let implies = schema
             .node("x-gateway-implies")
             .map(|node| self.sheet.texts(node, "`x-gateway-implies`"))
@@ -245,9 +335,30 @@ impl<'d> Reader<'_, '_, 'd> {
         Some(index)
     }
 
+    /// A whole field is given by an operation about one person: there is one of it in a record, and none around records.
+    fn is_by_itself(&mut self, schema: &Resolved<'_>, full_name: &str, inherited: &Inherited) -> bool {
+        let why = match (self.around, inherited.repeated) {
+            (Some(_), _) => "it belongs to no record",
+            (None, true) => "a record has many of it",
+            (None, false) => return true,
+        };
+        let message = format!("`{full_name}` cannot be a whole field: {why}");
+        let problem = self.sheet.error("whole-unfit", schema.span, message);
+        self.sheet.push(problem.help("an operation gives the one that a record has"));
+        false
+    }
+
     fn too_many(&mut self, span: &Span) {
         if !std::mem::replace(&mut self.full, true) {
-            let message = format!("`{}` has more than {} fields", self.name, FieldSet::CAPACITY);
+            let most = FieldSet::CAPACITY;
+            let message = match self.around {
+                None => format!("`{}` has more than {most} fields", self.name),
+                Some(Around { record, .. }) => format!(
+                    "`{}` has more than {most} fields, the {} of its records counted",
+                    self.name,
+                    record.fields.len()
+                ),
+            };
             let problem = self.sheet.error("too-many-fields", span, message);
             self.sheet.push(problem.help("split the record into several operations"));
         }
@@ -259,8 +370,10 @@ impl<'d> Reader<'_, '_, 'd> {
 }
 
 impl<'d> Leaves<'d> {
-    fn check_implies(&self, sheet: &mut Sheet<'_>) {
-        let known = || self.leaves.iter().map(|leaf| leaf.field.name.as_str());
+    /// `around` is the record of the list that these are the envelope's leaves of.
+    fn check_implies(&self, sheet: &mut Sheet<'_>, around: Option<&RecordSchema>) {
+        let others = || around.into_iter().flat_map(|record| &record.fields);
+        let known = || self.leaves.iter().map(|leaf| &leaf.field).chain(others()).map(|field| field.name.as_str());
         for (typed, node) in self.leaves.iter().flat_map(|leaf| &leaf.implies) {
             if self.whole && !known().any(|name| name == *typed) {
                 let problem = sheet.error("unknown-field", &node.span, format!("there is no field `{typed}`"));
@@ -305,7 +418,7 @@ fn subject(sheet: &mut Sheet<'_>, entry: &Entry, schema: &Resolved<'_>, leaves: 
         return None;
     };
     let found = leaves.at(sheet, node, "`x-gateway-subject`");
-    if let Some(leaf) = found.filter(|leaf| leaf.field.kind != Kind::String || leaf.repeated) {
+    if let Some(leaf) = found.filter(|leaf| leaf.field.kind != Kind::String || leaf.repeated || leaf.field.whole) {
         let message = format!("`{}` cannot be the subject: it is not a single string", leaf.field.name);
         sheet.push(sheet.error("subject-unfit", &node.span, message));
         return None;
@@ -339,6 +452,7 @@ fn attribute(sheet: &mut Sheet<'_>, entry: &Entry, leaves: &Leaves<'_>) -> Optio
     let from = sheet.required(table, &entry.at, &place, "from")?;
     let leaf = leaves.at(sheet, from, "`from`")?;
     let needs = match derive {
+        _ if leaf.field.whole => Some("a value that the record holds, not a whole field"),
         Derive::Value if leaf.field.kind != Kind::String => Some("a string"),
         Derive::Under(_) if leaf.field.kind != Kind::Date => Some("a string of `format: date`"),
         Derive::Value | Derive::Under(_) if leaf.repeated => Some("a single value, not an array"),

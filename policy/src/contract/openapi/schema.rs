@@ -41,6 +41,16 @@ impl<'d> Schemas<'d> {
         Some(entry)
     }
 
+    /// The component schema of that name as it is written, without counting as used and without following references.
+    pub(super) fn peek(&self, name: &str) -> Option<&'d Table> {
+        self.components?.node(name)?.as_table()
+    }
+
+    /// The name of the component schema that a `$ref` leads to.
+    pub(super) fn referred(&self, reference: &'d Node) -> Option<&'d str> {
+        reference.as_text()?.strip_prefix(COMPONENTS)
+    }
+
     pub(super) fn names(&self) -> Vec<&'d str> {
         self.components.map(|components| components.keys().collect()).unwrap_or_default()
     }

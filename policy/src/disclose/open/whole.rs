@@ -18,7 +18,7 @@ pub(crate) fn open_record_of_whole(permit: Permit, raw: &Raw) -> Result<WholePer
     let nothing =
         Tally { undeclared: examined.found.undeclared(), policy_errors: errors(&examined.outcome), ..Tally::default() };
     let revealed = examined.outcome.treatments.of(whole.field) == Treatment::Reveal;
-    let upstream = whole.upstream.request(&permit.arguments);
+    let upstream = permit.operation.whole_request(&permit.arguments);
     match (examined.hidden, examined.guarded, revealed, upstream) {
         (false, true, true, Some(upstream)) => Ok(WholePermit {
             disclosure: permit.disclosure,

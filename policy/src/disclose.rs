@@ -13,7 +13,7 @@ pub mod mask;
 pub mod matching;
 mod open;
 
-pub(crate) use open::{open, open_record_of_whole, open_whole};
+pub(crate) use open::{derived, open, open_record_of_whole, open_whole};
 
 /// Upstream bytes that nobody may see yet: one register's answer, shared by reference count.
 ///

@@ -91,8 +91,8 @@ pub struct Permit {
     pub(crate) upstream: UpstreamRequest,
     /// The parameter that the gateway filled in.
     pub(crate) filled: Option<ParamIx>,
-    /// Every record of the list MUST have that value there: what the envelope says counts on it.
-    pub(crate) filter: Option<(FieldIx, String)>,
+    /// Every record of the list MUST have those values there: what the envelope says counts on it.
+    pub(crate) filter: Vec<(FieldIx, String)>,
     /// What cursors of this question are good for.
     pub(crate) scope: Scope,
     // INVARIANT: holds every field that the record phase could still show, so that the audit's intent is never too narrow.
@@ -181,10 +181,8 @@ impl Permit {
     }
 
     /// Whether what was read of a record fits the filter that the envelope counts on.
-    pub(crate) fn is_filtered<'f>(&self, value: impl FnOnce(FieldIx) -> &'f Captured<'f>) -> bool {
-        self.filter
-            .as_ref()
-            .is_none_or(|(field, wanted)| matches!(value(*field), Captured::Text(text) if text == wanted))
+    pub(crate) fn is_filtered<'f, 'b: 'f>(&self, value: impl Fn(FieldIx) -> &'f Captured<'b>) -> bool {
+        self.filter.iter().all(|(field, wanted)| matches!(value(*field), Captured::Text(text) if text == wanted))
     }
 }
 

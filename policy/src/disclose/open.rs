@@ -19,6 +19,7 @@ mod found;
 mod list;
 mod whole;
 
+pub(crate) use found::derived;
 use found::{Asked, attributes, given, is_about, only, wanted};
 pub(crate) use whole::{open_record_of_whole, open_whole};
 

@@ -2,7 +2,7 @@
 //!
 //! A number of records that includes hidden ones tells of them. So the envelope is shown only where no record can be hidden:
 //! where something of every record is shown, and every field that the question asks about may be asked about, whatever the record
-//! holds. A condition on an attribute that the register itself filters by (`x-gateway-pushdown`) is known beforehand: then each record is
+//! holds. A condition on an attribute that the register itself filters by (`x-gateway-pushdown`) is known beforehand (so is a date that it filters by): then each record is
 //! checked against the filter, and what is left to chance are the attributes that are true or false, of which all combinations
 //! are tried: true, false and missing.
 
@@ -11,30 +11,29 @@ use std::sync::Arc;
 
 use cedar_policy::RestrictedExpression;
 
-use crate::contract::{Attribute, Derive, List, ParamIx};
+use crate::contract::{Answer, Attribute, Derive, Kind, List, ParamIx, Parameter, Role};
+use crate::disclose::derived;
+use crate::disclose::json::Captured;
 use crate::engine::{Outcome, Table};
-use crate::model::{FieldIx, FieldSet, Treatment};
+use crate::model::{FieldIx, FieldSet, Personal, Treatment};
 use crate::permit::Ask;
 
 /// The outcome with what may be said of the envelope.
 pub(super) struct Counted {
     pub(super) outcome: Arc<Outcome>,
     /// What every record must hold for that, if the register was told to filter by it.
-    pub(super) filter: Option<(FieldIx, String)>,
+    pub(super) filter: Vec<(FieldIx, String)>,
 }
 
 pub(super) fn of(table: &Table, known: &Arc<Outcome>, list: &List, ask: &Ask<'_>, filled: Option<ParamIx>) -> Counted {
     let question = Question { list, asked: asked(ask, filled) };
     if question.shows_every_record(known) && question.is_decided(known) {
-        return Counted { outcome: Arc::clone(known), filter: None };
+        return Counted { outcome: Arc::clone(known), filter: Vec::new() };
     }
     if let Some((filter, certain)) = pushed(table, known, ask, &question) {
-        return Counted {
-            outcome: question.with_envelope(known, |field| certain.of_or_withheld(field)),
-            filter: Some(filter),
-        };
+        return Counted { outcome: question.with_envelope(known, |field| certain.of_or_withheld(field)), filter };
     }
-    Counted { outcome: question.with_envelope(known, |_| Treatment::Withhold), filter: None }
+    Counted { outcome: question.with_envelope(known, |_| Treatment::Withhold), filter: Vec::new() }
 }
 
 struct Question<'a> {
@@ -76,15 +75,22 @@ fn pushed(
     known: &Arc<Outcome>,
     ask: &Ask<'_>,
     question: &Question<'_>,
-) -> Option<((FieldIx, String), Envelope)> {
-    let pushdown = ask.operation.pushdown.as_ref()?;
-    let value = ask.arguments.value(pushdown.parameter)?.expose();
-    let attributes = &ask.operation.record.attributes;
-    let filtered = attributes.get(pushdown.attribute)?;
-    let others: Vec<&Attribute> = attributes.iter().filter(|attribute| *attribute != filtered).collect();
-    // A string can hold anything, and every combination of the others is tried.
-    if others.len() > MOST_ATTRIBUTES || others.iter().any(|attribute| attribute.derive == Derive::Value) {
-        return None;
+) -> Option<(Vec<(FieldIx, String)>, Envelope)> {
+    let mut record: HashMap<String, RestrictedExpression> = HashMap::new();
+    let mut filter = Vec::new();
+    let mut others: Vec<&Attribute> = Vec::new();
+    for (at, attribute) in ask.operation.record.attributes.iter().enumerate() {
+        match filtered(ask, at, attribute) {
+            Some(value) => {
+                let value = value.expose();
+                let derived = derived(attribute, &Captured::Text(value.as_str().into()), ask.env.date)?;
+                record.insert(attribute.name.clone(), derived);
+                filter.push((attribute.from, value.clone()));
+            }
+            // A string can hold anything, and every combination of the others is tried.
+            None if attribute.derive == Derive::Value || others.len() == MOST_ATTRIBUTES => return None,
+            None => others.push(attribute),
+        }
     }
     let mut certain: Option<Envelope> = None;
     for combination in combinations(others.len()) {
@@ -92,9 +98,7 @@ fn pushed(
             .iter()
             .zip(combination)
             .filter_map(|(attribute, truth)| Some((attribute.name.clone(), RestrictedExpression::new_bool(truth?))));
-        let mut record: HashMap<String, RestrictedExpression> = truths.collect();
-        record.insert(filtered.name.clone(), RestrictedExpression::new_string(value.clone()));
-        let outcome = table.at_record(known, &ask.env, record);
+        let outcome = table.at_record(known, &ask.env, record.clone().into_iter().chain(truths).collect());
         if !question.shows_every_record(&outcome) {
             return None;
         }
@@ -104,7 +108,22 @@ fn pushed(
             Some(before) => before.met(&envelope),
         });
     }
-    Some(((filtered.from, value.clone()), certain?))
+    Some((filter, certain?))
+}
+
+/// The value that every record has of the leaf that an attribute is taken from: the register is told to filter by it, and each
+/// record is checked. Texts are no such values but where the contract says so, since registers compare them in their own ways.
+fn filtered<'a>(ask: &'a Ask<'_>, at: usize, attribute: &Attribute) -> Option<&'a Personal<String>> {
+    let operation = ask.operation;
+    if let Some(pushdown) = operation.pushdown.as_ref().filter(|pushdown| pushdown.attribute == at) {
+        return ask.arguments.value(pushdown.parameter);
+    }
+    let is_date = operation.record.field(attribute.from).is_some_and(|field| field.kind == Kind::Date);
+    let asks = |(_, parameter): &(usize, &Parameter)| {
+        is_date && parameter.role == Role::Asks && parameter.field == attribute.from
+    };
+    let (at, _) = operation.parameters.iter().enumerate().find(asks)?;
+    ask.arguments.value(ParamIx(at)).filter(|_| operation.upstream.names(ParamIx(at)))
 }
 
 /// Every way in which so many attributes can be true, false, or not there (a policy that asks for one then fails).
@@ -151,7 +170,7 @@ fn asked(ask: &Ask<'_>, filled: Option<ParamIx>) -> FieldSet {
     let given = ask.arguments.given().filter(|(at, _)| Some(*at) != filled);
     let fields = given.filter_map(|(at, value)| ask.operation.asked_about(at, value.expose()));
     match &ask.operation.answer {
-        crate::contract::Answer::List(list) => fields.filter(|field| !list.envelope.contains(*field)).collect(),
+        Answer::List(list) => fields.filter(|field| !list.envelope.contains(*field)).collect(),
         _ => fields.collect(),
     }
 }

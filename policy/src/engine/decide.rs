@@ -22,7 +22,7 @@ impl Engine {
             return Err(denied(Denial::Nothing));
         }
         let filled = fill_in(&mut ask).map_err(denied)?;
-        let mut filter = None;
+        let mut filter = Vec::new();
         if let (Answer::List(list), None) = (&operation.answer, operation.subject) {
             let counted = counts::of(&table, &outcome, list, &ask, filled);
             (outcome, filter) = (counted.outcome, counted.filter);

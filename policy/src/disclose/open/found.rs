@@ -54,7 +54,8 @@ fn is_cursor(operation: &Operation, at: ParamIx) -> bool {
 /// Every leaf that is looked at before anything is shown.
 pub(super) fn wanted(permit: &Permit) -> FieldSet {
     let record = &permit.operation.record;
-    let parameters = given(permit).map(|asked| asked.field);
+    let filters = permit.filter.iter().map(|(field, _)| *field);
+    let parameters = given(permit).map(|asked| asked.field).chain(filters);
     parameters.chain(record.attributes.iter().map(|attribute| attribute.from)).chain([record.subject]).collect()
 }
 
@@ -76,7 +77,16 @@ pub(super) fn attributes(permit: &Permit, found: &Captures<'_>) -> HashMap<Strin
 }
 
 fn value(attribute: &Attribute, found: &Captures<'_>, today: jiff::civil::Date) -> Option<RestrictedExpression> {
-    match (attribute.derive, only(found, attribute.from)) {
+    derived(attribute, only(found, attribute.from), today)
+}
+
+/// The attribute of a record with that value of the leaf that it is taken from; `None` if it has none then.
+pub(crate) fn derived(
+    attribute: &Attribute,
+    value: &Captured<'_>,
+    today: jiff::civil::Date,
+) -> Option<RestrictedExpression> {
+    match (attribute.derive, value) {
         (_, Captured::Mistyped) => None,
         (Derive::Value, Captured::Text(text)) => Some(RestrictedExpression::new_string(text.clone().into_owned())),
         (Derive::Under(years), Captured::Text(text)) => {

@@ -55,17 +55,17 @@ async fn disclose(
     framing::check(&parts, connection.protocol).map_err(|reason| Refusal::RequestMalformed { reason })?;
     let call = route::call(bundle, &parts)?;
     exchange.routed(&call);
-    if call.operation.bulk {
-        let ticket = admit::slot(&live.gates, caller.system().index)?;
-        let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;
-        exchange.agreed(&agreed);
+    let (system, operation) = (caller.system().index, call.operation.index);
+    let bulk = call.operation.bulk;
+    // Each line of a bulk request takes a token of its own.
+    let ticket = if bulk { admit::slot(&live.gates, system)? } else { admit::ticket(&live.gates, system, operation)? };
+    let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;
+    exchange.agreed(&agreed);
+    if bulk {
         let lines = route::lines(&parts.headers, body, &node.config.http)?;
         let answers = bulk::Lines::new(core, &connection, call, lines);
         return Ok(respond::bulk(Box::pin(answers), exchange.id, ticket));
     }
-    let ticket = admit::ticket(&live.gates, caller.system().index, call.operation.index)?;
-    let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;
-    exchange.agreed(&agreed);
     let arguments = route::arguments(&call, &parts.headers, body, &node.config.http).await?;
     let asked = Asked { core, live, connection: &connection, caller: &caller, call: &call, agreed: &agreed };
     let covered = question(asked, arguments, exchange).await?;

@@ -235,7 +235,8 @@ async fn who_asks_is_what_the_certificate_says_and_no_header() {
 
 /// Checks that an answer has exactly the headers that every answer has; its request id.
 fn listed(answer: &Answer, kind: &str) -> String {
-    let all = ["cache-control", "content-length", "content-type", "date", "gateway-request-id"];
+    let all =
+        ["cache-control", "content-length", "content-type", "date", "gateway-request-id", "x-content-type-options"];
     assert_eq!(names(&answer.headers), all, "{:?}", answer.headers);
     assert_eq!(answer.headers["cache-control"], "private, no-store");
     assert_eq!(answer.headers["content-type"], kind);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::contract::{Answer, RecordSchema};
 use crate::disclose::json::{Captured, Captures, Redactor, capture};
 use crate::disclose::mask::Pseudonym;
-use crate::disclose::{MAX_BUFFERED, Raw, Redacted, RedactedChunk, Secrets, Tally, Treatments, Unreadable};
+use crate::disclose::{MAX_BUFFERED, Person, Raw, Redacted, RedactedChunk, Secrets, Tally, Treatments, Unreadable};
 use crate::engine::Outcome;
 use crate::model::{DisclosureId, FieldSet, Treatment};
 use crate::permit::{Hidden, Permit, Unopened};
@@ -114,15 +114,23 @@ impl Examined<'_> {
             (true, _, _) => Err(Unopened::NoMatch(Hidden::Record, nothing)),
             (false, false, _) => Err(Unopened::NoMatch(Hidden::Guard, nothing)),
             (false, true, Err(hidden)) => Err(Unopened::NoMatch(hidden, nothing)),
-            (false, true, Ok(chunks)) => Ok(Redacted {
-                disclosure: permit.disclosure,
-                chunks: chunks.into_iter().map(|bytes| stamp(permit.disclosure, 0, bytes)).collect(),
-                tally,
-                persons: Vec::new(),
-                media_type: None,
-            }),
+            (false, true, Ok(chunks)) => {
+                let chunks = chunks.into_iter().map(|bytes| stamp(permit.disclosure, 0, bytes)).collect();
+                Ok(redacted(permit.disclosure, chunks, tally, Vec::new(), None))
+            }
         }
     }
+}
+
+/// What one disclosure shows.
+fn redacted(
+    disclosure: DisclosureId,
+    chunks: Vec<RedactedChunk>,
+    tally: Tally,
+    persons: Vec<Person>,
+    media_type: Option<Box<str>>,
+) -> Redacted {
+    Redacted { disclosure, chunks, tally, persons, media_type }
 }
 
 fn stamp(disclosure: DisclosureId, last_seq: u32, bytes: Bytes) -> RedactedChunk {

@@ -16,7 +16,7 @@ fn chunk(disclosure: DisclosureId, bytes: Bytes) -> RedactedChunk {
 }
 
 fn redacted(disclosure: DisclosureId, chunk: RedactedChunk) -> Redacted {
-    Redacted { disclosure, chunks: vec![chunk], tally: Tally::default() } //~ E0451
+    Redacted { disclosure, chunks: vec![chunk], tally: Tally::default(), persons: vec![], media_type: None } //~ E0451
 }
 
 fn permit(permit: Permit, widest: FieldSet) -> Permit {

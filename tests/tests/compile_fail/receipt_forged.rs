@@ -4,7 +4,7 @@ use popgate::audit::Receipt;
 use popgate_policy::model::DisclosureId;
 
 fn attest(disclosure: DisclosureId) -> Receipt {
-    Receipt::attest(disclosure) //~ E0624
+    Receipt::attest(disclosure, 0) //~ E0624
 }
 
 fn duplicate(receipt: &Receipt) -> Receipt {

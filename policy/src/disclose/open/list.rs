@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Examined, borne_out, errors, examine_any, given, only, redact, stamp};
+use super::{Examined, borne_out, errors, examine_any, given, only, redact, redacted, stamp};
 use crate::contract::{Field, List, Shape};
 use crate::disclose::json::{Captured, capture, split};
 use crate::disclose::{MAX_LIST, Person, Raw, Redacted, RedactedChunk, Secrets, Tally, Treatments, Unreadable};
@@ -144,8 +144,7 @@ impl<'a> Rows<'a> {
             mistyped: self.tally.mistyped.saturating_add(envelope.mistyped).saturating_add(own.mistyped),
             ..self.tally
         };
-        let (chunks, persons) = (self.chunks, self.persons);
-        Ok(Redacted { disclosure: permit.disclosure, chunks, tally, persons, media_type: None })
+        Ok(redacted(permit.disclosure, self.chunks, tally, self.persons, None))
     }
 
     /// The envelope's members beside the records, without brackets.

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{errors, examine, stamp};
+use super::{errors, examine, redacted, stamp};
 use crate::contract::Answer;
 use crate::disclose::{Raw, Redacted, Tally, Unreadable};
 use crate::model::Treatment;
@@ -41,11 +41,6 @@ pub(crate) fn open_whole(permit: WholePermit, raw: &Raw) -> Result<Redacted, Uno
     }
     let mut tally = permit.tally;
     tally.revealed.insert(permit.field);
-    Ok(Redacted {
-        disclosure: permit.disclosure,
-        chunks: vec![stamp(permit.disclosure, 0, bytes.clone())],
-        tally,
-        persons: Vec::new(),
-        media_type: Some(permit.media_type),
-    })
+    let chunk = stamp(permit.disclosure, 0, bytes.clone());
+    Ok(redacted(permit.disclosure, vec![chunk], tally, Vec::new(), Some(permit.media_type)))
 }

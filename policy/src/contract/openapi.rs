@@ -8,7 +8,9 @@ use crate::contract::{Contracts, Method, RecordSchema, route};
 use crate::document::{self, Entry, Node, Sheet, Span, Table, Value};
 use crate::problem::{Problem, Severity};
 
+mod attribute;
 mod binding;
+mod claims;
 mod content;
 mod extension;
 mod leaf;

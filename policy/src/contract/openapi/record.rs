@@ -302,8 +302,13 @@ impl<'r, 's, 'd> Reader<'r, 's, 'd> {
         let typed = if array { Type::Array } else { Type::Scalar(kind) };
         let bytes = leaf::whole(self.sheet, schema, &full_name, typed);
         let bytes = bytes.filter(|_| self.is_by_itself(schema, &full_name, inherited));
-        let is_cursor = self.around.is_some() && leaf::is_cursor(self.sheet, schema, &full_name, kind, array);
-        if is_cursor && self.cursor.replace(index).is_some() {
+        // On a record's leaf a role has been reported as misplaced.
+        let is_cursor = match self.around {
+            Some(_) => leaf::is_cursor(self.sheet, schema, &full_name, kind, array),
+            None => Some(false),
+        };
+        self.whole &= is_cursor.is_some();
+        if is_cursor == Some(true) && self.cursor.replace(index).is_some() {
             let problem = self.sheet.error("duplicate-role", schema.span, format!("`{full_name}` is a second cursor"));
             self.sheet.push(problem.help("one leaf of the envelope holds the next page's cursor"));
         }

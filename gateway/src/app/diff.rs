@@ -305,6 +305,39 @@ mod tests {
         said
     }
 
+    /// What is said of the reference bundle after an edit of its contract.
+    fn said_of_contract(old: &str, new: &str) -> Vec<String> {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/bundle");
+        let before = crate::app::bundle_files::read(&folder).unwrap();
+        let mut after = before.clone();
+        let text = after.files.get_mut("contracts/population.openapi.yaml").unwrap();
+        assert_eq!(text.matches(old).count(), 1, "{old}");
+        *text = text.replace(old, new);
+        let bundle = |source: &Source| Bundle::load(source).unwrap().bundle;
+        changes((&before, &bundle(&before)), (&after, &bundle(&after)))
+    }
+
+    #[test]
+    fn what_changed_of_a_list_and_of_a_whole_field_is_said_in_the_contracts_own_words() {
+        let said = said_of_contract("      x-gateway-pushdown: { province: body.province_code }\n", "");
+        assert_eq!(said, ["operation `citizen.search`: pushdown was `province by province_code`, is nothing"]);
+        let said = said_of_contract("maxLength: 1048576", "maxLength: 65536");
+        let was = "whole Citizen.portrait as image/jpeg up to 1048576 from population GET /persons/{path.id}/portrait";
+        let is = was.replace("1048576", "65536");
+        assert_eq!(said, [format!("operation `citizen.portrait`: answer was `{was}`, is `{is}`")]);
+        let said = said_of_contract("?date_of_birth={body.date_of_birth}", "?born={body.date_of_birth}");
+        let [said] = &said[..] else { panic!("{said:?}") };
+        assert!(
+            said.starts_with("operation `citizen.search`: upstream was `population GET /persons?date_of_birth={body.")
+        );
+        // A field that several records have is one field.
+        let said = said_of_contract(
+            "enum: [single, married, divorced, widowed]\n          x-gateway-group: civil",
+            "x-gateway-group: identity",
+        );
+        assert_eq!(said, ["field `Citizen.marital_status`: group was `civil`, is `identity`"]);
+    }
+
     const MASKED: &str =
         "@id(\"telecom-year-only\") @basis(\"art. 1\") @mask(\"year\")\npermit (principal, action, resource);";
 

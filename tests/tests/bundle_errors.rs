@@ -9,10 +9,16 @@ use popgate_policy::problem::{Problem, Severity};
 mod contracts;
 #[path = "bundle_errors/directory.rs"]
 mod directory;
+#[path = "bundle_errors/lists.rs"]
+mod lists;
 #[path = "bundle_errors/policies.rs"]
 mod policies;
+#[path = "bundle_errors/roles.rs"]
+mod roles;
 #[path = "bundle_errors/schemas.rs"]
 mod schemas;
+#[path = "bundle_errors/wholes.rs"]
+mod wholes;
 
 /// A bundle that is wrong in one place.
 struct Row {
@@ -59,6 +65,9 @@ fn base() -> Source {
 
 fn edited(row: &Row) -> Source {
     let mut source = base();
+    if row.file == lists::LISTS {
+        source.files.insert(lists::LISTS.to_owned(), lists::TEXT.to_owned());
+    }
     match row.edit {
         Edit::Replace(file, old, new) => {
             let text = source.files.entry(file.to_owned()).or_default();
@@ -121,6 +130,16 @@ fn the_base_bundle_is_accepted_without_a_warning() {
 }
 
 #[test]
+fn the_base_bundle_with_lists_is_accepted_without_a_warning() {
+    let mut source = base();
+    source.files.insert(lists::LISTS.to_owned(), lists::TEXT.to_owned());
+    match Bundle::load(&source) {
+        Ok(loaded) => assert_eq!(loaded.warnings, []),
+        Err(problems) => panic!("{problems:#?}"),
+    }
+}
+
+#[test]
 fn every_mistake_in_a_contract_is_shown_where_it_stands() {
     check_all(&contracts::rows());
 }
@@ -128,6 +147,21 @@ fn every_mistake_in_a_contract_is_shown_where_it_stands() {
 #[test]
 fn every_mistake_in_a_schema_is_shown_where_it_stands() {
     check_all(&schemas::rows());
+}
+
+#[test]
+fn every_mistake_in_a_list_is_shown_where_it_stands() {
+    check_all(&lists::rows());
+}
+
+#[test]
+fn every_mistake_in_a_role_is_shown_where_it_stands() {
+    check_all(&roles::rows());
+}
+
+#[test]
+fn every_mistake_in_a_bulk_or_a_whole_field_is_shown_where_it_stands() {
+    check_all(&wholes::rows());
 }
 
 #[test]

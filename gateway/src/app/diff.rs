@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use popgate_policy::bundle::{Bundle, Source};
-use popgate_policy::contract::{Location, Operation, RecordSchema};
+use popgate_policy::contract::{
+    Answer, Field, Location, Operation, ParamIx, Parameter, Role, Segment, UpstreamTemplate,
+};
 use popgate_policy::directory::{Agency, Identity, Purpose, Rate, System};
+use popgate_policy::model::FieldIx;
 
 mod statements;
 
@@ -88,55 +91,95 @@ fn contracts(old: &Bundle, new: &Bundle, said: &mut Vec<String>) {
     };
     compare("operation", &operations(old), &operations(new), said, |old, new| aspects(old, new));
     let fields = |bundle: &'_ Bundle| -> BTreeMap<String, Vec<(&'static str, String)>> {
-        bundle.contracts().records().iter().flat_map(|record| describe_fields(record)).collect()
+        bundle.contracts().fields().map(|field| (field.name.to_string(), describe_field(field))).collect()
     };
     compare("field", &fields(old), &fields(new), said, |old, new| aspects(old, new));
 }
 
 fn describe_operation(operation: &Operation) -> Vec<(&'static str, String)> {
-    let name = |at: usize| operation.parameters.get(at).map_or("", |parameter| parameter.name.as_str());
+    let name = |at: ParamIx| operation.parameters.get(at.0).map_or("", |parameter| parameter.name.as_str());
+    let field = |at: FieldIx| operation.record.field(at).map_or("", |field| field.name.as_str());
     let parameters: Vec<String> = operation
         .parameters
         .iter()
         .map(|parameter| {
-            let location = match parameter.location {
-                Location::Path => "path",
-                Location::Query => "query",
-                Location::Body => "body",
-            };
             let required = if parameter.required { ", required" } else { "" };
             let pattern = parameter.pattern.as_ref().map_or("", |pattern| pattern.as_str());
-            let field = operation.record.field(parameter.field).map_or("", |field| field.name.as_str());
-            format!("{location}.{} ({field}{required}, {} {pattern})", parameter.name, parameter.max_length)
+            let role = match &parameter.role {
+                Role::Asks => field(parameter.field).to_owned(),
+                Role::Limit(most) => format!("limit 1 to {most}"),
+                Role::Cursor => "cursor".to_owned(),
+                Role::Sort(orders) => {
+                    let orders = orders.iter().map(|(value, of)| format!("{value}: {}", field(*of)));
+                    format!("sort {}", orders.collect::<Vec<_>>().join(", "))
+                }
+            };
+            format!("{} ({role}{required}, {} {pattern})", qualified(parameter), parameter.max_length)
         })
         .collect();
-    let guard: Vec<&str> = operation.guard.iter().map(|parameter| name(parameter.0)).collect();
+    let guard: Vec<&str> = operation.guard.iter().map(|parameter| name(*parameter)).collect();
+    let pushdown = operation.pushdown.as_ref().map_or_else(String::new, |pushdown| {
+        let attribute = operation.record.attributes.get(pushdown.attribute);
+        format!("{} by {}", attribute.map_or("", |attribute| attribute.name.as_str()), name(pushdown.parameter))
+    });
+    let answer = match &operation.answer {
+        Answer::Record => "record".to_owned(),
+        Answer::Match => "match".to_owned(),
+        Answer::List(list) => {
+            let cursor = list.cursor.map_or_else(String::new, |cursor| format!(", cursor {}", field(cursor)));
+            format!("list {}.{}{cursor}", list.page.name, list.records)
+        }
+        Answer::Whole(whole) => {
+            let upstream = template(operation, &whole.upstream);
+            format!("whole {} as {} up to {} from {upstream}", field(whole.field), whole.media_type, whole.most_bytes)
+        }
+    };
     vec![
         ("route", format!("{} {}", operation.method.as_str(), operation.template)),
-        ("upstream", format!("{:?}", operation.upstream)),
-        ("answer", format!("{:?}", operation.answer)),
-        ("subject", operation.subject.map_or("", |subject| name(subject.0)).to_owned()),
+        ("upstream", template(operation, &operation.upstream)),
+        ("answer", answer),
+        ("bulk", if operation.bulk { "lines" } else { "" }.to_owned()),
+        ("subject", operation.subject.map_or("", name).to_owned()),
         ("guard", guard.join(", ")),
         ("parameters", parameters.join("; ")),
+        ("pushdown", pushdown),
         ("cache", format!("{:?}", operation.cache)),
     ]
 }
 
-fn describe_fields(record: &RecordSchema) -> Vec<(String, Vec<(&'static str, String)>)> {
-    let described = record.fields.iter().map(|field| {
-        let masks: Vec<&str> = field.masks.iter().map(|mask| mask.as_str()).collect();
-        let implies: Vec<&str> = field.implies.iter().map(|name| name.as_str()).collect();
-        let aspects = vec![
-            ("group", field.group.to_string()),
-            ("class", format!("{:?}", field.class).to_lowercase()),
-            ("masks", masks.join(", ")),
-            ("implies", implies.join(", ")),
-            ("type", format!("{:?}{}", field.kind, if field.array { " array" } else { "" }).to_lowercase()),
-            ("compare", format!("{:?}", field.compare).to_lowercase()),
-        ];
-        (field.name.to_string(), aspects)
+/// An upstream template as contracts write it.
+fn template(operation: &Operation, upstream: &UpstreamTemplate) -> String {
+    let parameter = |at: &ParamIx| operation.parameters.get(at.0).map_or_else(String::new, qualified);
+    let path = upstream.segments.iter().map(|segment| match segment {
+        Segment::Literal(text) => text.clone(),
+        Segment::Parameter(at) => format!("{{{}}}", parameter(at)),
     });
-    described.collect()
+    let pairs: Vec<String> = upstream.query.iter().map(|(name, at)| format!("{name}={{{}}}", parameter(at))).collect();
+    let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
+    format!("{} {} {}{query}", upstream.register, upstream.method.as_str(), path.collect::<String>())
+}
+
+fn qualified(parameter: &Parameter) -> String {
+    let location = match parameter.location {
+        Location::Path => "path",
+        Location::Query => "query",
+        Location::Body => "body",
+    };
+    format!("{location}.{}", parameter.name)
+}
+
+fn describe_field(field: &Field) -> Vec<(&'static str, String)> {
+    let masks: Vec<&str> = field.masks.iter().map(|mask| mask.as_str()).collect();
+    let implies: Vec<&str> = field.implies.iter().map(|name| name.as_str()).collect();
+    vec![
+        ("group", field.group.to_string()),
+        ("class", format!("{:?}", field.class).to_lowercase()),
+        ("masks", masks.join(", ")),
+        ("implies", implies.join(", ")),
+        ("type", format!("{:?}{}", field.kind, if field.array { " array" } else { "" }).to_lowercase()),
+        ("compare", format!("{:?}", field.compare).to_lowercase()),
+        ("given", if field.whole { "by itself" } else { "in the record" }.to_owned()),
+    ]
 }
 
 fn agencies(old: &Bundle, new: &Bundle, said: &mut Vec<String>) {
@@ -260,6 +303,39 @@ mod tests {
         let mut said = Vec::new();
         policies(&source(old), &source(new), &mut said);
         said
+    }
+
+    /// What is said of the reference bundle after an edit of its contract.
+    fn said_of_contract(old: &str, new: &str) -> Vec<String> {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/bundle");
+        let before = crate::app::bundle_files::read(&folder).unwrap();
+        let mut after = before.clone();
+        let text = after.files.get_mut("contracts/population.openapi.yaml").unwrap();
+        assert_eq!(text.matches(old).count(), 1, "{old}");
+        *text = text.replace(old, new);
+        let bundle = |source: &Source| Bundle::load(source).unwrap().bundle;
+        changes((&before, &bundle(&before)), (&after, &bundle(&after)))
+    }
+
+    #[test]
+    fn what_changed_of_a_list_and_of_a_whole_field_is_said_in_the_contracts_own_words() {
+        let said = said_of_contract("      x-gateway-pushdown: { province: body.province_code }\n", "");
+        assert_eq!(said, ["operation `citizen.search`: pushdown was `province by province_code`, is nothing"]);
+        let said = said_of_contract("maxLength: 1048576", "maxLength: 65536");
+        let was = "whole Citizen.portrait as image/jpeg up to 1048576 from population GET /persons/{path.id}/portrait";
+        let is = was.replace("1048576", "65536");
+        assert_eq!(said, [format!("operation `citizen.portrait`: answer was `{was}`, is `{is}`")]);
+        let said = said_of_contract("?date_of_birth={body.date_of_birth}", "?born={body.date_of_birth}");
+        let [said] = &said[..] else { panic!("{said:?}") };
+        assert!(
+            said.starts_with("operation `citizen.search`: upstream was `population GET /persons?date_of_birth={body.")
+        );
+        // A field that several records have is one field.
+        let said = said_of_contract(
+            "enum: [single, married, divorced, widowed]\n          x-gateway-group: civil",
+            "x-gateway-group: identity",
+        );
+        assert_eq!(said, ["field `Citizen.marital_status`: group was `civil`, is `identity`"]);
     }
 
     const MASKED: &str =

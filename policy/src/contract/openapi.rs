@@ -8,7 +8,9 @@ use crate::contract::{Contracts, Method, RecordSchema, route};
 use crate::document::{self, Entry, Node, Sheet, Span, Table, Value};
 use crate::problem::{Problem, Severity};
 
+mod attribute;
 mod binding;
+mod claims;
 mod content;
 mod extension;
 mod leaf;
@@ -114,9 +116,12 @@ impl Loader {
             let message = format!("nothing refers to the schema `{}`", entry.key);
             sheet.push(sheet.warning("unused-schema", &entry.at, message));
         }
-        let pages = document.pages.into_iter();
-        let pages = pages.map(|(name, page)| (name, page.map(|page| (page.record, page.sound))));
-        for (name, record) in document.records.into_iter().chain(pages) {
+        // What was taken for a record in one place and for an envelope in another is reported there, and is one of them at most.
+        let Document { mut records, mut pages, .. } = document;
+        records.retain(|name, record| record.is_some() || !pages.contains_key(name));
+        pages.retain(|name, page| page.is_some() || !records.contains_key(name));
+        let pages = pages.into_iter().map(|(name, page)| (name, page.map(|page| (page.record, page.sound))));
+        for (name, record) in records.into_iter().chain(pages) {
             self.add_record(sheet, name, record, schemas);
         }
     }

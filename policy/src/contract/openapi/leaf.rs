@@ -70,7 +70,7 @@ pub(super) fn whole(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, name: &str, ki
     if !matches!(node.value, Value::Bool(_)) {
         sheet.wrong_type(node, "`x-gateway-whole` on a property", "`true`");
     }
-    if node.value != Value::Bool(true) {
+    if node.value == Value::Bool(false) {
         return None;
     }
     if kind != Type::Scalar(Kind::String) {
@@ -106,13 +106,16 @@ pub(super) fn whole(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, name: &str, ki
     Some((Box::from(media_type), usize::try_from(most_bytes).unwrap_or_default()))
 }
 
-/// Whether a leaf of an envelope holds the next page's cursor.
-pub(super) fn is_cursor(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, name: &str, kind: Kind, array: bool) -> bool {
-    // On a record's leaf it has been reported as misplaced.
-    let Some(node) = schema.node("x-gateway-role") else { return false };
-    if sheet.choice(node, "`x-gateway-role` of a leaf", "bad-role", &[("cursor", ())]).is_none() {
-        return false;
-    }
+/// Whether a leaf of an envelope holds the next page's cursor; `None` if its role could not be read.
+pub(super) fn is_cursor(
+    sheet: &mut Sheet<'_>,
+    schema: &Resolved<'_>,
+    name: &str,
+    kind: Kind,
+    array: bool,
+) -> Option<bool> {
+    let Some(node) = schema.node("x-gateway-role") else { return Some(false) };
+    sheet.choice(node, "`x-gateway-role` of a leaf", "bad-role", &[("cursor", ())])?;
     if kind != Kind::String || array {
         let message = format!("`{name}` cannot hold a cursor: it is not a single string");
         sheet.push(sheet.error("role-unfit", &node.span, message));
@@ -121,7 +124,7 @@ pub(super) fn is_cursor(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, name: &str
         let message = format!("the cursor `{name}` cannot be masked");
         sheet.push(sheet.error("role-unfit", &masks.span, message).help("it is encrypted, and given or withheld"));
     }
-    true
+    Some(true)
 }
 
 fn fits(mask: MaskKind, kind: Kind) -> bool {

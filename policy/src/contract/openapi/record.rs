@@ -1,11 +1,11 @@
 //! Record schemas: from a component schema to leaves, groups and shapes.
 
-use crate::contract::{Attribute, Class, Derive, Field, Kind, ObjectShape, RecordSchema, Shape};
+use crate::contract::{Class, Field, Kind, ObjectShape, RecordSchema, Shape};
 use crate::document::{Entry, Node, Sheet, Span, Value};
 use crate::model::{FieldIx, FieldName, FieldSet, GroupId};
 
 use super::schema::{Resolved, Schemas, Type};
-use super::{extension, leaf};
+use super::{attribute, extension, leaf};
 
 /// A record as it was read.
 pub(super) struct Read {
@@ -66,8 +66,8 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, schemas: &mut Schemas<'d>, name: &
     let Reader { leaves, binaries, whole, .. } = reader;
     let leaves = Leaves { leaves, whole };
     leaves.check_implies(sheet, None);
-    let subject = subject(sheet, entry, &resolved, &leaves);
-    let attributes = attributes(sheet, &resolved, &leaves);
+    let subject = attribute::subject(sheet, entry, &resolved, &leaves);
+    let attributes = attribute::attributes(sheet, &resolved, &leaves);
     let Leaves { leaves, whole } = leaves;
     let fields = leaves.into_iter().map(|leaf| leaf.field).collect();
     let whole = whole && subject.is_some();
@@ -140,7 +140,7 @@ struct Reader<'r, 's, 'd> {
 }
 
 /// All leaves of a record.
-struct Leaves<'d> {
+pub(super) struct Leaves<'d> {
     leaves: Vec<Leaf<'d>>,
     whole: bool,
 }
@@ -302,8 +302,13 @@ impl<'r, 's, 'd> Reader<'r, 's, 'd> {
         let typed = if array { Type::Array } else { Type::Scalar(kind) };
         let bytes = leaf::whole(self.sheet, schema, &full_name, typed);
         let bytes = bytes.filter(|_| self.is_by_itself(schema, &full_name, inherited));
-        let is_cursor = self.around.is_some() && leaf::is_cursor(self.sheet, schema, &full_name, kind, array);
-        if is_cursor && self.cursor.replace(index).is_some() {
+        // On a record's leaf a role has been reported as misplaced.
+        let is_cursor = match self.around {
+            Some(_) => leaf::is_cursor(self.sheet, schema, &full_name, kind, array),
+            None => Some(false),
+        };
+        self.whole &= is_cursor.is_some();
+        if is_cursor == Some(true) && self.cursor.replace(index).is_some() {
             let problem = self.sheet.error("duplicate-role", schema.span, format!("`{full_name}` is a second cursor"));
             self.sheet.push(problem.help("one leaf of the envelope holds the next page's cursor"));
         }
@@ -383,7 +388,7 @@ impl<'d> Leaves<'d> {
     }
 
     /// The leaf that a property path (dots between the names, without the record's name) leads to.
-    fn at(&self, sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<&Leaf<'d>> {
+    pub(super) fn at(&self, sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<&Leaf<'d>> {
         let typed = sheet.text(node, what)?;
         let found = self.leaves.iter().find(|leaf| leaf.field.path.join(".") == typed);
         if found.is_none() && self.whole {
@@ -410,82 +415,6 @@ pub(super) fn check_required(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, prope
     }
 }
 
-fn subject(sheet: &mut Sheet<'_>, entry: &Entry, schema: &Resolved<'_>, leaves: &Leaves<'_>) -> Option<FieldIx> {
-    let Some(node) = schema.node("x-gateway-subject") else {
-        let message = format!("the record `{}` does not say whose it is", entry.key);
-        let problem = sheet.error("missing-subject", &entry.at, message);
-        sheet.push(problem.help("add `x-gateway-subject`, the property that holds the person's number"));
-        return None;
-    };
-    let found = leaves.at(sheet, node, "`x-gateway-subject`");
-    if let Some(leaf) = found.filter(|leaf| leaf.field.kind != Kind::String || leaf.repeated || leaf.field.whole) {
-        let message = format!("`{}` cannot be the subject: it is not a single string", leaf.field.name);
-        sheet.push(sheet.error("subject-unfit", &node.span, message));
-        return None;
-    }
-    found.map(|leaf| leaf.field.index)
-}
-
-fn attributes(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, leaves: &Leaves<'_>) -> Vec<Attribute> {
-    let Some(table) = schema.node("x-gateway-attributes") else { return Vec::new() };
-    let Some(table) = sheet.table(table, "`x-gateway-attributes`") else { return Vec::new() };
-    table.entries.iter().filter_map(|entry| attribute(sheet, entry, leaves)).collect()
-}
-
-fn attribute(sheet: &mut Sheet<'_>, entry: &Entry, leaves: &Leaves<'_>) -> Option<Attribute> {
-    let name = entry.key.as_str();
-    if !is_attribute_name(name) {
-        let message = format!("`{name}` cannot be the name of an attribute");
-        let problem = sheet.error("bad-name", &entry.at, message);
-        sheet.push(
-            problem
-                .help("a lower-case letter, then lower-case letters, digits and `_`; no word of the policy language"),
-        );
-    }
-    let place = format!("the attribute `{name}`");
-    let table = sheet.table(&entry.node, &place)?;
-    sheet.check_keys(table, &place, &["from", "derive"]);
-    let derive = match table.node("derive") {
-        Some(node) => derive(sheet, node)?,
-        None => Derive::Value,
-    };
-    let from = sheet.required(table, &entry.at, &place, "from")?;
-    let leaf = leaves.at(sheet, from, "`from`")?;
-    let needs = match derive {
-        _ if leaf.field.whole => Some("a value that the record holds, not a whole field"),
-        Derive::Value if leaf.field.kind != Kind::String => Some("a string"),
-        Derive::Under(_) if leaf.field.kind != Kind::Date => Some("a string of `format: date`"),
-        Derive::Value | Derive::Under(_) if leaf.repeated => Some("a single value, not an array"),
-        Derive::Present if leaf.repeated && !leaf.field.array => Some("a single value, not an array"),
-        _ => None,
-    };
-    if let Some(needs) = needs {
-        let message = format!("{place} cannot be taken from `{}`: it needs {needs}", leaf.field.name);
-        let help = "`derive` is `under-<years>` for dates, `present` for anything, and nothing for strings";
-        sheet.push(sheet.error("attribute-unfit", &from.span, message).help(help));
-    }
-    Some(Attribute { name: name.to_owned(), from: leaf.field.index, derive })
-}
-
-fn derive(sheet: &mut Sheet<'_>, node: &Node) -> Option<Derive> {
-    let typed = sheet.text(node, "`derive`")?;
-    let years = typed
-        .strip_prefix("under-")
-        .and_then(|years| years.parse::<u8>().ok())
-        .filter(|years| (1..=150).contains(years));
-    match (typed, years) {
-        ("value", _) => Some(Derive::Value),
-        ("present", _) => Some(Derive::Present),
-        (_, Some(years)) => Some(Derive::Under(years)),
-        _ => {
-            let problem = sheet.error("bad-derive", &node.span, format!("`derive` cannot be `{typed}`"));
-            let problem = problem.suggest(typed, ["value", "present", "under-18"]);
-            sheet.push(problem);
-            None
-        }
-    }
-}
-
 fn is_type_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_uppercase()) && name.chars().all(|char| char.is_ascii_alphanumeric())
 }
@@ -493,13 +422,6 @@ fn is_type_name(name: &str) -> bool {
 fn is_property_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-'))
-}
-
-fn is_attribute_name(name: &str) -> bool {
-    const RESERVED: [&str; 9] = ["true", "false", "if", "then", "else", "in", "is", "like", "has"];
-    name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_')
-        && !RESERVED.contains(&name)
 }
 
 /// A plain list of strings, or nothing.

@@ -2,7 +2,9 @@
 
 use regex::Regex;
 
-use crate::contract::{Derive, Kind, ParamIx, Parameter, Pushdown, RecordSchema, Role, UpstreamTemplate};
+use crate::contract::{
+    Derive, Kind, ObjectShape, ParamIx, Parameter, Pushdown, RecordSchema, Role, Shape, UpstreamTemplate,
+};
 use crate::document::{Node, Sheet, Span, Table, Value};
 use crate::model::FieldIx;
 
@@ -169,7 +171,7 @@ fn sort(
         // The leaves of the envelope are named after it, as the merged record is.
         let own = |name: &str| !name.strip_prefix(&record.name).is_some_and(|rest| rest.starts_with('.'));
         match record.field_named(typed).filter(|field| own(field.name.as_str())) {
-            Some(field) if field.whole || field.array => {
+            Some(field) if field.whole || field.array || !is_single(&record.shape, field.index) => {
                 let message = format!("records cannot be in the order of `{typed}`: it is no single value");
                 sheet.push(sheet.error("bad-sort", &entry.node.span, message));
             }
@@ -183,6 +185,15 @@ fn sort(
         }
     }
     Some(orders)
+}
+
+/// Whether a record has one of that leaf at most.
+fn is_single(shape: &ObjectShape, field: FieldIx) -> bool {
+    shape.members().any(|(_, member)| match member {
+        Shape::Leaf(leaf) => *leaf == field,
+        Shape::Object(object) => is_single(object, field),
+        Shape::Array(_) => false,
+    })
 }
 
 /// Reports roles where there are no pages, a role that two parameters have, and parameters that the register is not told: each of a list's
@@ -200,6 +211,7 @@ pub(super) fn check(sheet: &mut Sheet<'_>, drafts: &[Draft<'_>], list: bool, ups
         if *role != Role::Asks && seen.contains(&std::mem::discriminant(role)) {
             let message = format!("the parameter `{name}` is {}, and so is another one", called(role));
             sheet.push(sheet.error("duplicate-role", draft.at, message).help("an operation has one of each role"));
+            continue;
         }
         seen.push(std::mem::discriminant(role));
         if list && upstream.is_some_and(|upstream| !upstream.names(ParamIx(at))) {

@@ -6,6 +6,8 @@ use crate::contract::{
 };
 use crate::model::MaskKind;
 
+mod lists;
+
 /// A contract of three operations, in which every extension is used.
 pub(crate) const CONTRACT: &str = include_str!("tests.openapi.yaml");
 

@@ -58,9 +58,9 @@ impl Harness {
         Self { deployment: deployed(folder, options), dir: None }
     }
 
-    /// Drains the gateway and stops the register. The folder goes with what is returned beside the site.
+    /// Drains the gateway and stops the registers. The folder goes with what is returned beside the site.
     pub async fn stop(self) -> (Site, Option<tempfile::TempDir>) {
-        let Deployment { site, gateway, register } = self.deployment;
+        let Deployment { site, gateway, register, .. } = self.deployment;
         gateway.drain().await;
         drop(register);
         (site, self.dir)

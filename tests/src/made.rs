@@ -7,7 +7,7 @@ use std::path::Path;
 use popgate::app::config::Config;
 use popgate::pki::Issued;
 use popgate_demo::client::{Client, Credentials, Http, get};
-use popgate_demo::deployment::{Deployment, DeploymentError, Options, Register, Site};
+use popgate_demo::deployment::{Deployment, DeploymentError, Options, Others, Register, Site};
 
 use crate::{Harness, eventually};
 
@@ -130,8 +130,9 @@ fn made(
     let site = Site::make(dir)?;
     edit_site(&site);
     let register = Register::start(&site)?;
-    let mut config = site.write_config(register.address, options)?;
+    let others = Others::start(&site)?;
+    let mut config = site.write_config(others.endpoints(register.address), options)?;
     edit_config(&mut config);
     let gateway = popgate::app::start(config, false)?;
-    Ok(Deployment { site, gateway, register })
+    Ok(Deployment { site, gateway, register, others })
 }

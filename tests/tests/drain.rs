@@ -24,7 +24,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 async fn requests_in_flight_are_answered_and_nothing_new_is_taken() {
     let harness = Harness::start();
     let clients = [Http::One, Http::Two].map(|http| harness.client_over("tax/etax", http));
-    let Deployment { site, gateway, register } = harness.deployment;
+    let Deployment { site, gateway, register, .. } = harness.deployment;
     register.faults.set_everyone(Fault { delay_head: Some(Duration::from_secs(1)), ..Fault::default() });
     let mut idle = Vec::new();
     let mut asking = Vec::new();
@@ -64,7 +64,7 @@ async fn requests_in_flight_are_answered_and_nothing_new_is_taken() {
 async fn a_reader_that_is_slow_may_finish_and_one_that_stands_still_is_cut_and_recorded() {
     let harness = Harness::start();
     let client = harness.client_over("tax/etax", Http::Two);
-    let Deployment { site, gateway, register } = harness.deployment;
+    let Deployment { site, gateway, register, .. } = harness.deployment;
     // An answer in several pieces: what is left of it when the connection ends is known not to be sent.
     let mut record: Value = serde_json::from_slice(&Citizen::of(SON.number).unwrap().to_json()).unwrap();
     record["full_name"] = "a".repeat(4000).into();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 use popgate::app::config::Config;
 use popgate_demo::client::{get, post};
-use popgate_demo::deployment::{Deployment, Options, Register, Site};
+use popgate_demo::deployment::{Deployment, Options, Others, Register, Site};
 use popgate_demo::register::Fault;
 use popgate_demo::register::demo::{HOA, MINOR};
 use popgate_demo::scenario::{LOOKUP, VERIFY, keys_of_hoa, read_path};
@@ -112,7 +112,7 @@ async fn an_endpoint_that_accepts_and_says_nothing_leaves_time_for_the_next() {
     let both = format!("endpoints = [\"https://127.0.0.1:{}\", ", dead.local_addr().unwrap().port());
     fs::write(site.config_file(), text.replace("endpoints   = [", &both)).unwrap();
     let gateway = popgate::app::start(Config::read(&site.config_file()).unwrap(), false).unwrap();
-    let deployment = Deployment { site, gateway, register };
+    let deployment = Deployment { site, gateway, register, others: Others::default() };
     let client = deployment.client("tax/etax").unwrap();
     let answer = client.send(get(&read_path(HOA.number), Some("assessment"))).await.unwrap();
     assert_eq!(refusal(&answer), "200 ");

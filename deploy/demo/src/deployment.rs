@@ -1,19 +1,22 @@
-//! The reference deployment in one process: throw-away PKI, reference bundle, synthetic register, gateway.
+//! The reference deployment in one process: throw-away PKI, reference bundle, synthetic registers, gateway.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::{fs, io};
 
 use jiff::{SignedDuration, Timestamp};
 use popgate::app::config::{Config, ConfigErrors};
 use popgate::app::{Running, StartError};
 use popgate::pki::{Authority, Client as Subject, Issued, PkiError, Serial, Validity};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use crate::client::{Client, ClientError, Credentials, Http};
-use crate::register::{self, Faults};
+use crate::postgres::PostgresError;
+use crate::register;
+
+mod registers;
+
+pub use registers::{Endpoints, Others, Register, SEEDED};
 
 /// What may differ from the reference.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +27,10 @@ pub struct Options {
     pub cores: usize,
     /// Appended to `gateway.toml`.
     pub settings: String,
-    /// The register's endpoint in `gateway.toml`, if another than the synthetic register's own.
+    /// The population's endpoint in `gateway.toml`, if another than the synthetic register's own.
     pub register: Option<SocketAddr>,
+    /// Whether the population is read from a throw-away PostgreSQL with [`SEEDED`] citizens, and not computed.
+    pub postgres: bool,
     /// What `[audit]` says beside `dir` in `gateway.toml`, if something else than the reference.
     pub audit: Option<String>,
 }
@@ -37,25 +42,16 @@ pub struct Deployment {
     pub site: Site,
     /// The gateway.
     pub gateway: Running,
-    /// The register's controls.
+    /// The population register's controls.
     pub register: Register,
+    /// The other registers.
+    pub others: Others,
 }
 
 /// The folder of a deployment.
 #[derive(Clone, Debug)]
 pub struct Site {
     dir: PathBuf,
-}
-
-/// A running synthetic register.
-#[derive(Debug)]
-pub struct Register {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// How it is made to misbehave.
-    pub faults: Faults,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
 }
 
 /// Why there is no deployment.
@@ -75,6 +71,9 @@ pub enum DeploymentError {
     /// The register.
     #[error(transparent)]
     Register(#[from] register::RegisterError),
+    /// The throw-away PostgreSQL.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
     /// The configuration.
     #[error("{0}")]
     Config(String),
@@ -99,9 +98,11 @@ impl Deployment {
     /// If anything of it fails; what was started is stopped.
     pub fn start(dir: &Path, options: &Options) -> Result<Self, DeploymentError> {
         let site = Site::make(dir)?;
-        let register = Register::start(&site)?;
-        let gateway = site.start_gateway(options.register.unwrap_or(register.address), options)?;
-        Ok(Self { site, gateway, register })
+        let mut others = Others::start(&site)?;
+        let register = others.population(&site, options.postgres)?;
+        let population = options.register.unwrap_or(register.address);
+        let gateway = site.start_gateway(others.endpoints(population), options)?;
+        Ok(Self { site, gateway, register, others })
     }
 
     /// A system's client, by `agency/system`, over HTTP/1.1.
@@ -255,17 +256,36 @@ impl Site {
     ///
     /// # Errors
     /// If it does not start.
-    pub fn start_gateway(&self, register: SocketAddr, options: &Options) -> Result<Running, DeploymentError> {
-        let config = self.write_config(register, options)?;
+    pub fn start_gateway(
+        &self,
+        registers: impl Into<Endpoints>,
+        options: &Options,
+    ) -> Result<Running, DeploymentError> {
+        let config = self.write_config(registers, options)?;
         Ok(popgate::app::start(config, false)?)
     }
 
-    /// Writes `gateway.toml` for a register at that address.
+    /// Writes `gateway.toml` for registers at these addresses; a single one is the population's.
     ///
     /// # Errors
     /// If it cannot be written, or is not valid.
-    pub fn write_config(&self, register: SocketAddr, options: &Options) -> Result<Config, DeploymentError> {
+    pub fn write_config(&self, registers: impl Into<Endpoints>, options: &Options) -> Result<Config, DeploymentError> {
         let file = self.config_file();
+        let mut sections = String::new();
+        for (register, address) in registers.into().iter() {
+            // Writing to a String cannot fail.
+            let _ = write!(
+                sections,
+                r#"
+[registers.{register}]
+endpoints   = ["https://localhost:{port}"]
+ca          = "pki/{SITE}.pem"
+certificate = "pki/gateway-to-register.pem"
+key         = "pki/gateway-to-register.key"
+"#,
+                port = address.port(),
+            );
+        }
         let text = format!(
             r#"# Written by the demonstration. deploy/gateway.toml explains every key.
 cores = {cores}
@@ -280,13 +300,7 @@ certificate = "pki/gateway.pem"
 key         = "pki/gateway.key"
 client_cas  = "pki/{AGENCIES}.pem"
 crls        = "pki/{AGENCIES}.crl"
-
-[registers.population]
-endpoints   = ["https://localhost:{register_port}"]
-ca          = "pki/{SITE}.pem"
-certificate = "pki/gateway-to-register.pem"
-key         = "pki/gateway-to-register.key"
-
+{sections}
 [bundle]
 path = "bundle"
 
@@ -307,7 +321,6 @@ roles    = ["viewer", "auditor", "sre"]
 {settings}"#,
             cores = if options.cores == 0 { 2 } else { options.cores },
             port = options.port,
-            register_port = register.port(),
             audit = options.audit.as_deref().unwrap_or("min_free = \"64MiB\""),
             settings = options.settings,
         );
@@ -317,56 +330,6 @@ roles    = ["viewer", "auditor", "sre"]
 
     fn pki(&self) -> PathBuf {
         self.dir.join("pki")
-    }
-}
-
-impl Register {
-    /// Starts the register with the site's certificates, on a thread of its own.
-    ///
-    /// # Errors
-    /// If it cannot listen.
-    pub fn start(site: &Site) -> Result<Self, DeploymentError> {
-        let pem = |name: &str| {
-            let file = site.pki().join(name);
-            fs::read(&file).map_err(|source| failed("read", &file, source))
-        };
-        let tls = register::server_config(&pem("register.pem")?, &pem("register.key")?, &pem(&format!("{SITE}.pem"))?)?;
-        let listen = |source| DeploymentError::Io { what: "the register cannot listen".into(), source };
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(listen)?;
-        listener.set_nonblocking(true).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-        let faults = Faults::new();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let shared = faults.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(listen)?;
-        let thread = std::thread::Builder::new()
-            .name("register".into())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    if let Ok(listener) = TcpListener::from_std(listener) {
-                        let stopped = async {
-                            let _ = stopped.await;
-                        };
-                        register::serve(listener, Arc::clone(&tls), shared, stopped).await;
-                    }
-                });
-            })
-            .map_err(listen)?;
-        Ok(Self { address, faults, stop: Some(stop), thread: Some(thread) })
-    }
-
-    /// Stops it.
-    pub fn stop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Register {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

@@ -1,8 +1,9 @@
-//! The reference deployment of the gateway in one process: PKI, synthetic register, gateway, and a scenario that shows what
+//! The reference deployment of the gateway in one process: PKI, synthetic registers, gateway, and a scenario that shows what
 //! it does. The tests and the benches stand on the same parts.
 
 pub mod client;
 pub mod deployment;
+pub mod postgres;
 pub mod print;
 pub mod register;
 pub mod scenario;

@@ -14,7 +14,7 @@ use popgate_demo::{register, scenario};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The reference deployment of popgate in one process: PKI, synthetic population register, gateway. All data is synthetic.
+/// The reference deployment of popgate in one process: PKI, synthetic registers, gateway. All data is synthetic.
 ///
 /// Runs the scenario, prints what happened, and stays up for you to try until Ctrl-C.
 #[derive(Parser)]
@@ -39,6 +39,9 @@ struct Demo {
     /// Keep everything that is made in this folder, which must be empty or missing
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Read the population from a throw-away PostgreSQL, not from functions: needs Debian's package postgresql
+    #[arg(long)]
+    postgres: bool,
     /// The agencies' port; 0 takes a free one
     #[arg(long, default_value_t = 8443)]
     port: u16,
@@ -79,11 +82,14 @@ fn run(demo: &Demo) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let port = if demo.once { 0 } else { demo.port };
-        let deployment = Deployment::start(dir, &Options { port, ..Options::default() })?;
+        let deployment = Deployment::start(dir, &Options { port, postgres: demo.postgres, ..Options::default() })?;
         let found = scenario::run(&deployment).await?;
         print(&print::report(&found, colour))?;
         if !demo.once {
             print(&print::now_you(&deployment, colour)?)?;
+            if let Some(postgres) = &deployment.others.postgres {
+                print(&format!("The population is read from PostgreSQL: psql '{}'\n", postgres.url()))?;
+            }
             print("Ctrl-C ends it. From here on you read the gateway's log: reloads, refusals.\n")?;
             // Only now: the scenario is refused often, and on purpose.
             _logs = Some(logs::init(Format::Text, Verbosity::INFO)?);

@@ -8,9 +8,9 @@ use popgate::audit;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, ClientError, Http, Session, get, post};
-use crate::deployment::{Deployment, DeploymentError};
-use crate::register::demo::{DECEASED, HOA, RESIDENT_OF_079};
-use crate::register::{Citizen, population};
+use crate::deployment::{Deployment, DeploymentError, SEEDED};
+use crate::register::demo::{ALL, HOA, RESIDENT_OF_079};
+use crate::register::{Citizen, Number, population};
 
 pub mod cost;
 pub mod table;
@@ -325,12 +325,8 @@ fn known_record() -> Value {
     Citizen::of(HOA.number).and_then(|citizen| serde_json::to_value(citizen).ok()).unwrap_or_default()
 }
 
-/// A citizen that the cost is measured with.
-fn nth(n: u64) -> crate::register::Number {
-    let number = population::citizen(n % population::size());
-    if [HOA.number, DECEASED.number].contains(&number) {
-        population::citizen((n + 7) % population::size())
-    } else {
-        number
-    }
+/// Citizens that nobody asked for yet: of the seeded ones, so that they are in a database, too.
+fn strangers(count: u32) -> Vec<Number> {
+    let everybody = population::seeded(SEEDED).filter(|number| ALL.iter().all(|known| known.number != *number));
+    everybody.step_by(SEEDED as usize / count as usize - 1).take(count as usize).collect()
 }

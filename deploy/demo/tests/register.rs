@@ -1,24 +1,24 @@
 //! The register over real TLS, as the gateway meets it.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail by panicking too")]
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::{HeaderMap, Method, Request, StatusCode, client::conn, header};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use popgate_demo::register::{Citizen, Fault, Faults, Framing, demo, serve, server_config};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-};
-use tokio::net::{TcpListener, TcpStream};
+use hyper::{Method, StatusCode, header};
+use popgate_demo::register::{Citizen, Fault, Framing, Number, Service, demo, population};
+use serde_json::Value;
+
+#[path = "support/api.rs"]
+mod api;
+#[path = "support/served.rs"]
+mod served;
+
+use served::{Client, Pki, Register};
 
 #[tokio::test]
 async fn a_record_comes_with_its_validators_on_both_protocols() {
-    let register = Register::start().await;
+    let register = Register::start(Service::default()).await;
     for alpn in ["h2", "http/1.1"] {
         let mut client = register.client(alpn).await;
         let first = client.person(demo::HOA.number, &[]).await;
@@ -47,7 +47,7 @@ async fn a_record_comes_with_its_validators_on_both_protocols() {
 
 #[tokio::test]
 async fn anything_else_is_refused() {
-    let register = Register::start().await;
+    let register = Register::start(Service::default()).await;
     let mut client = register.client("http/1.1").await;
     for (method, path, status) in [
         (Method::GET, "/persons/000000000000", 404),
@@ -69,7 +69,7 @@ async fn anything_else_is_refused() {
 
 #[tokio::test]
 async fn without_a_certificate_of_its_authority_nobody_is_answered() {
-    let register = Register::start().await;
+    let register = Register::start(Service::default()).await;
     let stranger = Pki::new();
     for identity in [None, Some(stranger.leaf())] {
         let Ok(mut client) = register.connect("http/1.1", identity).await else { continue };
@@ -80,7 +80,7 @@ async fn without_a_certificate_of_its_authority_nobody_is_answered() {
 
 #[tokio::test]
 async fn faults_do_what_they_say() {
-    let register = Register::start().await;
+    let register = Register::start(Service::default()).await;
     let (hoa, minor, faults) = (demo::HOA.number, demo::MINOR.number, &register.faults);
     for alpn in ["http/1.1", "h2"] {
         let mut client = register.client(alpn).await;
@@ -131,7 +131,7 @@ async fn faults_do_what_they_say() {
 
 #[tokio::test]
 async fn received_heads_are_kept_when_asked_for() {
-    let register = Register::start().await;
+    let register = Register::start(Service::default()).await;
     let mut client = register.client("h2").await;
     client.person(demo::HOA.number, &[("x-before", "1")]).await;
     register.faults.keep_received();
@@ -144,7 +144,7 @@ async fn received_heads_are_kept_when_asked_for() {
 
 #[tokio::test]
 async fn a_shutdown_lets_requests_finish() {
-    let mut register = Register::start().await;
+    let mut register = Register::start(Service::default()).await;
     let mut client = register.client("http/1.1").await;
     let delay_head = Some(Duration::from_millis(200));
     register.faults.set_everyone(Fault { delay_head, ..Fault::default() });
@@ -158,124 +158,183 @@ async fn a_shutdown_lets_requests_finish() {
     assert_eq!(register.faults.open_connections(), 0);
 }
 
-struct Register {
-    port: u16,
-    pki: Pki,
-    faults: Faults,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    served: tokio::task::JoinHandle<()>,
+#[tokio::test]
+async fn the_population_answers_all_that_it_is_asked() {
+    let register = Register::start(Service::default()).await;
+    for alpn in ["h2", "http/1.1"] {
+        api::answers(&mut register.client(alpn).await, (0..40).map(|n| population::citizen(n * 7919)), None).await;
+    }
 }
 
-impl Register {
-    async fn start() -> Self {
-        let pki = Pki::new();
-        let (certificate, key) = pki.leaf();
-        let tls = server_config(certificate.as_bytes(), key.as_bytes(), pki.authority.pem().as_bytes()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let faults = Faults::new();
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        let served = tokio::spawn(serve(listener, tls, faults.clone(), async move { drop(stopped.await) }));
-        Self { port, pki, faults, stop: Some(stop), served }
-    }
+#[tokio::test]
+async fn faults_concern_households_portraits_and_searches_too() {
+    let register = Register::start(Service::default()).await;
+    let mut client = register.client("h2").await;
+    let household = format!("/persons/{}/household", demo::HOA.number);
+    let search = "/persons?date_of_birth=1987-03-14&province_code=001";
+    let status = Some(StatusCode::SERVICE_UNAVAILABLE);
+    register.faults.set(demo::HOA.number, Fault { status, ..Fault::default() });
+    assert_eq!(client.send(Method::GET, &household, &[]).await.unwrap().status, 503);
+    assert_eq!(client.send(Method::GET, search, &[]).await.unwrap().status, 200);
+    register.faults.clear();
+    register.faults.set_everyone(Fault { body: Some(Bytes::from_static(b"{")), ..Fault::default() });
+    assert_eq!(client.send(Method::GET, search, &[]).await.unwrap().body, b"{");
+    register.faults.clear();
+    register.faults.swap(demo::HOA.number, demo::RESIDENT_OF_079.number);
+    let swapped: Value =
+        serde_json::from_slice(&client.send(Method::GET, &household, &[]).await.unwrap().body).unwrap();
+    assert_eq!(swapped["address"]["province_code"], "079");
+}
 
-    async fn client(&self, alpn: &str) -> Client {
-        self.connect(alpn, Some(self.pki.leaf())).await.unwrap()
-    }
-
-    async fn connect(&self, alpn: &str, identity: Option<(String, String)>) -> Result<Client, std::io::Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.pki.authority.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_root_certificates(roots);
-        let mut config = match identity {
-            Some((certificate, key)) => {
-                let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-                config.with_client_auth_cert(vec![certificate], key).unwrap()
+#[tokio::test]
+async fn each_register_answers_its_own_paths_only() {
+    let paths = ["persons", "cards", "births", "marriages"];
+    for (service, own) in [
+        (Service::default(), &paths[..1]),
+        (Service::HealthInsurance, &paths[1..2]),
+        (Service::CivilStatus, &paths[2..]),
+    ] {
+        let register = Register::start(service).await;
+        let mut client = register.client("h2").await;
+        for path in paths {
+            let expected = if own.contains(&path) { 200 } else { 404 };
+            let path = format!("/{path}/{}", demo::HOA.number);
+            let first = client.send(Method::GET, &path, &[]).await.unwrap();
+            assert_eq!(first.status, expected, "{path}");
+            if expected == 200 {
+                let etag = first.headers[header::ETAG].to_str().unwrap();
+                let again = client.send(Method::GET, &path, &[("if-none-match", etag)]).await.unwrap();
+                assert_eq!(again.status, StatusCode::NOT_MODIFIED);
+                assert_eq!(first.headers[header::CACHE_CONTROL], "max-age=60");
+                let key = first.headers["surrogate-key"].to_str().unwrap();
+                assert!(key.starts_with("household-"), "{key}");
             }
-            None => config.with_no_client_auth(),
+        }
+        assert_eq!(client.send(Method::GET, "/healthz", &[]).await.unwrap().status, 200);
+        assert_eq!(client.send(Method::GET, "/deaths/001187974118", &[]).await.unwrap().status, 404, "she lives");
+    }
+}
+
+/// What the registers say of one person, each by its own service.
+struct Said {
+    citizen: Value,
+    card: Option<Value>,
+    birth: Value,
+    marriage: Option<Value>,
+    death: Option<Value>,
+}
+
+#[tokio::test]
+async fn a_thousand_citizens_are_the_same_in_all_registers() {
+    let services = [Service::default(), Service::HealthInsurance, Service::CivilStatus];
+    let mut clients = Vec::new();
+    let mut registers = Vec::new();
+    for service in services {
+        let register = Register::start(service).await;
+        clients.push(register.client("h2").await);
+        registers.push(register);
+    }
+    let [population, insurance, civil] = &mut clients[..] else { unreachable!("three") };
+    let mut counts = [0; 4];
+    let mut numbers_given = std::collections::HashSet::new();
+    for number in demo::ALL.iter().map(|known| known.number).chain((0..994).map(|n| population::citizen(n * 104_729))) {
+        let said = Said {
+            citizen: found(population, "persons", number).await.unwrap(),
+            card: found(insurance, "cards", number).await,
+            birth: found(civil, "births", number).await.unwrap(),
+            marriage: found(civil, "marriages", number).await,
+            death: found(civil, "deaths", number).await,
         };
-        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn.as_bytes()));
-        let stream = TokioIo::new(stream);
-        if alpn == "h2" {
-            let (client, connection) = conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
-            tokio::spawn(connection);
-            Ok(Client::Two(client))
-        } else {
-            let (client, connection) = conn::http1::handshake(stream).await.unwrap();
-            tokio::spawn(connection);
-            Ok(Client::One(client))
+        said.agree();
+        let records = [said.card, Some(said.birth), said.marriage, said.death];
+        for (count, record) in counts.iter_mut().zip(&records) {
+            *count += usize::from(record.is_some());
+        }
+        for given in records.iter().flatten().filter_map(|record| record["registration_number"].as_str()) {
+            // Both of a couple have the same.
+            assert!(numbers_given.insert(given.to_owned()) || given.starts_with("KH"), "given twice");
         }
     }
+    let [cards, births, marriages, deaths] = counts;
+    assert_eq!(births, 1000);
+    assert!((890..970).contains(&cards) && (400..800).contains(&marriages) && deaths > 10, "{counts:?}");
 }
 
-enum Client {
-    One(conn::http1::SendRequest<Empty<Bytes>>),
-    Two(conn::http2::SendRequest<Empty<Bytes>>),
-}
-
-#[derive(Debug)]
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
-impl Client {
-    async fn person(&mut self, number: popgate_demo::register::Number, headers: &[(&str, &str)]) -> Answer {
-        self.send(Method::GET, &format!("/persons/{number}"), headers).await.unwrap()
-    }
-
-    /// The error is how many bytes of the body came.
-    async fn send(&mut self, method: Method, path: &str, headers: &[(&str, &str)]) -> Result<Answer, usize> {
-        let uri = format!("https://localhost{path}");
-        let mut request = Request::builder().method(method).uri(uri).header(header::HOST, "localhost");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Empty::new()).unwrap();
-        let response = match self {
-            Self::One(client) => {
-                client.ready().await.map_err(|_| 0_usize)?;
-                let (mut head, body) = request.into_parts();
-                head.uri = path.parse().unwrap();
-                client.send_request(Request::from_parts(head, body)).await
+impl Said {
+    fn agree(&self) {
+        let citizen = &self.citizen;
+        let alive = citizen["date_of_death"].is_null();
+        for record in [&self.card, &Some(self.birth.clone()), &self.marriage, &self.death].into_iter().flatten() {
+            for same in ["id", "full_name", "date_of_birth", "sex", "date_of_death"] {
+                assert_eq!(record[same], citizen[same], "{same}");
             }
-            Self::Two(client) => client.send_request(request).await,
-        };
-        let (head, mut incoming) = response.map_err(|_| 0_usize)?.into_parts();
-        let mut body = Vec::new();
-        while let Some(frame) = incoming.frame().await {
-            match frame {
-                Ok(frame) => body.extend_from_slice(&frame.into_data().unwrap_or_default()),
-                Err(_) => return Err(body.len()),
-            }
+            let flat = record.as_object().unwrap().values().all(|value| !value.is_object() && !value.is_array());
+            assert!(flat && record.as_object().unwrap().keys().next().unwrap() == "id", "{record}");
+            assert_eq!(
+                record.get("residence_province_code").or(record.get("province_code")).unwrap(),
+                &citizen["permanent_residence"]["province_code"]
+            );
         }
-        Ok(Answer { status: head.status, headers: head.headers, body })
+
+        let birth = &self.birth;
+        for (here, there) in [
+            ("/father_id", "/father/id"),
+            ("/father_full_name", "/father/full_name"),
+            ("/mother_id", "/mother/id"),
+            ("/mother_full_name", "/mother/full_name"),
+            ("/registry_province", "/birth_registration_place"),
+            ("/place_of_birth", "/place_of_birth"),
+            ("/home_town", "/home_town"),
+            ("/ethnicity", "/ethnicity"),
+            ("/nationality", "/nationality"),
+        ] {
+            let there = citizen.pointer(there).unwrap_or(&Value::Null);
+            assert_eq!(birth.pointer(here), Some(there), "{here}");
+        }
+        assert_eq!(birth["registry_province_code"].as_str(), citizen["id"].as_str().map(|id| &id[..3]));
+        assert!(day(&birth["registered_on"]) >= day(&birth["date_of_birth"]));
+
+        let status = citizen["marital_status"].as_str().unwrap();
+        assert_eq!(self.marriage.is_none(), status == "single");
+        if let Some(marriage) = &self.marriage {
+            assert_eq!(marriage["status"], status);
+            assert_eq!(marriage["spouse_id"], *citizen.pointer("/spouse/id").unwrap_or(&Value::Null));
+            assert_eq!(marriage["spouse_full_name"], *citizen.pointer("/spouse/full_name").unwrap_or(&Value::Null));
+            assert_eq!(marriage["ended_by"] == "divorce", status == "divorced");
+            assert_eq!(marriage["ended_on"].is_null(), marriage["ended_by"].is_null());
+            assert!(status != "widowed" || marriage["ended_by"] == "death");
+            assert!(marriage["ended_on"].is_null() || day(&marriage["registered_on"]) < day(&marriage["ended_on"]));
+        }
+
+        assert_eq!(self.death.is_none(), alive);
+        if let Some(death) = &self.death {
+            assert!(day(&death["registered_on"]) >= day(&death["date_of_death"]));
+            assert_eq!(death["declared_by_id"].is_null(), death["declared_by_full_name"].is_null());
+        }
+
+        if let Some(card) = &self.card {
+            for same in ["province", "province_code", "ward", "address"] {
+                assert_eq!(card[same], citizen["permanent_residence"][same], "{same}");
+            }
+            assert_eq!(card["household_id"], citizen["household"]["id"]);
+            let number = card["card_number"].as_str().unwrap();
+            let province = &citizen["permanent_residence"]["province_code"].as_str().unwrap()[1..];
+            let parts =
+                format!("{}{province}{}", card["benefit_level"], card["social_insurance_number"].as_str().unwrap());
+            assert!(number.len() == 15 && number[2..] == parts, "{number}");
+            assert_eq!(card["status"] == "closed", !alive);
+            assert!(day(&card["valid_from"]) <= day(&card["valid_until"]));
+            assert!(day(&card["valid_from"]) >= day(&card["date_of_birth"]));
+            assert_eq!(card["contributed_until"].is_null(), card["contribution_payer"] == "state");
+        }
     }
 }
 
-struct Pki {
-    authority: CertifiedIssuer<'static, KeyPair>,
+async fn found(client: &mut Client, path: &str, number: Number) -> Option<Value> {
+    let answer = client.send(Method::GET, &format!("/{path}/{number}"), &[]).await.unwrap();
+    (answer.status == StatusCode::OK).then(|| serde_json::from_slice(&answer.body).unwrap())
 }
 
-impl Pki {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self { authority: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
-    }
-
-    /// Certificate and key, PEM, for either side.
-    fn leaf(&self) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        (params.signed_by(&key, &self.authority).unwrap().pem(), key.serialize_pem())
-    }
+fn day(value: &Value) -> jiff::civil::Date {
+    value.as_str().unwrap().parse().unwrap()
 }

@@ -1,4 +1,4 @@
-//! From a request to an answer. Anything but `GET` of a person or of the health is refused.
+//! From a request to an answer. Anything but `GET` of what the register has, or of the health, is refused.
 
 use bytes::Bytes;
 use hyper::{
@@ -6,72 +6,86 @@ use hyper::{
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH},
 };
 
-use super::{Citizen, Fault, Faults, Number, body::Answer, draw};
+use super::{
+    Fault, Faults,
+    body::Answer,
+    service::{Asked, Document, Failure, JSON, Service},
+};
 
 /// Answers one request; its body, if any, is not read.
-pub(super) async fn answer<B>(request: &Request<B>, faults: &Faults) -> Response<Answer> {
+pub(super) async fn answer<B>(request: &Request<B>, service: &Service, faults: &Faults) -> Response<Answer> {
     faults.count(request);
-    let person = match request.uri().path() {
+    let asked = match request.uri().path() {
         "/healthz" => None,
-        path => match path.strip_prefix("/persons/").map(str::parse::<Number>) {
-            Some(Ok(number)) => Some(number),
-            _ => return problem(StatusCode::NOT_FOUND),
+        path => match service.asked(path) {
+            Some(asked) => Some(asked),
+            None => return problem(StatusCode::NOT_FOUND, None),
         },
     };
     if request.method() != Method::GET {
-        let mut refusal = problem(StatusCode::METHOD_NOT_ALLOWED);
+        let mut refusal = problem(StatusCode::METHOD_NOT_ALLOWED, None);
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
         return refusal;
     }
-    let Some(number) = person else { return Response::new(Answer::whole("ok\n")) };
+    let Some(asked) = asked else { return Response::new(Answer::whole("ok\n")) };
 
-    let (whose, fault) = faults.plan(number);
-    let Some(fault) = fault else { return record(whose, request.headers()) };
-    if let Some(delay) = fault.delay_head {
+    let (asked, fault) = match asked {
+        Asked::Of(number, record) => {
+            let (whose, fault) = faults.plan(number);
+            (Asked::Of(whose, record), fault)
+        }
+        Asked::Search => (Asked::Search, faults.plan_of_everyone()),
+    };
+    if let Some(delay) = fault.as_ref().and_then(|fault| fault.delay_head) {
         tokio::time::sleep(delay).await;
     }
-    misbehave(whose, request.headers(), fault)
+    match (service.find(asked, request.uri()).await, fault) {
+        (Err(Failure::Query(refused)), _) => problem(StatusCode::BAD_REQUEST, Some(refused.0)),
+        (Err(Failure::Database(error)), _) => problem(StatusCode::SERVICE_UNAVAILABLE, Some(&error.to_string())),
+        (Ok(Some(document)), None) => record(document, request.headers()),
+        (Ok(None), None) => problem(StatusCode::NOT_FOUND, None),
+        (Ok(found), Some(fault)) => misbehave(found, request.headers(), fault),
+    }
 }
 
-fn record(number: Number, headers: &HeaderMap) -> Response<Answer> {
-    let Some(citizen) = Citizen::of(number) else { return problem(StatusCode::NOT_FOUND) };
-    let json = Bytes::from(citizen.to_json());
-    let etag = etag(&json);
+fn record(document: Document, headers: &HeaderMap) -> Response<Answer> {
+    let Document { body, content_type, surrogate_key } = document;
+    let etag = etag(&body);
+    let mut response = Response::new(Answer::Whole(None));
     if is_current(headers, &etag) {
-        let mut response = Response::new(Answer::Whole(None));
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        describe(response.headers_mut(), etag, surrogate_key(&citizen));
-        return response;
+    } else {
+        *response.body_mut() = Answer::whole(body);
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
     }
-    let mut response = Response::new(Answer::whole(json));
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    describe(response.headers_mut(), etag, surrogate_key(&citizen));
+    describe(response.headers_mut(), etag, surrogate_key);
     response
 }
 
-fn misbehave(number: Number, headers: &HeaderMap, fault: Fault) -> Response<Answer> {
-    let citizen = Citizen::of(number);
-    let json = match (&fault.body, &citizen, fault.status) {
-        (Some(body), _, _) => Some(body.clone()),
-        (None, Some(_), Some(status)) if status.is_client_error() || status.is_server_error() => None,
-        (None, citizen, _) => citizen.as_ref().map(|citizen| citizen.to_json().into()),
+fn misbehave(found: Option<Document>, headers: &HeaderMap, fault: Fault) -> Response<Answer> {
+    let is_error = fault.status.is_some_and(|status| status.is_client_error() || status.is_server_error());
+    let body = match (&fault.body, &found) {
+        (Some(body), _) => Some(body.clone()),
+        (None, Some(_)) if is_error => None,
+        (None, found) => found.as_ref().map(|document| document.body.clone()),
     };
-    let mut response = match json {
-        Some(json) => {
-            let etag = etag(&json);
+    let mut response = match body {
+        Some(body) => {
+            let (content_type, surrogate_key) =
+                found.map_or((JSON, None), |document| (document.content_type, document.surrogate_key));
+            let etag = etag(&body);
             let current = fault.status.is_none() && !fault.ignore_validators && is_current(headers, &etag);
             let mut response = Response::new(Answer::Whole(None));
             if current {
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
             } else {
-                *response.body_mut() = Answer::with(json, &fault);
-                response.headers_mut().insert(CONTENT_TYPE, JSON);
+                *response.body_mut() = Answer::with(body, &fault);
+                response.headers_mut().insert(CONTENT_TYPE, content_type);
             }
-            let surrogate_key = citizen.as_ref().and_then(surrogate_key);
             describe(response.headers_mut(), etag, surrogate_key);
             response
         }
-        None => problem(fault.status.unwrap_or(StatusCode::NOT_FOUND)),
+        None => problem(fault.status.unwrap_or(StatusCode::NOT_FOUND), None),
     };
     if let Some(status) = fault.status {
         *response.status_mut() = status;
@@ -121,23 +135,19 @@ fn is_current(headers: &HeaderMap, etag: &Option<HeaderValue>) -> bool {
     })
 }
 
-/// Groups answers for purging, without naming a person: a hash of the household, and the register.
-fn surrogate_key(citizen: &Citizen) -> Option<HeaderValue> {
-    let household = citizen.household.id.bytes().fold(0, |hash, byte| draw(hash, byte.into()));
-    HeaderValue::try_from(format!("household-{household:016x} register-population")).ok()
-}
-
-/// An RFC 9457 document of nothing but the status.
-fn problem(status: StatusCode) -> Response<Answer> {
+/// An RFC 9457 document of the status, and of what to do where that is not plain.
+fn problem(status: StatusCode, detail: Option<&str>) -> Response<Answer> {
     let title = status.canonical_reason().unwrap_or("Unknown");
-    let document = format!(r#"{{"type":"about:blank","title":"{title}","status":{}}}"#, status.as_u16());
-    let mut response = Response::new(Answer::whole(document));
+    let mut document = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16()});
+    if let (Some(detail), Some(document)) = (detail, document.as_object_mut()) {
+        document.insert("detail".into(), detail.into());
+    }
+    let mut response = Response::new(Answer::whole(document.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
 }
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 /// Changes with the shape of records.
 const VERSION: &[u8] = b"\"1-";

@@ -1,15 +1,21 @@
 //! The record of a citizen, in the shape of the contract's `Citizen`.
 
+use std::borrow::Cow;
+
 use jiff::civil::Date;
 use serde::Serialize;
 
 use super::{
     Number, Sex, chance, demo, draw,
     household::{Household, Member, Person},
+    life::{self, age, is_alive},
     name, pick,
     province::Province,
     residence,
 };
+
+/// Computed of words that are compiled in, or read from a database.
+pub type Text = Cow<'static, str>;
 
 /// A record. Every key is always present; what is unknown or does not apply is `null`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,21 +24,21 @@ pub struct Citizen {
     pub id: Number,
     pub old_id: Option<String>,
     pub full_name: String,
-    pub other_names: Vec<&'static str>,
+    pub other_names: Vec<Text>,
     pub date_of_birth: Date,
     pub sex: Sex,
-    pub place_of_birth: &'static str,
-    pub birth_registration_place: &'static str,
+    pub place_of_birth: Text,
+    pub birth_registration_place: Text,
     pub home_town: String,
-    pub ethnicity: &'static str,
-    pub religion: Option<&'static str>,
-    pub nationality: &'static str,
-    pub blood_type: Option<&'static str>,
+    pub ethnicity: Text,
+    pub religion: Option<Text>,
+    pub nationality: Text,
+    pub blood_type: Option<Text>,
     pub marital_status: MaritalStatus,
     pub permanent_residence: PermanentResidence,
     pub temporary_residence: Option<TemporaryResidence>,
     pub current_residence: CurrentResidence,
-    pub declared_absence: Option<&'static str>,
+    pub declared_absence: Option<Text>,
     pub father: Option<Relative>,
     pub mother: Option<Relative>,
     pub spouse: Option<Relative>,
@@ -61,7 +67,7 @@ pub enum MaritalStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "the contract describes each field")]
 pub struct PermanentResidence {
-    pub province: &'static str,
+    pub province: Text,
     pub province_code: String,
     pub ward: String,
     pub address: String,
@@ -71,7 +77,7 @@ pub struct PermanentResidence {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "the contract describes each field")]
 pub struct TemporaryResidence {
-    pub province: &'static str,
+    pub province: Text,
     pub address: String,
 }
 
@@ -79,7 +85,7 @@ pub struct TemporaryResidence {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "the contract describes each field")]
 pub struct CurrentResidence {
-    pub province: &'static str,
+    pub province: Text,
     pub ward: String,
     pub address: String,
 }
@@ -111,6 +117,37 @@ pub enum Relation {
     Child,
 }
 
+impl MaritalStatus {
+    /// As records write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Married => "married",
+            Self::Divorced => "divorced",
+            Self::Widowed => "widowed",
+        }
+    }
+
+    pub(super) fn of_word(word: &str) -> Option<Self> {
+        [Self::Single, Self::Married, Self::Divorced, Self::Widowed].into_iter().find(|status| status.word() == word)
+    }
+}
+
+impl Relation {
+    /// As records write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Spouse => "spouse",
+            Self::Child => "child",
+        }
+    }
+
+    pub(super) fn of_word(word: &str) -> Option<Self> {
+        [Self::Head, Self::Spouse, Self::Child].into_iter().find(|relation| relation.word() == word)
+    }
+}
+
 impl Citizen {
     /// The record of this number, if there is such a citizen.
     pub fn of(number: Number) -> Option<Self> {
@@ -119,15 +156,12 @@ impl Citizen {
 
     /// The record as the register sends it: compact JSON, UTF-8.
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = Vec::with_capacity(2048);
-        // Writing to a Vec cannot fail, and no type here refuses to be written.
-        let _ = serde_json::to_writer(&mut json, self);
-        json
+        super::json(self)
     }
 
     fn record(person: Person, id: Number) -> Self {
         let (seed, home) = (id.seed(), person.household);
-        let (born, died) = life(person, id);
+        let (born, died) = life::span(person, id);
         let age = age(born);
         let grown_and_alive = age >= 18 && died.is_none();
         let registered_in = id.parts().map_or(home.province, |parts| parts.province);
@@ -143,8 +177,8 @@ impl Citizen {
             let province = Province::attracting(seed);
             let address = residence::address(seed);
             let ward = residence::ward(province, seed);
-            let stay = TemporaryResidence { province: province.name(), address: address.clone() };
-            (Some(stay), CurrentResidence { province: province.name(), ward, address })
+            let stay = TemporaryResidence { province: province.name().into(), address: address.clone() };
+            (Some(stay), CurrentResidence { province: province.name().into(), ward, address })
         } else {
             let PermanentResidence { province, ward, address, .. } = permanent_residence.clone();
             (None, CurrentResidence { province, ward, address })
@@ -155,21 +189,21 @@ impl Citizen {
             old_id: (born.year() <= 2001 && chance(seed, 0x11, 850))
                 .then(|| format!("{:03}{:06}", registered_in.code(), draw(seed, 0x12) % 1_000_000)),
             full_name: full_name(person, id),
-            other_names: name::others(person.sex(), seed),
+            other_names: name::others(person.sex(), seed).into_iter().map(Text::from).collect(),
             date_of_birth: born,
             sex: person.sex(),
-            place_of_birth: if chance(seed, 0x13, 940) { registered_in.name() } else { home.province.name() },
-            birth_registration_place: registered_in.name(),
+            place_of_birth: if chance(seed, 0x13, 940) { registered_in.name() } else { home.province.name() }.into(),
+            birth_registration_place: registered_in.name().into(),
             home_town: format!("{}, {}", residence::ward(home.province, person.line()), home.province.name()),
-            ethnicity: home.province.ethnicity(person.line()),
-            religion: chance(seed, 0x14, 140).then(|| pick(RELIGION, seed, 0x15)),
-            nationality: "VNM",
-            blood_type: chance(seed, 0x16, 700).then(|| pick(BLOOD_TYPE, seed, 0x17)),
-            marital_status: marital_status(person, died, age, seed),
+            ethnicity: home.province.ethnicity(person.line()).into(),
+            religion: chance(seed, 0x14, 140).then(|| pick(RELIGION, seed, 0x15).into()),
+            nationality: "VNM".into(),
+            blood_type: chance(seed, 0x16, 700).then(|| pick(BLOOD_TYPE, seed, 0x17).into()),
+            marital_status: marital_status(person, died, seed),
             permanent_residence,
             temporary_residence,
             current_residence,
-            declared_absence: (stays_away && chance(seed, 0x18, 250)).then(|| pick(ABSENCE, seed, 0x19)),
+            declared_absence: (stays_away && chance(seed, 0x18, 250)).then(|| pick(ABSENCE, seed, 0x19).into()),
             father: father.map(relative),
             mother: mother.map(relative),
             spouse: spouse(person).map(relative),
@@ -199,7 +233,7 @@ fn relative(person: Person) -> Relative {
     Relative { id, full_name: full_name(person, id) }
 }
 
-fn spouse(person: Person) -> Option<Person> {
+pub(super) fn spouse(person: Person) -> Option<Person> {
     match person.member {
         Member::Head => person.household.spouse(),
         Member::Spouse => Some(person.household.person(Member::Head)),
@@ -207,76 +241,40 @@ fn spouse(person: Person) -> Option<Person> {
     }
 }
 
-fn full_name(person: Person, id: Number) -> String {
+pub(super) fn full_name(person: Person, id: Number) -> String {
     match demo::rewritten(id) {
         Some(known) => known.full_name.to_owned(),
         None => name::full(person.line(), person.sex(), person.year(), id.seed()),
     }
 }
 
-/// Dates of birth and death. The birth lies in the number's year.
-fn life(person: Person, id: Number) -> (Date, Option<Date>) {
-    if let Some(known) = demo::rewritten(id) {
-        return (known.date_of_birth, None);
-    }
-    let seed = id.seed();
-    let born = day_of(person.year(), seed, 0x20);
-    let risk = match age(born) {
-        ..18 => 1,
-        18..60 => 4,
-        60..75 => 30,
-        75..85 => 120,
-        _ => 350,
-    };
-    // Nobody is born to a parent who died in an earlier year.
-    let alive_in = person.household.last_birth().filter(|_| !matches!(person.member, Member::Child(_)));
-    let first = person.year().max(alive_in.unwrap_or_default()).max(2015) + 1;
-    let years = u64::from((super::LAST_YEAR + 1 - first).max(0).unsigned_abs());
-    let died = (years > 0 && chance(seed, 0x21, risk))
-        .then(|| day_of(first + (draw(seed, 0x22) % years.max(1)) as i16, seed, 0x23));
-    (born, died)
-}
-
-fn is_alive(person: Person) -> bool {
-    life(person, person.number()).1.is_none()
-}
-
 fn is_known(id: Number) -> bool {
     demo::rewritten(id).is_some()
 }
 
-fn day_of(year: i16, seed: u64, salt: u64) -> Date {
-    let month = (draw(seed, salt) % 12) as i8 + 1;
-    let first = jiff::civil::Date::new(year, month, 1).unwrap_or(super::REFERENCE_DATE);
-    let days = u64::from(first.days_in_month().unsigned_abs());
-    let day = (draw(seed, salt + 0x1000) % days.max(1)) as i8 + 1;
-    jiff::civil::Date::new(year, month, day).unwrap_or(first)
-}
-
-/// Completed years on the reference date, which is a first of January.
-fn age(born: Date) -> i16 {
-    let had_birthday = (born.month(), born.day()) == (1, 1);
-    super::LAST_YEAR - born.year() + i16::from(had_birthday)
-}
-
-fn marital_status(person: Person, died: Option<Date>, age: i16, seed: u64) -> MaritalStatus {
+fn marital_status(person: Person, died: Option<Date>, seed: u64) -> MaritalStatus {
     let Some(spouse) = spouse(person) else {
-        let divorced = person.member == Member::Head && age >= 25 && chance(seed, 0x24, 120);
+        let divorced = life::divorce(person, seed).is_some();
         return if divorced { MaritalStatus::Divorced } else { MaritalStatus::Single };
     };
-    match (life(spouse, spouse.number()).1, died) {
+    match (life::span(spouse, spouse.number()).1, died) {
         (None, _) => MaritalStatus::Married,
         (Some(theirs), Some(own)) if own <= theirs => MaritalStatus::Married,
         (Some(_), _) => MaritalStatus::Widowed,
     }
 }
 
-fn permanent_residence(home: Household) -> PermanentResidence {
+/// Where a household is registered now: one in eight moved away.
+pub(super) fn province_of_residence(home: Household) -> Province {
     let seed = home.seed();
     let moved = chance(seed, 0x25, 120) && !is_known(home.person(Member::Head).number());
-    let province = if moved { Province::attracting(seed) } else { home.province };
+    if moved { Province::attracting(seed) } else { home.province }
+}
+
+fn permanent_residence(home: Household) -> PermanentResidence {
+    let (seed, province) = (home.seed(), province_of_residence(home));
     PermanentResidence {
-        province: province.name(),
+        province: province.name().into(),
         province_code: province.code_text(),
         ward: residence::ward(province, seed),
         address: residence::address(seed),

@@ -1,8 +1,10 @@
 //! Citizens that demonstrations and tests know by heart.
 
+use std::sync::LazyLock;
+
 use jiff::civil::{Date, date};
 
-use super::Number;
+use super::{Number, household::Person};
 
 /// What is known of a citizen without asking the register.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +24,7 @@ const fn known(number: u64, full_name: &'static str, date_of_birth: Date, phone:
 }
 
 /// Resident and registered in Hà Nội (001), married, two children. The only record with a line written by hand: her
-/// name, birth date and phone; all else about her is computed.
+/// name and phone; all else about her is computed, but for birth dates, which are written for all of these.
 pub const HOA: Known = known(1_187_974_118, "Lê Thị Hoa", date(1987, 3, 14), Some("0912345678"));
 
 /// Hoa's husband, head of the household.
@@ -47,6 +49,13 @@ pub const ALL: [Known; 6] = [HOA, HUSBAND, SON, MINOR, RESIDENT_OF_079, DECEASED
 pub(super) fn rewritten(number: Number) -> Option<&'static Known> {
     static WRITTEN: Known = HOA;
     (number == WRITTEN.number).then_some(&WRITTEN)
+}
+
+/// The birth date that is written of this citizen, instead of the computed one.
+pub(super) fn born(person: Person) -> Option<Date> {
+    static WRITTEN: LazyLock<[(Option<Person>, Date); ALL.len()]> =
+        LazyLock::new(|| ALL.map(|known| (Person::of(known.number), known.date_of_birth)));
+    WRITTEN.iter().find(|(known, _)| *known == Some(person)).map(|(_, date)| *date)
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl Faults {
         self.change(|plan| drop(plan.persons.insert(number, fault)));
     }
 
-    /// Applies to all requests for persons without a fault of their own.
+    /// Applies to all requests for persons without a fault of their own, and to searches.
     pub fn set_everyone(&self, fault: Fault) {
         self.change(|plan| plan.everyone = Some(fault));
     }
@@ -161,6 +161,14 @@ impl Faults {
         let plan = self.0.plan.read().unwrap_or_else(PoisonError::into_inner);
         let fault = plan.persons.get(&number).or(plan.everyone.as_ref()).cloned();
         (plan.swapped.get(&number).copied().unwrap_or(number), fault)
+    }
+
+    /// How to answer a request that is about no one person.
+    pub(super) fn plan_of_everyone(&self) -> Option<Fault> {
+        if !self.0.armed.load(Relaxed) {
+            return None;
+        }
+        self.0.plan.read().unwrap_or_else(PoisonError::into_inner).everyone.clone()
     }
 
     fn change(&self, change: impl FnOnce(&mut Plan)) {

@@ -33,7 +33,7 @@ pub(super) struct Person {
     pub(super) member: Member,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Member {
     Head,
     Spouse,
@@ -106,6 +106,27 @@ impl Household {
         self.composition().children.last().map(|offset| self.base + offset)
     }
 
+    /// The year in which the couple married: the man is 20 then, the woman 18, and no child is older than the marriage.
+    pub(super) fn wedding_year(self) -> Option<i16> {
+        let Composition { couple, kin, children } = self.composition();
+        let least = (kin.spouse + 18).max(20);
+        let first = children.first().copied().unwrap_or(OLDEST_PARENT).min(kin.heir).min(kin.daughter);
+        let most = (first - 1).min(least + 6).min(super::LAST_YEAR - self.base).max(least);
+        let choices = u64::from((most - least + 1).unsigned_abs()).max(1);
+        couple.then(|| self.base + least + (draw(self.seed(), 0x62) % choices) as i16)
+    }
+
+    /// Which of all households this is: dense enough to number certificates by.
+    pub(super) fn place(self) -> u64 {
+        u64::from(self.base.abs_diff(FIRST)) * LANES + self.lane
+    }
+
+    /// The line of the spouse's parents, the own one, and the line that daughters marry into.
+    pub(super) fn kindred_lanes(self) -> [u64; 3] {
+        let lanes = (blocks(self.province) * BLOCK).max(1);
+        [self.in_laws().1, self.lane, (self.lane + MARRIAGE) % lanes]
+    }
+
     pub(super) fn seed(self) -> u64 {
         draw(self.line().wrapping_add(self.base.unsigned_abs().into()), 0x68)
     }
@@ -117,8 +138,7 @@ impl Household {
 
     /// Unique, in the form of records.
     pub(super) fn id(self) -> String {
-        let place = u64::from(self.base.abs_diff(FIRST)) * LANES + self.lane;
-        format!("HH-{}-{place:010}", self.province.code_text())
+        format!("HH-{}-{:010}", self.province.code_text(), self.place())
     }
 
     /// The household of the spouse's parents, whether or not it goes back so far.
@@ -287,6 +307,10 @@ fn registered_away(role: u64, lane: u64) -> u64 {
 pub(super) const BLOCK: u64 = 64;
 /// The most lanes a province can have.
 const LANES: u64 = 35_712;
+/// Above every [`Household::place`].
+pub(super) const PLACES: u64 = (LAST - FIRST + 1) as u64 * LANES;
+/// No household has more members.
+pub(super) const MEMBERS: u64 = 8;
 const ROLES: i16 = CHILD + OLDEST_PARENT - YOUNGEST_PARENT + 1;
 const _: () = assert!(ROLES as u64 * LANES <= SERIALS && LANES.is_multiple_of(BLOCK));
 
@@ -298,7 +322,7 @@ const CHILD: i16 = SPOUSE + SPOUSE_YEARS as i16;
 const YOUNGEST_PARENT: i16 = 23;
 const OLDEST_PARENT: i16 = 42;
 /// Whole blocks, so that kin have the same [`Kin`]; less than any province's lanes.
-const MARRIAGE: u64 = 7 * BLOCK;
+pub(super) const MARRIAGE: u64 = 7 * BLOCK;
 
 /// The birth years of heads.
 const FIRST: i16 = 1935;

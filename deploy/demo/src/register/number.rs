@@ -32,6 +32,11 @@ impl Number {
         draw(self.0, 0x0063_6974_697a_656e)
     }
 
+    /// The last six digits.
+    pub(super) fn serial(self) -> u64 {
+        self.0 % SERIALS
+    }
+
     /// The number whose parts these are. `serial` MUST be below [`SERIALS`].
     pub(super) fn assemble(parts: Parts) -> Self {
         let Parts { province, sex, year, serial } = parts;
@@ -91,6 +96,20 @@ pub enum Sex {
     Male,
     /// Odd century digit.
     Female,
+}
+
+impl Sex {
+    /// As records write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Male => "male",
+            Self::Female => "female",
+        }
+    }
+
+    pub(super) fn of_word(word: &str) -> Option<Self> {
+        [Self::Male, Self::Female].into_iter().find(|sex| sex.word() == word)
+    }
 }
 
 /// What a number says, its serial unscattered.

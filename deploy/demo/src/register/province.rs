@@ -24,6 +24,11 @@ impl Province {
         PROVINCES.binary_search_by_key(&code, |row| row.code).ok().map(|index| Self(index as u8))
     }
 
+    /// The place in the list: below [`COUNT`].
+    pub(super) fn index(self) -> u64 {
+        self.0.into()
+    }
+
     /// The code as a number: 1 for `001`.
     pub fn code(self) -> u16 {
         self.row().code

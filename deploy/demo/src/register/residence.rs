@@ -5,7 +5,7 @@ use super::{draw, pick, province::Province};
 /// A ward (`Phường`) or commune (`Xã`).
 pub(super) fn ward(province: Province, seed: u64) -> String {
     let urban = draw(seed, 0x30) % 100 < if province.is_city() { 75 } else { 30 };
-    format!("{} {} {}", if urban { "Phường" } else { "Xã" }, pick(FIRST, seed, 0x31), pick(SECOND, seed, 0x32))
+    format!("{} {}", if urban { "Phường" } else { "Xã" }, two_words(seed))
 }
 
 /// House and street, or hamlet.
@@ -16,6 +16,11 @@ pub(super) fn address(seed: u64) -> String {
     } else {
         format!("Số {number}, thôn {} {}", pick(FIRST, seed, 0x36), number % 9 + 1)
     }
+}
+
+/// As wards are named, and other places.
+pub(super) fn two_words(seed: u64) -> String {
+    format!("{} {}", pick(FIRST, seed, 0x31), pick(SECOND, seed, 0x32))
 }
 
 const FIRST: &[&str] = &[

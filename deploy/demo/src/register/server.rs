@@ -17,12 +17,23 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{Faults, answer::answer};
+use super::{Faults, Service, answer::answer};
 
-/// Serves until `shutdown` is ready, then lets requests in flight finish for `GRACE` and closes.
+/// Serves the synthetic population until `shutdown` is ready, then lets requests in flight finish for `GRACE` and closes.
 ///
 /// Needs a tokio runtime with network and time, of any flavour. Connections that fail concern their peers only.
 pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, faults: Faults, shutdown: impl Future<Output = ()>) {
+    serve_one(listener, tls, Service::default(), faults, shutdown).await;
+}
+
+/// [`serve`], of any register.
+pub async fn serve_one(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    service: Service,
+    faults: Faults,
+    shutdown: impl Future<Output = ()>,
+) {
     let acceptor = TlsAcceptor::from(tls);
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -32,7 +43,8 @@ pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, faults: Faults
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, acceptor.clone(), faults.clone(), stopping.clone()));
+                    let (acceptor, service) = (acceptor.clone(), service.clone());
+                    connections.spawn(connection(stream, acceptor, service, faults.clone(), stopping.clone()));
                 }
                 // Out of descriptors, most likely: others need a moment to close theirs.
                 Err(_) => sleep(Duration::from_millis(10)).await,
@@ -84,6 +96,12 @@ pub enum RegisterError {
     /// The authorities.
     #[error("client authorities: {0}")]
     Authorities(#[from] rustls::server::VerifierBuilderError),
+    /// The population's database.
+    #[error(transparent)]
+    Database(#[from] super::database::DatabaseError),
+    /// `--database` with another register.
+    #[error("only the population can be served from a database: leave out --database, or --register")]
+    OnlyPopulation,
     /// Asked to print a record that does not exist.
     #[error("no citizen has this number")]
     Unknown,
@@ -97,19 +115,30 @@ pub enum RegisterError {
     },
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, faults: Faults, stopping: watch::Receiver<()>) {
+async fn connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    service: Service,
+    faults: Faults,
+    stopping: watch::Receiver<()>,
+) {
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
     let _open = faults.connected();
     // Errors of a connection are the peer's, or what a fault asked for.
-    let _ = speak(stream, &faults, stopping).await;
+    let _ = speak(stream, service, &faults, stopping).await;
 }
 
-async fn speak(stream: TlsStream<TcpStream>, faults: &Faults, mut stopping: watch::Receiver<()>) -> hyper::Result<()> {
+async fn speak(
+    stream: TlsStream<TcpStream>,
+    register: Service,
+    faults: &Faults,
+    mut stopping: watch::Receiver<()>,
+) -> hyper::Result<()> {
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = service_fn(|request: Request<Incoming>| {
-        let faults = faults.clone();
-        async move { Ok::<_, Infallible>(answer(&request, &faults).await) }
+        let (register, faults) = (register.clone(), faults.clone());
+        async move { Ok::<_, Infallible>(answer(&request, &register, &faults).await) }
     });
     // The sender is dropped, never used: any change means stop.
     let stop = async move { while stopping.changed().await.is_ok() {} };

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::client::{Session, get, post};
 use crate::deployment::Deployment;
-use crate::scenario::{LOOKUP, ScenarioError, expect, keys_of_hoa, nth, open, read_path, send};
+use crate::scenario::{LOOKUP, ScenarioError, expect, keys_of_hoa, open, read_path, send, strangers};
 
 /// What was measured.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +36,9 @@ pub async fn measure(deployment: &Deployment) -> Result<Cost, ScenarioError> {
     let counted = || (metrics.copied_bytes.get(), metrics.disclosed_bytes.get());
     let before = counted();
     warm(&mut session).await?;
+    let numbers = strangers(ROUNDS);
     let miss = timed(async {
-        for n in 0..ROUNDS {
-            let number = nth(u64::from(n) * 7919 + 1);
+        for number in numbers {
             let answer = send(&mut session, get(&read_path(number), None)).await?;
             expect("a fetched record", &answer, StatusCode::OK, "")?;
         }

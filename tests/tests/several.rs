@@ -25,7 +25,8 @@ async fn a_household_is_shown_member_by_member() {
         let answer = client.send(with_evidence(get(&home(HOA.number), Some(RESIDENCE)))).await.unwrap();
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.json());
         let shown = answer.json();
-        let members: Vec<&str> = shown["members"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+        let members: Vec<&str> =
+            shown["members"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
         let expected = [HUSBAND, HOA, SON, MINOR].map(|known| known.number.to_string());
         let mut sorted = members.clone();
         sorted.sort_unstable();
@@ -48,8 +49,7 @@ async fn each_person_of_a_household_has_an_entry() {
     let id = answer.headers["gateway-request-id"].to_str().unwrap().to_owned();
     let (site, _dir) = harness.stop().await;
     let subjects = subjects(&site, &id);
-    let wanted: Vec<String> =
-        [HUSBAND, HOA, SON, MINOR].iter().map(|known| known.number.to_string()).collect();
+    let wanted: Vec<String> = [HUSBAND, HOA, SON, MINOR].iter().map(|known| known.number.to_string()).collect();
     for number in &wanted {
         let (complete, fields) = &subjects[number];
         assert!(*complete, "{number}");

@@ -121,12 +121,24 @@ impl Client {
         Ok(Self { address, tls: Arc::new(tls) })
     }
 
+    /// Where the gateway is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Opens the TLS connection alone.
     ///
     /// # Errors
     /// If the gateway does not take it.
     pub async fn connect_tls(&self) -> Result<TlsStream<TcpStream>, ClientError> {
-        let tcp = TcpStream::connect(self.address).await?;
+        self.connect_tls_over(TcpStream::connect(self.address).await?).await
+    }
+
+    /// Opens it over a socket that is connected to [`Client::address`].
+    ///
+    /// # Errors
+    /// If the gateway does not take it.
+    pub async fn connect_tls_over(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, ClientError> {
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").map_err(|error| ClientError::Credentials(error.to_string()))?;
         Ok(TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await?)

@@ -18,7 +18,7 @@ use crate::redact::Opened;
 use crate::refusal::Refusal;
 use crate::respond::Body;
 use crate::route::Call;
-use crate::{admit, decide, forward, identify, redact, respond, route};
+use crate::{admit, decide, forward, identify, narrow, redact, respond, route};
 
 mod exchange;
 
@@ -54,6 +54,7 @@ async fn disclose(
     let arguments = route::arguments(&call, &parts.headers, body, &node.config.http).await?;
     let permit = decide::permit(exchange.id, bundle, &connection, &caller, &call, &agreed, arguments, clock)
         .map_err(|denied| exchange.denied(denied))?;
+    let permit = narrow::permit(core, &connection, permit).await.map_err(|stopped| exchange.stopped(stopped))?;
     let guess = node.guesses.about(&permit);
     let (pending, closing) = node
         .audit

@@ -11,8 +11,11 @@ pub mod json;
 pub mod mask;
 pub mod matching;
 mod open;
+mod verdict;
 
 pub(crate) use open::open;
+#[cfg(test)]
+pub(crate) use open::outcome_of;
 
 /// Upstream bytes that nobody may see yet: one register's answer, shared by reference count.
 ///

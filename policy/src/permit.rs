@@ -62,7 +62,8 @@ pub struct Denied {
     pub policy_errors: u32,
 }
 
-/// What one disclosure may show. Made only by [`crate::bundle::Bundle::decide`], used up by [`Permit::open`].
+/// What one disclosure may show. Made only by [`crate::bundle::Bundle::decide`], changed only by
+/// [`Permit::narrow`], used up by [`Permit::open`].
 #[derive(Debug)]
 #[must_use = "a permit that is not used was a decision for nothing"]
 pub struct Permit {
@@ -77,6 +78,8 @@ pub struct Permit {
     pub(crate) upstream: UpstreamRequest,
     // INVARIANT: holds every field that the record phase could still show, so that the audit's intent is never too narrow.
     pub(crate) widest: FieldSet,
+    /// What was taken away since it was made.
+    pub(crate) limits: Option<Box<crate::narrow::Limits>>,
 }
 
 /// Why a record was not shown.

@@ -27,9 +27,10 @@ pub(crate) fn open(permit: Permit, raw: &Raw, pseudonyms: &PseudonymKey) -> Resu
     if !is_about(&permit, &found) {
         return Err(Unopened::SubjectMismatch);
     }
-    let outcome = permit.table.at_record(&permit.outcome, &permit.env, attributes(&permit, &found));
+    let (outcome, hidden) = decided(&permit, &found);
     let given = || given(&permit);
-    let hidden = given().any(|asked| outcome.treatments.of(asked.parameter.field) == Treatment::Withhold);
+    let hidden = hidden
+        | given().any(|asked| outcome.treatments.of(asked.parameter.field) == Treatment::Withhold);
     let guarded = given().filter(|asked| asked.guards).fold(true, |held, asked| asked.is_right(&permit, &found) & held);
     let mut tally =
         Tally { policy_errors: u32::try_from(outcome.errors.len()).unwrap_or(u32::MAX), ..Tally::default() };
@@ -84,6 +85,16 @@ pub(crate) fn open(permit: Permit, raw: &Raw, pseudonyms: &PseudonymKey) -> Resu
             Ok(Redacted { disclosure, chunks: chunks.into_iter().map(stamp).collect(), tally })
         }
     }
+}
+
+/// What this person's record gets, and whether the person is answered as unknown whatever it says.
+fn decided(permit: &Permit, found: &Captures<'_>) -> (Arc<Outcome>, bool) {
+    let outcome = permit.table.at_record(&permit.outcome, &permit.env, attributes(permit, found));
+    let person = match only(found, permit.operation.record.subject) {
+        Captured::Text(number) | Captured::Number(number) => Some(&**number),
+        _ => None,
+    };
+    permit.limited(person, outcome)
 }
 
 /// A parameter that the request has.
@@ -185,6 +196,13 @@ fn redact(
     let mut redactor = Redactor::new(&permit.operation.record, &outcome.treatments, pseudonym);
     redactor.push(raw.bytes().clone(), chunks)?;
     redactor.finish()
+}
+
+/// What the record phase decides about a record that can be read.
+#[cfg(test)]
+pub(crate) fn outcome_of(permit: &Permit, raw: &Raw) -> Option<Arc<Outcome>> {
+    let found = capture(&permit.operation.record, wanted(permit), raw.bytes()).ok()?;
+    Some(decided(permit, &found).0)
 }
 
 /// `{"full_name":true,"phone":false}`.

@@ -80,3 +80,6 @@ fn is_name(name: &str) -> bool {
 
 const DEADLINE: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -90,25 +90,25 @@ pub fn run(args: &Args, input: &mut dyn BufRead, out: &mut dyn Write) -> io::Res
             if let Some(odd) = purposes.iter().find(|purpose| !is_purpose(purpose)) {
                 return Err(wrong(format!("`{odd}` is not a purpose's id")));
             }
-            let mut kept = Kept::open(plugin)?;
+            let mut kept = Kept::open(plugin, true)?;
             let numbers = numbers(input)?;
             let changed = numbers.iter().filter(|number| kept.list.add(&kept.keyed, number, purposes)).count();
             kept.write(&format!("{} of {} put on it", changed, plural(numbers.len(), "person")), out)?;
         }
         Change::Remove { plugin } => {
-            let mut kept = Kept::open(plugin)?;
+            let mut kept = Kept::open(plugin, true)?;
             let numbers = numbers(input)?;
             let changed = numbers.iter().filter(|number| kept.list.remove(&kept.keyed, number)).count();
             kept.write(&format!("{} of {} taken from it", changed, plural(numbers.len(), "person")), out)?;
         }
         Change::Find { plugin } => {
-            let kept = Kept::open(plugin)?;
+            let kept = Kept::open(plugin, false)?;
             for number in numbers(input)? {
                 writeln!(out, "{}", kept.list.entry(&kept.keyed, &number).map_or("no".into(), said))?;
             }
         }
         Change::List { plugin } => {
-            for (tag, entry) in Kept::open(plugin)?.list.iter() {
+            for (tag, entry) in Kept::open(plugin, false)?.list.iter() {
                 writeln!(out, "{tag} {}", said(entry))?;
             }
         }
@@ -121,11 +121,12 @@ struct Kept {
     file: PathBuf,
     keyed: Keyed,
     list: List,
-    _alone: Alone,
+    /// Whoever writes it is alone with it.
+    _alone: Option<Alone>,
 }
 
 impl Kept {
-    fn open(which: &Which) -> io::Result<Self> {
+    fn open(which: &Which, to_write: bool) -> io::Result<Self> {
         let config = Config::read(&which.config).map_err(wrong)?;
         let with_list = |plugin: &&Configured| {
             let named = which.plugin.as_deref().is_none_or(|name| name == &*plugin.name);
@@ -143,8 +144,8 @@ impl Kept {
         };
         let Some(kept) = plugin.blueprint.keyed_list() else { return Err(wrong("the plugin has no list")) };
         let keyed = Keyed::new(&SiteFiles.key(kept.key).map_err(wrong)?);
-        let alone = Alone::with(kept.list)?;
-        let list = if kept.list.exists() {
+        let alone = if to_write { Some(Alone::with(kept.list)?) } else { None };
+        let list = if !to_write || kept.list.exists() {
             let text = SiteFiles.text(kept.list).map_err(wrong)?;
             List::parse(&text, &keyed).map_err(|error| wrong(format!("`{}`: {error}", kept.list.display())))?
         } else {
@@ -153,12 +154,17 @@ impl Kept {
         Ok(Self { file: kept.list.to_owned(), keyed, list, _alone: alone })
     }
 
-    /// Replaces the file: whoever reads it sees the one or the other.
+    /// Replaces the file: whoever reads it sees the one or the other. It stays its owner's, and as readable as it was: the gateway
+    /// may run as somebody else.
     fn write(&self, done: &str, out: &mut dyn Write) -> io::Result<()> {
         let new = beside(&self.file, "new");
         let failed = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", new.display()));
-        let mut open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&new);
-        let file = open.as_mut().map_err(|error| failed(io::Error::new(error.kind(), error.to_string())))?;
+        let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&new);
+        let mut file = open.map_err(failed)?;
+        if let Ok(before) = fs::metadata(&self.file) {
+            std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid())).map_err(failed)?;
+            file.set_permissions(before.permissions()).map_err(failed)?;
+        }
         file.write_all(self.list.to_text(&self.keyed).as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
         fs::rename(&new, &self.file).map_err(failed)?;
         if let Some(folder) = self.file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -175,7 +181,7 @@ impl Alone {
     fn with(list: &Path) -> io::Result<Self> {
         let file = beside(list, "lock");
         let failed = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", file.display()));
-        let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&file);
+        let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(&file);
         let lock = lock.map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self(lock)),

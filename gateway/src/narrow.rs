@@ -72,11 +72,12 @@ impl Upstream<'_> {
         *request.method_mut() = Method::GET;
         *request.uri_mut() = question.target.expose().parse().map_err(|_| BAD_TARGET)?;
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let (response, _) = self.0.pool.exchange(question.register, request).await.map_err(|trouble| match trouble {
-            Trouble::Unreachable(_) | Trouble::Busy => UNREACHABLE,
-            Trouble::Broken(_) => BROKEN,
-            Trouble::TooLarge => NO_VERDICT,
-        })?;
+        let (response, _) =
+            self.0.pool.exchange(question.register, request).await.map_err(|trouble| match trouble {
+                Trouble::Unreachable(_) | Trouble::Busy => UNREACHABLE,
+                Trouble::Broken(_) => BROKEN,
+                Trouble::TooLarge => NO_VERDICT,
+            })?;
         match response.status() {
             StatusCode::OK => {
                 let raw = response.into_body();

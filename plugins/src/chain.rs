@@ -70,8 +70,7 @@ pub enum Decided {
 
 impl Decided {
     /// Each of them; the position is the discriminant.
-    pub const ALL: [Self; 6] =
-        [Self::Passed, Self::Narrowed, Self::Hidden, Self::Refused, Self::Failed, Self::Ignored];
+    pub const ALL: [Self; 6] = [Self::Passed, Self::Narrowed, Self::Hidden, Self::Refused, Self::Failed, Self::Ignored];
 
     /// One word.
     pub fn as_str(self) -> &'static str {
@@ -181,10 +180,8 @@ impl Chain {
     /// Reads the files of every plugin that has some.
     pub fn reload(&self, files: &dyn Files) -> Vec<Reloaded> {
         let with_files = self.0.iter().filter(|link| !link.configured.blueprint.files().is_empty());
-        let reload = |link: &Link| Reloaded {
-            plugin: Arc::clone(&link.configured.name),
-            outcome: link.plugin.reload(files),
-        };
+        let reload =
+            |link: &Link| Reloaded { plugin: Arc::clone(&link.configured.name), outcome: link.plugin.reload(files) };
         with_files.map(reload).collect()
     }
 
@@ -358,18 +355,18 @@ fn decided(narrowing: &Narrowing) -> Decided {
 
 /// Awaits all of them at once; the outputs in their order.
 async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut waiting: Vec<(Pin<Box<F>>, Option<F::Output>)> =
-        futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    let mut futures: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
+    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
     poll_fn(|context| {
-        for (future, output) in waiting.iter_mut().filter(|(_, output)| output.is_none()) {
+        for (future, output) in futures.iter_mut().zip(&mut outputs).filter(|(_, output)| output.is_none()) {
             if let Poll::Ready(ready) = future.as_mut().poll(context) {
                 *output = Some(ready);
             }
         }
-        if waiting.iter().all(|(_, output)| output.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+        if outputs.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-    waiting.into_iter().filter_map(|(_, output)| output).collect()
+    outputs.into_iter().flatten().collect()
 }
 
 /// How many persons of a list are asked about at once.

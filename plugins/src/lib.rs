@@ -14,8 +14,8 @@
 mod catch;
 mod chain;
 mod configured;
-pub mod kinds;
 pub mod keyed;
+pub mod kinds;
 mod plugin;
 mod registry;
 mod settings;

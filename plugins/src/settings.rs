@@ -125,13 +125,7 @@ impl<'r> Settings<'r> {
     }
 
     /// As [`Settings::wrong`], with what to do about it.
-    pub fn mend(
-        &self,
-        code: &'static str,
-        span: Range<usize>,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    pub fn mend(&self, code: &'static str, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.document.push(Problem::error(code, self.document.file, message).help(help), span);
     }
 
@@ -152,7 +146,7 @@ impl<'r> Settings<'r> {
             Named::Scope if id.contains('.') => "field",
             Named::Scope => "group",
         };
-        let message = format!("the bundle has no {what} `{id}`: here `[{}]` does nothing", self.path);
+        let message = format!("the bundle has no {what} `{id}`: what `[{}]` says of it does nothing", self.path);
         let warning = Problem::warning("plugin-names-nothing", self.document.file, message);
         let warning = warning.at(self.document.text, span);
         self.mentions.borrow_mut().push(Mention { named, id: id.to_owned(), warning });
@@ -237,7 +231,12 @@ impl<'r> Settings<'r> {
     pub fn list<T>(&self, value: Value<'r>, read: impl Fn(&Self, Value<'r>) -> Option<T>) -> Option<Vec<T>> {
         let Some(items) = value.get_ref().as_array() else { return self.wrong_type(value, "a list in brackets") };
         if items.is_empty() {
-            self.mend("empty-list", value.span(), "the list is empty: it is about nothing", "fill it, or remove the key");
+            self.mend(
+                "empty-list",
+                value.span(),
+                "the list is empty: it is about nothing",
+                "fill it, or remove the key",
+            );
             return None;
         }
         let read: Vec<T> = items.iter().filter_map(|item| read(self, item)).collect();

@@ -167,7 +167,10 @@ fn crates_depend_in_one_direction() {
     assert_eq!(own("gateway/Cargo.toml"), ["popgate-plugins", "popgate-policy"]);
     for manifest in ["deploy/demo/Cargo.toml", "benches/Cargo.toml", "tests/Cargo.toml"] {
         for name in own(manifest) {
-            assert!(["popgate", "popgate-demo", "popgate-plugins", "popgate-policy"].contains(&name.as_str()), "{manifest} needs {name}");
+            assert!(
+                ["popgate", "popgate-demo", "popgate-plugins", "popgate-policy"].contains(&name.as_str()),
+                "{manifest} needs {name}"
+            );
         }
     }
     assert!(!own("deploy/demo/Cargo.toml").contains(&"popgate-demo".to_owned()));
@@ -208,8 +211,17 @@ fn lints_are_escaped_with_a_reason_or_not_at_all() {
 /// Plugins have no I/O of their own: files, registers and time are given to them.
 #[test]
 fn plugins_know_no_socket_disk_or_process() {
-    let banned =
-        ["hyper", "rustls", "std::fs", "std::env", "std::process", "std::thread", "TcpStream", "UdpSocket", "tokio::net"];
+    let banned = [
+        "hyper",
+        "rustls",
+        "std::fs",
+        "std::env",
+        "std::process",
+        "std::thread",
+        "TcpStream",
+        "UdpSocket",
+        "tokio::net",
+    ];
     let mut found = Vec::new();
     for file in of("plugins/src/") {
         let code = file.shipped();

@@ -136,8 +136,7 @@ fn chain(acts: Vec<(Act, OnError)>) -> Chain {
 fn run<T>(ask: impl AsyncFnOnce(&Circumstances<'_>) -> T) -> (T, Vec<(usize, Decided)>) {
     let log = Log::default();
     let local = jiff::civil::date(2026, 11, 24).at(10, 0, 0, 0);
-    let circumstances =
-        Circumstances { local, source: [10, 20, 0, 5].into(), lookup: &Nowhere, observer: &log };
+    let circumstances = Circumstances { local, source: [10, 20, 0, 5].into(), lookup: &Nowhere, observer: &log };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let output = runtime.block_on(ask(&circumstances));
     (output, log.0.into_inner())
@@ -279,9 +278,23 @@ fn each_person_of_a_list_is_asked_about_and_nobody_else_is_shown() {
 
 fn scope() -> impl Strategy<Value = Scope> {
     let names = vec![
-        "*", "identity", "contact", "residence", "nonsense", "", ".", "Citizen", "Citizen.", "Citizen.id",
-        "Citizen.full_name", "Citizen.date_of_birth", "Citizen.sex", "Citizen.phones", "Citizen.residence",
-        "Citizen.residence.street", "Card.level",
+        "*",
+        "identity",
+        "contact",
+        "residence",
+        "nonsense",
+        "",
+        ".",
+        "Citizen",
+        "Citizen.",
+        "Citizen.id",
+        "Citizen.full_name",
+        "Citizen.date_of_birth",
+        "Citizen.sex",
+        "Citizen.phones",
+        "Citizen.residence",
+        "Citizen.residence.street",
+        "Card.level",
     ];
     prop_oneof![
         8 => prop::sample::select(names).prop_map(Scope::parse),
@@ -362,7 +375,7 @@ proptest! {
                 prop_assert_eq!(log.len(), at + 1, "nobody is asked after the end");
                 let failed = matches!(stopped.stop, Stop::Failed(_));
                 prop_assert_eq!(log.last().unwrap().1, if failed { Decided::Failed } else { Decided::Refused });
-                prop_assert!(!(fails(&acts[at].0) && !failed));
+                prop_assert!(failed || !fails(&acts[at].0));
             }
         }
     }

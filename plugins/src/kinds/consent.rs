@@ -44,9 +44,8 @@ pub(super) fn read(settings: &Settings<'_>) -> Option<Arc<dyn Blueprint>> {
     let target = settings.required("path", template::read);
     let key = settings.optional("key", Settings::path);
     let member = settings.optional("member", |settings, value| settings.text(value).map(str::to_owned));
-    let remember = |key, default| {
-        settings.optional(key, |settings, value| settings.duration(value, LONGEST)).unwrap_or(default)
-    };
+    let remember =
+        |key, default| settings.optional(key, |settings, value| settings.duration(value, LONGEST)).unwrap_or(default);
     let (remember_yes, remember_no) = (remember("remember_yes", YES), remember("remember_no", NO));
     let capacity = settings.optional("remembered", |settings, value| settings.count(value, 0, 10_000_000));
     let without = effect::read(settings, "without", "refuse", REMEDY);
@@ -105,7 +104,8 @@ impl Plugin for Consent {
         Box::pin(async move {
             let Some(subject) = seen.subject else { return Ok(Narrowing::NONE) };
             let keyed = self.keyed.read().unwrap_or_else(PoisonError::into_inner).clone();
-            let target = self.table.target.fill(&seen, subject, keyed.as_deref()).ok_or(Failed("its key is missing"))?;
+            let target =
+                self.table.target.fill(&seen, subject, keyed.as_deref()).ok_or(Failed("its key is missing"))?;
             let given = self.consents(&seen, target).await.map_err(|Unanswered(reason)| Failed(reason))?;
             Ok(if given { Narrowing::NONE } else { self.table.without.clone() })
         })

@@ -11,7 +11,8 @@ use crate::plugin::{Decision, Files, Plugin, Seen, Unusable};
 fn parse_with(kinds: &Registry, text: &str) -> Result<Configured, Vec<String>> {
     let whole = DeTable::parse(text).unwrap();
     let (name, table) = whole.get_ref().get("plugins").unwrap().get_ref().as_table().unwrap().iter().next().unwrap();
-    let document = Document::new("gateway.toml", text, std::path::Path::new("/etc/popgate"), &["consent", "population"]);
+    let document =
+        Document::new("gateway.toml", text, std::path::Path::new("/etc/popgate"), &["consent", "population"]);
     let read = kinds.read(&document, name.get_ref(), name.span(), table.get_ref().as_table().unwrap());
     let problems = document.into_problems();
     if problems.is_empty() {
@@ -97,13 +98,25 @@ const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     (HOURS, "17:30", "07:30", "8:6: `to` is the same time as `from`", "the whole day"),
     (HOURS, "2026-09-02,", "2026-09-02T10:00:00,", "9:13: `2026-09-02T10:00:00` is neither a day", "such as"),
     (HOURS, "02-05/2027", "02-12/2027", "9:25: `2027-02-12/2027-02-11` is neither a day", "such as"),
-    (HOURS, "\"narrow\"", "\"refuse\"", "11:12: fields are named, and the whole answer is taken", "`outside = \"narrow\"`"),
+    (
+        HOURS,
+        "\"narrow\"",
+        "\"refuse\"",
+        "11:12: fields are named, and the whole answer is taken",
+        "`outside = \"narrow\"`",
+    ),
     (HOURS, "\"narrow\"", "\"hide\"", "10:11: unknown choice `hide`", "`unknown`"),
     (HOURS, "\"year\"", "\"years\"", "12:35: unknown choice `years`", "did you mean `year`?"),
     (HOURS, "contact", "", "11:13: the text must not be empty", ""),
     (OPT_OUT, "list = \"opt-out.list\"\n", "", "1:10: `list` is missing in `[plugins.opt-out]`", ""),
     (OPT_OUT, "key =", "answer = \"narrow\"\nkey =", "4:10: no field is named", "withhold = ["),
-    (CONSENT, "register = \"consent\"", "register = \"consents\"", "3:12: there is no section `[registers.consents]`", "`consent`?"),
+    (
+        CONSENT,
+        "register = \"consent\"",
+        "register = \"consents\"",
+        "3:12: there is no section `[registers.consents]`",
+        "`consent`?",
+    ),
     (CONSENT, "{pseudonym}", "{person}", "4:8: `/consents/{person}?purpose={purpose}` has `{person}`", "such as"),
     (CONSENT, "key = \"keys/consent.key\"\n", "", "4:8: a pseudonym needs a key", "popgate pki key"),
     (CONSENT, "{pseudonym}", "{number}", "5:7: there is a `key`, and no `{pseudonym}`", "name the person"),

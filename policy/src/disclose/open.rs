@@ -29,8 +29,7 @@ pub(crate) fn open(permit: Permit, raw: &Raw, pseudonyms: &PseudonymKey) -> Resu
     }
     let (outcome, hidden) = decided(&permit, &found);
     let given = || given(&permit);
-    let hidden = hidden
-        | given().any(|asked| outcome.treatments.of(asked.parameter.field) == Treatment::Withhold);
+    let hidden = hidden | given().any(|asked| outcome.treatments.of(asked.parameter.field) == Treatment::Withhold);
     let guarded = given().filter(|asked| asked.guards).fold(true, |held, asked| asked.is_right(&permit, &found) & held);
     let mut tally =
         Tally { policy_errors: u32::try_from(outcome.errors.len()).unwrap_or(u32::MAX), ..Tally::default() };

@@ -89,5 +89,6 @@ purposes = ["assessment"]
 identity = "spiffe://gov.vn/tax/etax"
 limits   = { rate = "200/s" }
 "#;
-const PURPOSES: &str = "[assessment]\nname = { vi = \"Tính thuế\", en = \"Tax assessment\" }\nbasis = \"Law, art. 1\"\n";
+const PURPOSES: &str =
+    "[assessment]\nname = { vi = \"Tính thuế\", en = \"Tax assessment\" }\nbasis = \"Law, art. 1\"\n";
 const POLICY: &str = "@id(\"all\") @basis(\"Law, art. 1\")\npermit (principal, action, resource);\n";

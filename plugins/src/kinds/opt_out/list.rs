@@ -39,9 +39,9 @@ impl List {
     pub fn parse(text: &str, keyed: &Keyed) -> Result<Self, String> {
         let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
         let (number, head) = lines.next().unwrap_or((1, ""));
-        let of_key = head.strip_prefix(HEAD).ok_or_else(|| {
-            format!("line {number}: the first line must begin with `{}`; {REMEDY}", HEAD.trim_end())
-        })?;
+        let of_key = head
+            .strip_prefix(HEAD)
+            .ok_or_else(|| format!("line {number}: the first line must begin with `{}`; {REMEDY}", HEAD.trim_end()))?;
         if of_key != keyed.id() {
             return Err(format!("line {number}: the list was made under another key; {REMEDY} again, under this key"));
         }
@@ -49,7 +49,10 @@ impl List {
         while let Some((number, line)) = lines.next() {
             if let Some(count) = line.strip_prefix("end ") {
                 if count.parse() != Ok(list.len()) {
-                    return Err(format!("line {number}: the list has {} persons, and not as many as it says", list.len()));
+                    return Err(format!(
+                        "line {number}: the list has {} persons, and not as many as it says",
+                        list.len()
+                    ));
                 }
                 return match lines.next() {
                     None => Ok(Self(list)),

@@ -77,39 +77,37 @@ async fn failures(harness: &Harness, plugin: &str) -> u64 {
 const EVERY_DAY: &str = "weekdays = [\"mon\", \"tue\", \"wed\", \"thu\", \"fri\", \"sat\", \"sun\"]";
 
 #[tokio::test]
-async fn outside_of_its_hours_a_sector_is_refused_or_gets_less_and_others_do_not() {
-    let hours = |from: &str, to: &str, more: &str| {
+async fn outside_of_its_hours_an_agency_is_refused_or_gets_less_and_others_do_not() {
+    let hours = |agency: &str, from: &str, to: &str, more: &str| {
         format!(
-            "[plugins.hours]\nkind = \"office-hours\"\napplies_to = {{ sectors = [\"tax\"] }}\n{EVERY_DAY}\n\
+            "[plugins.of-{agency}]\nkind = \"office-hours\"\napplies_to = {{ agencies = [\"{agency}\"] }}\n{EVERY_DAY}\n\
              from = \"{from}\"\nto = \"{to}\"\n{more}\n"
         )
     };
-    // It is noon.
-    let harness = with_plugins(&hours("11:00", "14:00", ""), |_| {});
-    assert_eq!(refusal(&ask(&harness, "tax/etax", read(&HOA, "assessment")).await), "200 ");
-
-    let harness = with_plugins(&hours("14:00", "24:00", ""), |_| {});
-    let answer = ask(&harness, "tax/etax", read(&HOA, "assessment")).await;
-    assert_eq!(refusal(&answer), "403 plugin_refused");
-    assert!(answer.told("detail").contains("within the hours"), "{}", answer.told("detail"));
-    assert_eq!(harness.deployment.register.faults.requests(), 0, "what is refused is not asked for");
-    assert_eq!(refusal(&ask(&harness, "hospital-north/his", read(&HOA, "treatment")).await), "200 ");
-    assert_eq!(recorded(&harness).await, ["plugin_refused", "complete"]);
-    let refused = "popgate_plugin_decisions_total{decision=\"refused\",plugin=\"hours\"}";
-    assert_eq!(harness.metric(refused).await, 1);
-    assert_eq!(failures(&harness, "hours").await, 0);
-
-    let less = "withhold = [\"Citizen.permanent_residence\"]\ncap = { \"Citizen.date_of_birth\" = \"year\" }";
-    let harness = with_plugins(&hours("14:00", "24:00", less), |_| {});
-    let shown = ask(&harness, "tax/etax", read(&HOA, "assessment")).await.json();
-    assert_eq!(shown["full_name"], HOA.full_name);
-    assert_eq!(shown["date_of_birth"], 1987);
-    assert_eq!(shown.get("permanent_residence"), None);
-
-    // A holiday has no hours.
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::get(&zone_where_it_is(12)).unwrap()).date();
-    let harness = with_plugins(&hours("11:00", "14:00", &format!("holidays = [{today}]")), |_| {});
-    assert_eq!(refusal(&ask(&harness, "tax/etax", read(&HOA, "assessment")).await), "403 plugin_refused");
+    let less = "withhold = [\"Citizen.permanent_residence\"]\ncap = { \"Citizen.date_of_birth\" = \"year\" }";
+    // It is noon.
+    let settings = hours("tax", "11:00", "14:00", "")
+        + &hours("hospital-north", "14:00", "24:00", "")
+        + &hours("ha-noi", "14:00", "24:00", less)
+        + &hours("hospital-south", "11:00", "14:00", &format!("holidays = [{today}]"));
+    let harness = with_plugins(&settings, |_| {});
+    for (system, purpose) in [("hospital-north/his", "treatment"), ("hospital-south/his", "treatment")] {
+        let answer = ask(&harness, system, read(&HOA, purpose)).await;
+        assert_eq!(refusal(&answer), "403 plugin_refused", "{system}");
+        assert!(answer.told("detail").contains("within the hours"), "{}", answer.told("detail"));
+    }
+    assert_eq!(harness.deployment.register.faults.requests(), 0, "what is refused is not asked for");
+    let shown = ask(&harness, "tax/etax", read(&HOA, "assessment")).await.json();
+    assert_eq!(shown["date_of_birth"], "1987-03-14");
+    assert!(shown.get("permanent_residence").is_some());
+    let shown = ask(&harness, "ha-noi/portal", read(&HOA, "residence-management")).await.json();
+    assert_eq!((&shown["full_name"], &shown["date_of_birth"]), (&json!(HOA.full_name), &json!(1987)));
+    assert_eq!(shown.get("permanent_residence"), None);
+    assert_eq!(recorded(&harness).await, ["plugin_refused", "plugin_refused", "complete", "complete"]);
+    let refused = "popgate_plugin_decisions_total{decision=\"refused\",plugin=\"of-hospital-north\"}";
+    assert_eq!(harness.metric(refused).await, 1);
+    assert_eq!(failures(&harness, "of-hospital-north").await, 0);
 }
 
 #[tokio::test]

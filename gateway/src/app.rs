@@ -5,6 +5,7 @@ pub mod config;
 pub mod diff;
 pub mod logs;
 pub mod node;
+pub mod plugins;
 pub mod serve;
 pub mod status;
 pub mod watch;

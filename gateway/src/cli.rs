@@ -10,6 +10,7 @@ use crate::clock::Clock;
 pub mod audit;
 pub mod check;
 pub mod pki;
+pub mod plugin;
 mod report;
 pub mod serve;
 
@@ -29,6 +30,7 @@ enum Command {
     Check(check::Args),
     Audit(audit::Args),
     Pki(pki::Args),
+    Plugin(plugin::Args),
     Completions(Completions),
 }
 
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, colours(&io::stdout()), out),
         Command::Audit(args) => audit::run(&args, out),
         Command::Pki(args) => run_pki(args, out),
+        Command::Plugin(args) => plugin::run(&args, &mut io::stdin().lock(), out),
         Command::Completions(args) => {
             // Into memory first: the generator panics if its output cannot be written.
             let mut script = Vec::new();
@@ -109,7 +112,7 @@ mod tests {
     #[test]
     fn help_gives_examples_and_exit_codes() {
         let help = Cli::command().render_long_help().to_string();
-        for part in ["Examples:", "Exit codes:", "serve", "check", "audit", "pki", "completions"] {
+        for part in ["Examples:", "Exit codes:", "serve", "check", "audit", "pki", "plugin", "completions"] {
             assert!(help.contains(part), "{part} in {help}");
         }
     }

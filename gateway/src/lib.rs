@@ -18,6 +18,7 @@ pub mod forward;
 pub mod gather;
 pub mod identify;
 pub mod metrics;
+pub mod narrow;
 pub mod pipeline;
 pub mod pki;
 pub mod redact;

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use popgate_plugins::Decided;
 use popgate_policy::bundle::Bundle;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -91,6 +92,8 @@ pub struct Metrics {
     bundle_info: IntGaugeVec,
     certificate_expiry: IntGaugeVec,
     crl_next_update: IntGaugeVec,
+    plugin_decisions: IntCounterVec,
+    plugin_failures: IntCounterVec,
     /// Connections by protocol.
     pub connections: Connections,
     /// Connections now open, handshakes included.
@@ -111,6 +114,8 @@ pub struct Metrics {
     pub bundle_reloads: Reloads,
     /// Certificates, authorities and revocation lists.
     pub trust_reloads: Reloads,
+    /// Files of plugins.
+    pub plugin_reloads: Reloads,
     /// When the bundle in force was loaded, in seconds since 1970.
     pub bundle_loaded: IntGauge,
     /// Fields withheld because a policy failed to evaluate: an alarm.
@@ -228,6 +233,18 @@ impl Metrics {
                 "When the next revocation list of an authority is due, in seconds since 1970; 0 if it does not say.",
                 "issuer",
             )?,
+            plugin_decisions: counters(
+                r,
+                "popgate_plugin_decisions_total",
+                "What plugins decided.",
+                &["plugin", "decision"],
+            )?,
+            plugin_failures: counters(
+                r,
+                "popgate_plugin_failures_total",
+                "Plugins that failed: an alarm. The request was refused, unless the plugin's table says otherwise.",
+                &["plugin"],
+            )?,
             connections: Connections::new(r, "popgate_connections_total", "Connections by protocol.")?,
             connections_open: gauge(r, "popgate_connections_open", "Connections now open, handshakes included.")?,
             connections_refused: counter(
@@ -246,6 +263,7 @@ impl Metrics {
                 "popgate_trust_reloads_total",
                 "Changed certificates, authorities and revocation lists.",
             )?,
+            plugin_reloads: Reloads::new(r, "popgate_plugin_reloads_total", "Changed files of plugins.")?,
             bundle_loaded: gauge(
                 r,
                 "popgate_bundle_loaded_timestamp_seconds",
@@ -323,6 +341,15 @@ impl Metrics {
             timeout: outcome("timeout"),
             unavailable: outcome("unavailable"),
             duration: self.upstream_durations.with_label_values(&[id]),
+        }
+    }
+
+    /// The handles for one plugin.
+    pub fn plugin(&self, name: &str) -> PluginMetrics {
+        let decision = |decided: &Decided| self.plugin_decisions.with_label_values(&[name, decided.as_str()]);
+        PluginMetrics {
+            decisions: Decided::ALL.iter().map(decision).collect(),
+            failures: self.plugin_failures.with_label_values(&[name]),
         }
     }
 
@@ -412,6 +439,25 @@ impl RegisterMetrics {
     /// Records how long an answer took.
     pub fn took(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
+    }
+}
+
+/// One plugin's counters.
+#[derive(Debug)]
+pub struct PluginMetrics {
+    decisions: Box<[IntCounter]>,
+    failures: IntCounter,
+}
+
+impl PluginMetrics {
+    /// Counts a decision.
+    pub fn decided(&self, decided: Decided) {
+        if let Some(counter) = self.decisions.get(decided as usize) {
+            counter.inc();
+        }
+        if matches!(decided, Decided::Failed | Decided::Ignored) {
+            self.failures.inc();
+        }
     }
 }
 

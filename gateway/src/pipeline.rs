@@ -24,7 +24,7 @@ use crate::redact::Opened;
 use crate::refusal::Refusal;
 use crate::respond::{Body, Covered};
 use crate::route::Call;
-use crate::{admit, decide, forward, identify, redact, respond, route};
+use crate::{admit, decide, forward, identify, narrow, redact, respond, route};
 
 mod bulk;
 mod exchange;
@@ -90,6 +90,7 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
     let (cursors, clock) = (&node.secrets.cursors, &node.clock);
     let permit = decide::permit(exchange.id, &live.bundle, connection, caller, call, agreed, arguments, cursors, clock)
         .map_err(|denied| exchange.denied(denied))?;
+    let permit = narrow::permit(core, connection, permit).await.map_err(|stopped| exchange.stopped(stopped))?;
     let guess = node.guesses.about(&permit);
     let first = intent(asked, &permit);
     // Of a list, what the entries of its persons have in common.
@@ -98,7 +99,7 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
     exchange.intended(closing);
     let opened = match permit.operation().answer {
         Answer::Whole(_) => whole(core, permit, exchange).await?,
-        Answer::Record | Answer::Match | Answer::List(_) => record(core, permit, exchange).await?,
+        Answer::Record | Answer::Match | Answer::List(_) => record(core, connection, permit, exchange).await?,
     };
     let opened = guess.judge(opened);
     let receipt = pending.durable().await.map_err(|_| Refusal::AuditUnavailable)?;
@@ -115,10 +116,17 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
 }
 
 /// The record, or the list of records.
-async fn record(core: &Core, permit: Permit, exchange: &mut Exchange) -> Result<Opened, Refusal> {
+async fn record(
+    core: &Core,
+    connection: &Connection,
+    permit: Permit,
+    exchange: &mut Exchange,
+) -> Result<Opened, Refusal> {
     let until = deadline(core, permit.upstream());
     let Fetched { found, origin } = fetch(core, &permit, until, exchange).await?;
     let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
+    let permit = narrow::persons(core, connection, permit, found.record()).await;
+    let permit = permit.map_err(|stopped| exchange.stopped(stopped))?;
     let opened = redact::open(permit, found.record(), &core.node.secrets);
     forget(core, &upstream, &agency, origin, opened)
 }

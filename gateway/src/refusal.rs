@@ -78,6 +78,13 @@ pub enum Refusal {
         /// Which.
         name: String,
     },
+    /// A plugin of this site takes it away, or leaves nothing of it.
+    PluginRefused {
+        /// What to do, in words of the plugin or of the contract.
+        remedy: String,
+    },
+    /// A plugin of this site failed, so nothing is disclosed.
+    PluginFailed,
     /// Unknown person, guard mismatch, or a record hidden whole: one and the same answer.
     NoMatch,
     /// Over the rate.
@@ -164,6 +171,8 @@ impl Refusal {
             Self::ParameterDenied { name } => {
                 format!("parameter `{name}`: no policy lets this system use it for this purpose")
             }
+            Self::PluginRefused { remedy } => remedy.clone(),
+            Self::PluginFailed => "retry later; if it goes on, report the request id to the gateway's operator".into(),
             Self::NoMatch => "check the identity number and every attribute that must match".into(),
             Self::RateExceeded { retry_after } => format!("retry after {} s", seconds(*retry_after)),
             Self::ConcurrencyExceeded => "wait for answers before sending more requests".into(),
@@ -180,9 +189,11 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::RateExceeded { retry_after } => Some(seconds(*retry_after)),
-            Self::ConcurrencyExceeded | Self::RegisterUnavailable | Self::RegisterTimeout | Self::AuditUnavailable => {
-                Some(1)
-            }
+            Self::ConcurrencyExceeded
+            | Self::RegisterUnavailable
+            | Self::RegisterTimeout
+            | Self::AuditUnavailable
+            | Self::PluginFailed => Some(1),
             Self::CertificateRevoked
             | Self::CertificateInvalid
             | Self::SystemNotEnrolled
@@ -203,6 +214,7 @@ impl Refusal {
             | Self::EvidenceMissing { .. }
             | Self::PolicyDenied
             | Self::ParameterDenied { .. }
+            | Self::PluginRefused { .. }
             | Self::NoMatch
             | Self::RegisterFailed
             | Self::RecordUnreadable
@@ -289,6 +301,12 @@ impl Refusal {
             Self::PolicyDenied => ("policy_denied", S::FORBIDDEN, Downstream, "the policies show nothing of this"),
             Self::ParameterDenied { .. } => {
                 ("parameter_denied", S::FORBIDDEN, Downstream, "the policies do not allow this parameter")
+            }
+            Self::PluginRefused { .. } => {
+                ("plugin_refused", S::FORBIDDEN, Downstream, "the rules of this site do not allow this")
+            }
+            Self::PluginFailed => {
+                ("plugin_failed", S::SERVICE_UNAVAILABLE, Gateway, "a rule of this site could not be applied")
             }
             Self::NoMatch => ("no_match", S::NOT_FOUND, Downstream, "no record matches the request"),
             Self::RateExceeded { .. } => {

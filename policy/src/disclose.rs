@@ -12,8 +12,11 @@ pub mod json;
 pub mod mask;
 pub mod matching;
 mod open;
+mod verdict;
 
-pub(crate) use open::{derived, open, open_record_of_whole, open_whole};
+#[cfg(test)]
+pub(crate) use open::outcome_of;
+pub(crate) use open::{derived, open, open_record_of_whole, open_whole, persons};
 
 /// Upstream bytes that nobody may see yet: one register's answer, shared by reference count.
 ///

@@ -31,7 +31,9 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use ladder::Ladder;
+pub(crate) use counts::narrowed;
+pub(crate) use decide::{Question, could_answer, unusable, widest};
+pub(crate) use ladder::{Ladder, Rank};
 pub(crate) use table::Outcome;
 pub use table::Table;
 

@@ -9,7 +9,8 @@
 //! 1. [`bundle::Bundle::load`] turns files into contracts, a directory of agencies and compiled policies;
 //! 2. [`contract::Contracts::route`] and [`contract::Operation::arguments`] read a request strictly;
 //! 3. [`bundle::Bundle::decide`] answers with a [`permit::Permit`] or a [`permit::Denial`];
-//! 4. [`permit::Permit::open`] consumes the permit and a [`disclose::Raw`], and yields [`disclose::Redacted`] chunks.
+//! 4. [`permit::Permit::narrow`] takes away what the site withholds on top;
+//! 5. [`permit::Permit::open`] consumes the permit and a [`disclose::Raw`], and yields [`disclose::Redacted`] chunks.
 
 pub mod bundle;
 pub mod cedar;
@@ -19,5 +20,6 @@ pub mod disclose;
 mod document;
 pub mod engine;
 pub mod model;
+pub mod narrow;
 pub mod permit;
 pub mod problem;

@@ -76,7 +76,8 @@ pub struct Denied {
     pub policy_errors: u32,
 }
 
-/// What one disclosure may show. Made only by [`crate::bundle::Bundle::decide`], used up by [`Permit::open`].
+/// What one disclosure may show. Made only by [`crate::bundle::Bundle::decide`], changed only by
+/// [`Permit::narrow`], used up by [`Permit::open`].
 #[derive(Debug)]
 #[must_use = "a permit that is not used was a decision for nothing"]
 pub struct Permit {
@@ -97,6 +98,8 @@ pub struct Permit {
     pub(crate) scope: Scope,
     // INVARIANT: holds every field that the record phase could still show, so that the audit's intent is never too narrow.
     pub(crate) widest: FieldSet,
+    /// What was taken away since it was made.
+    pub(crate) limits: Option<Box<crate::narrow::Limits>>,
 }
 
 /// Why a record was not shown.
@@ -170,6 +173,15 @@ impl Permit {
     /// [`Unopened`]; nothing of the record is in it.
     pub fn open(self, raw: &Raw, secrets: &Secrets) -> Result<Redacted, Unopened> {
         crate::disclose::open(self, raw, secrets)
+    }
+
+    /// The numbers of the persons whom a list is about, in its order: for what must look at each before the list is opened. MUST NOT
+    /// leave the gateway.
+    ///
+    /// # Errors
+    /// [`Unopened`], if the list cannot be read.
+    pub fn persons(&self, raw: &Raw) -> Result<Vec<crate::model::Personal<String>>, Unopened> {
+        crate::disclose::persons(self, raw)
     }
 
     /// Opens the record of an operation that answers with a field given by itself: the same checks, and what to ask for next.

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use popgate_plugins::Configured;
 use popgate_policy::directory::Identity;
 use popgate_policy::model::RegisterId;
 use popgate_policy::problem::Problem;
@@ -45,6 +46,8 @@ pub struct Config {
     pub admin: Admin,
     /// Key files.
     pub keys: Keys,
+    /// The plugins, in the order in which they are asked.
+    pub plugins: Vec<Configured>,
     /// Bounds on what a client may make us hold.
     pub http: Http,
     /// How long requests in flight may go on after a shutdown was asked for.

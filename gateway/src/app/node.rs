@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
+use popgate_plugins::{Chain, OpenError};
 use popgate_policy::bundle::{Bundle, Loaded, Source};
 use popgate_policy::disclose::Secrets;
 use popgate_policy::model::{DisclosureId, RegisterId};
@@ -17,12 +18,13 @@ use crate::admit::{Gates, Guesses};
 use crate::app::bundle_files;
 use crate::app::config::Config;
 use crate::app::diff;
+use crate::app::plugins::{self, SiteFiles};
 use crate::audit::Audit;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::forward::pool::Pool;
 use crate::forward::registers::{RegisterError, Registers};
-use crate::metrics::{Metrics, OperationTable, RegisterMetrics};
+use crate::metrics::{Metrics, OperationTable, PluginMetrics, RegisterMetrics};
 
 /// What every core shares.
 #[derive(Debug)]
@@ -52,6 +54,10 @@ pub struct Node {
     pub counters: Arc<Counters>,
     /// Each register's counters.
     pub upstream: BTreeMap<RegisterId, RegisterMetrics>,
+    /// What narrows permits further.
+    pub plugins: Chain,
+    /// Each plugin's counters, in the chain's order.
+    pub plugin_metrics: Box<[PluginMetrics]>,
 }
 
 /// The bundle in force and what belongs to it. A request sees one from start to end.
@@ -113,6 +119,9 @@ pub enum ReloadError {
     /// A register's TLS files.
     #[error(transparent)]
     Register(#[from] RegisterError),
+    /// A plugin's files.
+    #[error(transparent)]
+    Plugin(#[from] OpenError),
 }
 
 /// The parts that a node is put together from.
@@ -143,6 +152,8 @@ impl Node {
         let (trust, trust_warnings) = load_trust(&config, 1, &clock, None)?;
         let trust = Arc::new(trust);
         let registers = Registers::load(&config.registers, 1)?;
+        let chain = Chain::open(&config.plugins, &SiteFiles)?;
+        plugins::warn_of_unknown_names(&chain, &live.bundle);
         warn_of_missing_registers(&config, &live.bundle);
         let upstream =
             config.registers.keys().map(|register| (register.clone(), metrics.register(register.as_str()))).collect();
@@ -153,6 +164,8 @@ impl Node {
             config,
             clock,
             audit,
+            plugin_metrics: chain.names().map(|name| metrics.plugin(name)).collect(),
+            plugins: chain,
             metrics,
             secrets,
             live: ArcSwap::from_pointee(live),
@@ -226,6 +239,7 @@ impl Node {
         let changes = diff::changes((&before.source, &before.bundle), (&source, &loaded.bundle));
         let gates = Gates::build(&loaded.bundle, Some(&before.gates), &self.clock);
         warn_of_missing_registers(&self.config, &loaded.bundle);
+        plugins::warn_of_unknown_names(&self.plugins, &loaded.bundle);
         self.metrics.bundle_reloads.accepted.inc();
         self.live.store(Arc::new(Live::new(source, loaded, gates, &self.metrics, self.clock.wall())));
         let mut last = self.last();

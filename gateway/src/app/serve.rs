@@ -15,6 +15,7 @@ use crate::accept;
 use crate::admin::{self, AdminState};
 use crate::app::config::Config;
 use crate::app::node::{Core, Node, Parts, ReloadError};
+use crate::app::plugins;
 use crate::app::status;
 use crate::app::watch::{self, Targets, Watcher};
 use crate::audit::{Audit, AuditError, AuditKey, Options};
@@ -138,6 +139,9 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         }
         if let (true, Some(admin)) = (changed.admin, &reload_admin) {
             admin.reload();
+        }
+        if changed.plugins {
+            plugins::reload(&reloaded);
         }
         if changed.bundle {
             reload_bundle(&reloaded);

@@ -31,6 +31,8 @@ pub struct Targets {
     pub trust: Vec<PathBuf>,
     /// Certificates and authorities of the admin listener.
     pub admin: Vec<PathBuf>,
+    /// What plugins read.
+    pub plugins: Vec<PathBuf>,
 }
 
 impl Targets {
@@ -47,7 +49,8 @@ impl Targets {
             admin.extend([tls.certificate.clone(), tls.key.clone(), cas.clone()]);
             admin.extend(tls.crls.clone());
         }
-        Self { bundle: config.bundle.clone(), trust, admin }
+        let plugins = config.plugins.iter().flat_map(|plugin| plugin.blueprint.files()).collect();
+        Self { bundle: config.bundle.clone(), trust, admin, plugins }
     }
 
     /// What the files are like now: taken before they are read, nothing that changes meanwhile is missed.
@@ -56,6 +59,7 @@ impl Targets {
             bundle: Fingerprint::of([self.bundle.as_path()]),
             trust: Fingerprint::of(self.trust.iter().map(PathBuf::as_path)),
             admin: Fingerprint::of(self.admin.iter().map(PathBuf::as_path)),
+            plugins: Fingerprint::of(self.plugins.iter().map(PathBuf::as_path)),
         }
     }
 }
@@ -66,6 +70,7 @@ pub struct Seen {
     bundle: Fingerprint,
     trust: Fingerprint,
     admin: Fingerprint,
+    plugins: Fingerprint,
 }
 
 /// What changed; at least one is true.
@@ -77,14 +82,16 @@ pub struct Changed {
     pub trust: bool,
     /// Something in [`Targets::admin`].
     pub admin: bool,
+    /// Something in [`Targets::plugins`].
+    pub plugins: bool,
 }
 
 impl Changed {
     /// Everything is to be read again: SIGHUP.
-    pub const ALL: Self = Self { bundle: true, trust: true, admin: true };
+    pub const ALL: Self = Self { bundle: true, trust: true, admin: true, plugins: true };
 
     fn any(self) -> bool {
-        self.bundle || self.trust || self.admin
+        self.bundle || self.trust || self.admin || self.plugins
     }
 }
 
@@ -179,6 +186,7 @@ impl Watch {
     /// Puts the folders that matter now under watch, and only those.
     fn follow(&mut self) {
         let all = std::iter::once(&self.targets.bundle).chain(&self.targets.trust).chain(&self.targets.admin);
+        let all = all.chain(&self.targets.plugins);
         let wanted: BTreeSet<_> =
             folders(all.map(PathBuf::as_path)).into_iter().filter_map(|dir| id_of(&dir).map(|id| (dir, id))).collect();
         for (gone, _) in self.watched.difference(&wanted) {
@@ -203,6 +211,7 @@ impl Watch {
             bundle: now.bundle != self.seen.bundle,
             trust: now.trust != self.seen.trust,
             admin: now.admin != self.seen.admin,
+            plugins: now.plugins != self.seen.plugins,
         };
         self.seen = now;
         changed
@@ -284,6 +293,7 @@ mod tests {
             bundle: dir.path().join("bundle"),
             trust: vec![dir.path().join("crl/*.pem")],
             admin: vec![dir.path().join("admin.pem")],
+            plugins: vec![dir.path().join("opt-out.list")],
         };
         let (sender, calls) = channel::channel();
         let before = targets.seen();
@@ -311,9 +321,11 @@ mod tests {
         }
     }
 
-    const BUNDLE: Changed = Changed { bundle: true, trust: false, admin: false };
-    const TRUST: Changed = Changed { bundle: false, trust: true, admin: false };
-    const ADMIN: Changed = Changed { bundle: false, trust: false, admin: true };
+    const NONE: Changed = Changed { bundle: false, trust: false, admin: false, plugins: false };
+    const BUNDLE: Changed = Changed { bundle: true, ..NONE };
+    const TRUST: Changed = Changed { trust: true, ..NONE };
+    const ADMIN: Changed = Changed { admin: true, ..NONE };
+    const PLUGINS: Changed = Changed { plugins: true, ..NONE };
 
     #[test]
     fn a_written_file_is_noticed_within_a_second_and_only_once() {
@@ -324,6 +336,8 @@ mod tests {
         assert_eq!(site.within_a_second(), ADMIN);
         fs::write(site.path("bundle/policies/tax.cedar"), "22").unwrap();
         assert_eq!(site.within_a_second(), BUNDLE);
+        fs::write(site.path("opt-out.list"), "1").unwrap();
+        assert_eq!(site.within_a_second(), PLUGINS);
         site.none_for(Duration::from_millis(700));
     }
 

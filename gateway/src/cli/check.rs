@@ -90,6 +90,7 @@ impl Findings {
             Ok(Loaded { bundle, warnings }) => {
                 self.problems.extend(warnings);
                 self.check_registers(&bundle);
+                self.check_plugins(&bundle);
                 self.bundle = Some((bundle.digest().to_string(), Counts::of(&source, &bundle)));
             }
             Err(problems) => self.problems.extend(problems),
@@ -109,6 +110,12 @@ impl Findings {
         }
     }
 
+    /// What a plugin's table names must be there for the plugin to do what its author means.
+    fn check_plugins(&mut self, bundle: &Bundle) {
+        let plugins = self.config.iter().flat_map(|config| &config.plugins);
+        self.problems.extend(plugins.flat_map(|plugin| plugin.unknown_in(bundle)));
+    }
+
     fn good(&self) -> bool {
         self.problems.iter().all(|problem| problem.severity == Severity::Warning)
     }
@@ -121,7 +128,12 @@ impl Findings {
         if let Some(config) = &self.config {
             let ok = paint("configuration ok", GREEN, colour);
             let registers = plural(config.registers.len(), "register");
-            writeln!(out, "{ok}: {registers}, {}", plural(config.admin.operators.len(), "operator"))?;
+            let operators = plural(config.admin.operators.len(), "operator");
+            let plugins = match config.plugins.len() {
+                0 => String::new(),
+                count => format!(", {}", plural(count, "plugin")),
+            };
+            writeln!(out, "{ok}: {registers}, {operators}{plugins}")?;
         }
         if let Some((digest, counts)) = &self.bundle {
             let listed = [

@@ -85,7 +85,7 @@ struct Row {
 }
 
 /// Every code that a request can end with. A test compares it with `refusal.rs`.
-const CODES: [&str; 32] = [
+const CODES: [&str; 34] = [
     "ok",
     "no_match",
     "rate_exceeded",
@@ -118,6 +118,8 @@ const CODES: [&str; 32] = [
     "subject_mismatch",
     "audit_unavailable",
     "internal",
+    "plugin_refused",
+    "plugin_failed",
 ];
 
 #[cfg(test)]

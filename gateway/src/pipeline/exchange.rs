@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Response;
+use popgate_plugins::Stopped;
 use popgate_policy::contract::Operation;
 use popgate_policy::directory::System;
 use popgate_policy::disclose::{Redacted, Tally};
@@ -19,6 +20,7 @@ use crate::decide::{self, Agreed};
 use crate::forward::{self, Found};
 use crate::identify::Caller;
 use crate::metrics::{Code, Metrics};
+use crate::narrow;
 use crate::refusal::Refusal;
 use crate::respond::{self, Body, Covered};
 use crate::route::Call;
@@ -149,6 +151,12 @@ impl Exchange {
         decide::refusal(denied.why)
     }
 
+    /// Keeps what is counted of a request that a plugin stopped, and refuses.
+    pub(super) fn stopped(&mut self, stopped: Stopped) -> Refusal {
+        self.tally = Some(Tally { policy_errors: stopped.policy_errors, ..Tally::default() });
+        narrow::refusal(stopped.stop)
+    }
+
     pub(super) fn hidden(&mut self, reason: NoMatch, tally: Tally) {
         self.hidden = Some(reason);
         self.tally = Some(tally);
@@ -274,5 +282,6 @@ fn is_evidence(refusal: &Refusal) -> bool {
             | Refusal::EvidenceMissing { .. }
             | Refusal::PolicyDenied
             | Refusal::ParameterDenied { .. }
+            | Refusal::PluginRefused { .. }
     )
 }

@@ -21,6 +21,7 @@ mod whole;
 
 pub(crate) use found::derived;
 use found::{Asked, attributes, given, is_about, only, wanted};
+pub(crate) use list::persons;
 pub(crate) use whole::{open_record_of_whole, open_whole};
 
 /// See [`Permit::open`].
@@ -94,11 +95,21 @@ fn examine_any<'b>(permit: &Permit, bytes: &'b Bytes) -> Result<Examined<'b>, Un
         return Err(Unreadable::TooLarge);
     }
     let found = capture(&permit.operation.record, wanted(permit), bytes)?;
-    let outcome = permit.table.at_record(&permit.outcome, &permit.env, attributes(permit, &found));
-    let hidden = given(permit).any(|asked| outcome.treatments.of(asked.field) == Treatment::Withhold);
+    let (outcome, hidden) = decided(permit, &found);
+    let hidden = hidden | given(permit).any(|asked| outcome.treatments.of(asked.field) == Treatment::Withhold);
     let guards = given(permit).filter(|asked| asked.guards);
     let guarded = guards.fold(true, |held, asked| asked.is_right(permit, &found) & held);
     Ok(Examined { found, outcome, hidden, guarded })
+}
+
+/// What this person's record gets, and whether the person is answered as unknown whatever it says.
+fn decided(permit: &Permit, found: &Captures<'_>) -> (Arc<Outcome>, bool) {
+    let outcome = permit.table.at_record(&permit.outcome, &permit.env, attributes(permit, found));
+    let person = match only(found, permit.operation.record.subject) {
+        Captured::Text(number) | Captured::Number(number) => Some(&**number),
+        _ => None,
+    };
+    permit.limited(person, outcome)
 }
 
 impl Examined<'_> {
@@ -162,6 +173,13 @@ fn redact(
     redactor.begin_with(lead);
     redactor.push(bytes.clone(), chunks)?;
     redactor.finish()
+}
+
+/// What the record phase decides about a record that can be read.
+#[cfg(test)]
+pub(crate) fn outcome_of(permit: &Permit, raw: &Raw) -> Option<Arc<Outcome>> {
+    let found = capture(&permit.operation.record, wanted(permit), raw.bytes()).ok()?;
+    Some(decided(permit, &found).0)
 }
 
 /// `{"full_name":true,"phone":false}`.

@@ -14,6 +14,7 @@ use cedar_policy::RestrictedExpression;
 use crate::contract::{Answer, Attribute, Derive, Kind, List, ParamIx, Parameter, Role};
 use crate::disclose::derived;
 use crate::disclose::json::Captured;
+use crate::engine::decide::Question as Asking;
 use crate::engine::{Outcome, Table};
 use crate::model::{FieldIx, FieldSet, Personal, Treatment};
 use crate::permit::Ask;
@@ -34,6 +35,17 @@ pub(super) fn of(table: &Table, known: &Arc<Outcome>, list: &List, ask: &Ask<'_>
         return Counted { outcome: question.with_envelope(known, |field| certain.of_or_withheld(field)), filter };
     }
     Counted { outcome: question.with_envelope(known, |_| Treatment::Withhold), filter: Vec::new() }
+}
+
+/// The outcome after something was taken from it: what a search says of all records is taken too, if one could be hidden now.
+pub(crate) fn narrowed(outcome: Arc<Outcome>, ask: &Asking<'_>, each_person: bool) -> Arc<Outcome> {
+    let (Answer::List(list), None) = (&ask.operation.answer, ask.operation.subject) else { return outcome };
+    let asked = ask.asked().map(|(_, field)| field).filter(|field| !list.envelope.contains(*field)).collect();
+    let question = Question { list, asked };
+    if !each_person && question.shows_every_record(&outcome) {
+        return outcome;
+    }
+    question.with_envelope(&outcome, |_| Treatment::Withhold)
 }
 
 struct Question<'a> {

@@ -1,11 +1,9 @@
 //! Deciding a request.
 
-use std::sync::Arc;
-
 use crate::contract::{Answer, Arguments, Field, Operation, ParamIx, Role};
 use crate::disclose::cursor::Scope;
 use crate::engine::{Engine, Outcome, counts};
-use crate::model::{FieldSet, Personal, Treatment};
+use crate::model::{FieldIx, FieldSet, Personal, Treatment};
 use crate::permit::{Ask, Denial, Denied, Permit};
 
 impl Engine {
@@ -18,7 +16,7 @@ impl Engine {
         let mut outcome = table.at_request(&ask.env);
         let policy_errors = u32::try_from(outcome.errors.len()).unwrap_or(u32::MAX);
         let denied = |why| Denied { why, policy_errors };
-        if !could_answer(&outcome, &ask) {
+        if !could_answer(&outcome, &Question { operation, arguments: &ask.arguments, filled: None }) {
             return Err(denied(Denial::Nothing));
         }
         let filled = fill_in(&mut ask).map_err(denied)?;
@@ -27,24 +25,21 @@ impl Engine {
             let counted = counts::of(&table, &outcome, list, &ask, filled);
             (outcome, filter) = (counted.outcome, counted.filter);
         }
-        for (at, value) in ask.arguments.given().filter(|(at, _)| Some(*at) != filled) {
-            if let Some(field) = operation.asked_about(at, value.expose())
-                && outcome.most.of(field) == Treatment::Withhold
-            {
-                return Err(denied(Denial::Parameter { name: name(operation, Some(at)) }));
-            }
+        if let Some(name) = unusable(&outcome, &Question { operation, arguments: &ask.arguments, filled }) {
+            return Err(denied(Denial::Parameter { name }));
         }
         let scope = scope(&ask);
         open_cursor(&mut ask, scope).map_err(denied)?;
         let upstream = operation
             .upstream_request(&ask.arguments)
             .ok_or_else(|| denied(Denial::Parameter { name: name(operation, operation.subject) }))?;
+        let widest = widest(&outcome, &Question { operation, arguments: &ask.arguments, filled });
         Ok(Permit {
             disclosure: ask.disclosure,
             system: ask.system.clone(),
             operation: operation.clone(),
             purpose: ask.purpose.clone(),
-            widest: widest(&outcome, &ask, filled),
+            widest,
             table,
             outcome,
             env: ask.env,
@@ -53,12 +48,35 @@ impl Engine {
             filled,
             filter,
             scope,
+            limits: None,
         })
     }
 }
 
+/// What is asked, as far as it decides what an answer could hold.
+pub(crate) struct Question<'a> {
+    pub(crate) operation: &'a Operation,
+    pub(crate) arguments: &'a Arguments,
+    /// The parameter that the gateway filled in: it asks for nobody.
+    pub(crate) filled: Option<ParamIx>,
+}
+
+impl Question<'_> {
+    /// Each parameter that the request has, with the field that using it tells something about.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = (ParamIx, FieldIx)> {
+        let given = self.arguments.given().filter(|(at, _)| Some(*at) != self.filled);
+        given.filter_map(|(at, value)| Some((at, self.operation.asked_about(at, value.expose())?)))
+    }
+}
+
+/// A parameter of the request whose field is withheld whatever the record says: its name.
+pub(crate) fn unusable(outcome: &Outcome, ask: &Question<'_>) -> Option<String> {
+    let (at, _) = ask.asked().find(|(_, field)| outcome.most.of(*field) == Treatment::Withhold)?;
+    Some(name(ask.operation, Some(at)))
+}
+
 /// Whether the answer could hold anything: a shown field of the record, or the match of any parameter.
-fn could_answer(outcome: &Outcome, ask: &Ask<'_>) -> bool {
+pub(crate) fn could_answer(outcome: &Outcome, ask: &Question<'_>) -> bool {
     match &ask.operation.answer {
         Answer::Record | Answer::Whole(_) => !shown(outcome, ask).is_empty(),
         Answer::List(list) => shown(outcome, ask).iter().any(|field| !list.envelope.contains(field)),
@@ -112,11 +130,9 @@ fn open_cursor(ask: &mut Ask<'_>, scope: Scope) -> Result<(), Denial> {
 }
 
 /// Every field that the answer could disclose something about.
-fn widest(outcome: &Outcome, ask: &Ask<'_>, filled: Option<ParamIx>) -> FieldSet {
+pub(crate) fn widest(outcome: &Outcome, ask: &Question<'_>) -> FieldSet {
     let operation = ask.operation;
-    let asked = |(at, _): &(ParamIx, &Personal<String>)| operation.bears_out(*at) && Some(*at) != filled;
-    let matched = ask.arguments.given().filter(asked);
-    let matched = matched.filter_map(|(at, value)| operation.asked_about(at, value.expose())).collect();
+    let matched = ask.asked().filter(|(at, _)| operation.bears_out(*at)).map(|(_, field)| field).collect();
     match &operation.answer {
         // A search is about nobody yet: each person whom it finds has an entry of their own.
         Answer::List(list) if operation.subject.is_none() => {
@@ -129,7 +145,7 @@ fn widest(outcome: &Outcome, ask: &Ask<'_>, filled: Option<ParamIx>) -> FieldSet
 }
 
 /// Fields that the record phase could still show, as they are or through a mask.
-fn shown(outcome: &Outcome, ask: &Ask<'_>) -> FieldSet {
+fn shown(outcome: &Outcome, ask: &Question<'_>) -> FieldSet {
     // A field that is given by itself is no part of any record, and nothing else is part of its own answer.
     let here = |field: &&Field| match &ask.operation.answer {
         Answer::Whole(whole) => field.index == whole.field,
@@ -139,7 +155,7 @@ fn shown(outcome: &Outcome, ask: &Ask<'_>) -> FieldSet {
     fields.filter(|field| matches!(outcome.most.of(*field), Treatment::Reveal | Treatment::Mask(_))).collect()
 }
 
-fn name(operation: &Arc<Operation>, at: Option<ParamIx>) -> String {
+fn name(operation: &Operation, at: Option<ParamIx>) -> String {
     let parameter = at.and_then(|at| operation.parameters.get(at.0));
     parameter.map(|parameter| parameter.name.clone()).unwrap_or_default()
 }

@@ -61,8 +61,13 @@ impl Ladder {
         self.on(standing.best.max(standing.cap))
     }
 
+    /// What is left of a treatment under a cap.
+    pub(crate) fn at_most(&self, treatment: Treatment, cap: Rank) -> Treatment {
+        self.on(self.rank(treatment).unwrap_or(self.bottom()).max(cap))
+    }
+
     /// The rung that a cap leaves. A mask that the field does not allow leaves the match, which hides more than any mask.
-    fn cap(&self, treatment: Treatment) -> Rank {
+    pub(crate) fn cap(&self, treatment: Treatment) -> Rank {
         self.rank(treatment).unwrap_or(self.masks.len() + 1)
     }
 

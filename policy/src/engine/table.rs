@@ -178,7 +178,7 @@ impl Outcome {
         Self { treatments: withheld.clone(), most: withheld, errors: FieldSet::EMPTY }
     }
 
-    pub(super) fn set(&mut self, field: FieldIx, treatment: Treatment, most: Treatment) {
+    pub(crate) fn set(&mut self, field: FieldIx, treatment: Treatment, most: Treatment) {
         for (treatments, value) in [(&mut self.treatments, treatment), (&mut self.most, most)] {
             if let Some(slot) = treatments.0.get_mut(usize::from(field.0)) {
                 *slot = value;

@@ -6,6 +6,7 @@ use crate::model::{FieldIx, FieldSet};
 use crate::permit::{Denial, Env, Hidden, Unopened};
 
 mod lists;
+mod narrow;
 mod oracle;
 mod problems;
 

@@ -19,7 +19,7 @@ pub(super) fn root() -> PathBuf {
 pub(super) fn files() -> Vec<File> {
     let root = root();
     let mut found = Vec::new();
-    for top in ["policy", "gateway", "deploy", "benches", "tests"] {
+    for top in ["policy", "plugins", "gateway", "deploy", "benches", "tests"] {
         walk(&root, &root.join(top), &mut found);
     }
     found.sort_by(|one, other| one.path.cmp(&other.path));

@@ -21,4 +21,8 @@ fn of_another_disclosure(permit: &mut Permit, disclosure: DisclosureId) {
     permit.disclosure = disclosure; //~ E0616
 }
 
+fn unlimited(permit: &mut Permit) {
+    permit.limits = None; //~ E0616
+}
+
 fn main() {}

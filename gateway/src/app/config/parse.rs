@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
+use popgate_plugins::{Configured, Document, Registry};
 use popgate_policy::model::RegisterId;
 use toml::de::DeTable;
 
@@ -57,6 +58,7 @@ fn read_document(
     let admin_named = admin_section.span();
     let admin = admin(reader, admin_section, folder);
     let keys = keys(top.section("keys"), folder);
+    let plugins = plugins(reader, &top, &registers, folder);
     let http = http(top.section("http"));
     top.finish();
 
@@ -89,6 +91,7 @@ fn read_document(
         guesses,
         admin,
         keys,
+        plugins,
         http,
         drain,
     })
@@ -231,6 +234,22 @@ fn keys(section: Section<'_>, folder: &Path) -> Keys {
     };
     section.finish();
     keys
+}
+
+fn plugins(
+    reader: &Reader<'_>,
+    top: &Section<'_>,
+    registers: &BTreeMap<RegisterId, Register>,
+    folder: &Path,
+) -> Vec<Configured> {
+    let (file, text) = reader.document();
+    let registers: Vec<&str> = registers.keys().map(RegisterId::as_str).collect();
+    let document = Document::new(file, text, folder, &registers);
+    let kinds = Registry::built_in();
+    let tables = top.tables("plugins").into_iter();
+    let plugins = tables.filter_map(|(name, span, table)| kinds.read(&document, name, span, table)).collect();
+    reader.adopt(document.into_problems());
+    plugins
 }
 
 fn http(section: Section<'_>) -> Http {

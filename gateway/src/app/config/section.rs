@@ -47,6 +47,16 @@ impl<'a> Reader<'a> {
         self.push(Problem::error(code, &self.file, message).suggest(typed, known.iter().copied()), span);
     }
 
+    /// The document's name and text.
+    pub(super) fn document(&self) -> (&str, &'a str) {
+        (&self.file, self.text)
+    }
+
+    /// Notes what somebody else found.
+    pub(super) fn adopt(&self, problems: Vec<Problem>) {
+        self.problems.borrow_mut().extend(problems);
+    }
+
     /// What was found, in the order of the file.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
@@ -114,6 +124,18 @@ impl<'r> Section<'r> {
             Some((name.get_ref().to_string(), section))
         });
         named.collect()
+    }
+
+    /// The tables `[key.<name>]` as they stand, in the order of the file: for who reads them by rules of its own.
+    pub(super) fn tables(&self, key: &'static str) -> Vec<(&'r str, Range<usize>, &'r DeTable<'r>)> {
+        let sections = self.named_sections(key);
+        let table = |name: &str| self.table?.get(key)?.get_ref().as_table()?.get_key_value(name);
+        let mut tables: Vec<_> = sections
+            .iter()
+            .filter_map(|(name, section)| Some((table(name)?.0.get_ref().as_ref(), section.span(), section.table?)))
+            .collect();
+        tables.sort_by_key(|(_, span, _)| span.start);
+        tables
     }
 
     /// The value of a key, read by `read`, which notes what is wrong with it itself.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::{Examined, borne_out, errors, examine_any, given, only, redact, redacted, stamp};
-use crate::contract::{Field, List, Shape};
+use crate::contract::{Answer, Field, List, Shape};
 use crate::disclose::json::{Captured, capture, split};
 use crate::disclose::{MAX_LIST, Person, Raw, Redacted, RedactedChunk, Secrets, Tally, Treatments, Unreadable};
 use crate::model::{FieldSet, Personal, Treatment};
@@ -21,6 +21,23 @@ pub(super) fn open(permit: &Permit, list: &List, raw: &Raw, secrets: &Secrets) -
         rows.row(&bytes.slice(at))?;
     }
     rows.end(bytes)
+}
+
+/// See [`Permit::persons`].
+pub(crate) fn persons(permit: &Permit, raw: &Raw) -> Result<Vec<Personal<String>>, Unopened> {
+    let Answer::List(list) = &permit.operation.answer else { return Ok(Vec::new()) };
+    let bytes = raw.bytes();
+    let subject = permit.operation.record.subject;
+    let mut persons = Vec::new();
+    for at in elements(list, bytes).map_err(Unopened::Unreadable)? {
+        let bytes = bytes.slice(at);
+        let wanted = [subject].into_iter().collect();
+        let found = capture(&permit.operation.record, wanted, &bytes).map_err(Unopened::Unreadable)?;
+        if let Captured::Text(number) | Captured::Number(number) = only(&found, subject) {
+            persons.push(Personal::new(number.clone().into_owned()));
+        }
+    }
+    Ok(persons)
 }
 
 fn elements(list: &List, bytes: &Bytes) -> Result<Vec<Range<usize>>, Unreadable> {

@@ -85,14 +85,14 @@ fn oracle(text: &str, who: &str, what: &str, why: &str, env: &Env, record: &Reco
 }
 
 #[derive(Clone, Debug)]
-struct Record {
-    province: Option<&'static str>,
-    minor: Option<bool>,
-    deceased: bool,
+pub(super) struct Record {
+    pub(super) province: Option<&'static str>,
+    pub(super) minor: Option<bool>,
+    pub(super) deceased: bool,
 }
 
 impl Record {
-    fn json(&self) -> String {
+    pub(super) fn json(&self) -> String {
         let province = self.province.map_or("null".to_owned(), |code| format!("\"{code}\""));
         let born = self.minor.map_or("\"unknown\"", |minor| if minor { "\"2020-05-05\"" } else { "\"1987-03-14\"" });
         let died = if self.deceased { "\"2025-05-05\"" } else { "null" };
@@ -102,7 +102,7 @@ impl Record {
     }
 }
 
-fn policy_text() -> impl Strategy<Value = String> {
+pub(super) fn policy_text() -> impl Strategy<Value = String> {
     let principal = prop_oneof![
         Just(""),
         Just(" in Sector::\"tax\""),
@@ -161,7 +161,7 @@ fn policy_text() -> impl Strategy<Value = String> {
 }
 
 /// Single-field scopes refuse masks that the field does not have; the oracle has nothing to say about what is refused.
-fn loads(text: &str) -> bool {
+pub(super) fn loads(text: &str) -> bool {
     !(text.contains("== Field::\"Citizen.date_of_birth\"") && text.contains("\"exists\""))
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Subcommand, ValueEnum};
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use rustls::ServerConfig;
 use tokio::{net::TcpListener, sync::watch};
 
@@ -141,9 +141,12 @@ impl AtDatabase {
 fn seeded(database: &Database, citizens: u64, replace: bool) -> Result<String, RegisterError> {
     let progress = ProgressBar::new(citizens);
     if let Ok(style) =
-        ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} citizens, {per_sec}, {eta} left")
+        ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} citizens, {rate} a second{msg}")
     {
-        progress.set_style(style);
+        progress.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            // What cannot be shown is not worth a failure.
+            let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
+        }));
     }
     let done = runtime()?.block_on(seed(database, citizens, replace, &progress))?;
     progress.finish_and_clear();

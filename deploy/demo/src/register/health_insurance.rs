@@ -249,3 +249,36 @@ const _: () = assert!(super::province::COUNT as u64 * PLACES * MEMBERS < TEN_DIG
 
 /// Đồng a month (Decree 73/2024).
 const BASE_SALARY: u64 = 2_340_000;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::register::population;
+
+    #[test]
+    fn no_two_persons_share_a_social_insurance_number() {
+        let persons = (0..30_000).map(|n| Person::of(population::citizen(n * 3)).unwrap());
+        let families = population::seeded_households(5_000).flat_map(|home| home.members().collect::<Vec<_>>());
+        let all: HashSet<_> = persons.chain(families).map(|person| person.number()).collect();
+        let given: HashSet<String> =
+            all.iter().map(|number| social_insurance_number(Person::of(*number).unwrap())).collect();
+        assert_eq!(given.len(), all.len());
+        assert!(given.iter().all(|given| given.len() == 10));
+    }
+
+    #[test]
+    fn every_category_occurs_and_pays_as_it_must() {
+        let mut seen = HashSet::new();
+        for card in (0..1500).filter_map(|n| Card::of(population::citizen(n * 104_729))) {
+            seen.insert(card.category.letters());
+            let young = matches!(card.category, Category::Child | Category::Student);
+            assert!(young || age(card.date_of_birth) >= 18);
+            assert_eq!(card.card_number.get(..2), Some(card.category.letters()));
+            assert!(card.monthly_contribution >= 70_000 && card.benefit_percent >= 80);
+            assert_eq!(card.continuous_since.is_some(), card.contributed_months >= 60);
+        }
+        assert_eq!(seen.len(), 7, "{seen:?}");
+    }
+}

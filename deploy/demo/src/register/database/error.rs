@@ -87,6 +87,8 @@ pub enum DatabaseError {
         place: String,
         /// The server's message and code.
         cause: String,
+        /// Whether another connection may do better.
+        again: bool,
     },
     /// The connection broke.
     #[error("the connection to PostgreSQL at `{place}` broke: {cause}")]
@@ -108,7 +110,7 @@ impl DatabaseError {
             Some(&SqlState::INVALID_PASSWORD) => Self::Password { place, user, cause: "the password is wrong" },
             Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => Self::User { place, user, cause: in_words(error) },
             Some(&SqlState::INVALID_CATALOG_NAME) => Self::NoDatabase { place, name },
-            Some(_) => Self::Query { place, cause: in_words(error) },
+            Some(_) => Self::Query { place, cause: in_words(error), again: false },
             // The client gives up when it is asked for a password that it does not have.
             None if in_words(error).contains("password missing") => {
                 Self::Password { place, user, cause: "it wants a password and got none" }
@@ -122,7 +124,7 @@ impl DatabaseError {
         let place = super::place(config);
         match error.code() {
             Some(&SqlState::UNDEFINED_TABLE) => Self::NoTable { place },
-            Some(_) => Self::Query { place, cause: in_words(error) },
+            Some(code) => Self::Query { place, cause: in_words(error), again: ENDED.contains(code) },
             None => Self::Broken { place, cause: in_words(error) },
         }
     }
@@ -131,8 +133,7 @@ impl DatabaseError {
     pub(super) fn is_of_the_connection(&self) -> bool {
         match self {
             Self::Broken { .. } => true,
-            // The server ends connections so, when it is shut down or a table is replaced.
-            Self::Query { cause, .. } => ["57P01", "57P02", "57P03", "0A000"].iter().any(|code| cause.contains(code)),
+            Self::Query { again, .. } => *again,
             Self::Url(_)
             | Self::Tls
             | Self::Connect { .. }
@@ -146,6 +147,10 @@ impl DatabaseError {
         }
     }
 }
+
+/// The server ends connections so when it is stopped, and refuses old statements so when a table was replaced.
+const ENDED: [SqlState; 4] =
+    [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW, SqlState::FEATURE_NOT_SUPPORTED];
 
 /// The message and code of the server, without its detail, which may quote a row; or what the system said.
 pub(super) fn in_words(error: &Error) -> String {

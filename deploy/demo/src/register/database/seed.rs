@@ -46,6 +46,7 @@ pub async fn seed(
     transaction.batch_execute(&table()).await.map_err(wrong)?;
     let copied = copy(&transaction, citizens, progress).await.map_err(wrong)?;
     let loading = start.elapsed();
+    progress.set_message("; indices follow");
     transaction.batch_execute(INDICES).await.map_err(wrong)?;
     transaction.commit().await.map_err(wrong)?;
     Ok(Seeded { citizens: copied, loading, indexing: start.elapsed().saturating_sub(loading) })

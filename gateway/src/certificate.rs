@@ -54,8 +54,8 @@ pub fn expires(der: &[u8]) -> Result<UnixTime, Unreadable> {
     Ok(unix(certificate.validity().not_after.timestamp()))
 }
 
-/// A name after RFC 4514: most specific first, `,` between, `+` within a multi-valued part, no spaces added, UTF-8 as it
-/// is. The same as `openssl x509 -noout -subject -nameopt RFC2253,-esc_msb,utf8`: besides the short names of the RFC
+/// A name after RFC 4514: most specific first, `,` between, `+` within a multi-valued part (whose last is first, too), no spaces
+/// added, UTF-8 as it is. The same as `openssl x509 -noout -subject -nameopt RFC2253,-esc_msb,utf8`: besides the short names of the RFC
 /// (section 3), openssl's for `emailAddress`, `serialNumber`, `GN`, `SN`, `title` and `organizationIdentifier`; any other
 /// type is a dotted OID with its value as `#` and the hex of its DER.
 pub fn subject(name: &X509Name<'_>) -> String {
@@ -66,7 +66,9 @@ pub fn subject(name: &X509Name<'_>) -> String {
         if n > 0 {
             text.push(',');
         }
-        for (m, attribute) in part.iter().enumerate() {
+        let mut attributes: Vec<_> = part.iter().collect();
+        attributes.reverse();
+        for (m, attribute) in attributes.into_iter().enumerate() {
             if m > 0 {
                 text.push('+');
             }

@@ -128,7 +128,9 @@ async fn openssls_multi_valued_names_are_written_as_openssl_writes_them() {
         "-x509",
         "-new",
         "-newkey",
-        "rsa:4096",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-384",
         "-nodes",
         "-keyout",
         "multi.key",
@@ -213,6 +215,8 @@ fn inspect_tells_of_a_file_what_the_gateway_would_say() {
     let failing: Vec<_> = failing.map(|check| check["code"].as_str().unwrap()).collect();
     let refused = "critical_extension";
     assert_eq!((code, failing), (1, vec!["wrong_usage", refused, refused, "system_not_enrolled"]), "{told:#}");
+    let (code, told) = inspect(&agencies.pem, &[]);
+    assert!(code == 1 && told.contains("an authority's"), "{told}");
     assert_eq!(inspect("nothing", &[]).0, 1);
 }
 

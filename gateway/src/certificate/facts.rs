@@ -2,13 +2,14 @@
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
+use rustls::crypto::aws_lc_rs::default_provider;
 use serde::Serialize;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::layout::{Extension, Layout};
+use super::layout::{Elements, Extension, Layout, SEQUENCE};
 use super::{Unreadable, dotted, hex, normal, subject};
 
 /// What a certificate says.
@@ -30,6 +31,9 @@ pub struct Facts {
     pub pin: String,
     /// The kind of its key, such as `EC P-256`.
     pub key: String,
+    /// Whether a client can prove here that it has the key: whether the TLS library verifies signatures by such a one.
+    #[serde(skip)]
+    pub key_is_usable: bool,
     /// What the key may be used for; empty if it does not say.
     pub key_usage: Vec<&'static str>,
     /// What the certificate may be used for; empty if it does not say, which is anything.
@@ -67,6 +71,7 @@ impl Facts {
             uris: Vec::new(),
             pin: format!("pin:sha256:{}", hex(digest::digest(&digest::SHA256, certificate.public_key().raw).as_ref())),
             key: key(certificate.public_key()),
+            key_is_usable: is_usable(der, &layout, certificate.public_key()),
             key_usage: Vec::new(),
             extended_key_usage: Vec::new(),
             authority: certificate.is_ca(),
@@ -152,6 +157,19 @@ fn key(info: &SubjectPublicKeyInfo<'_>) -> String {
         (other, _) => other.to_owned(),
     }
 }
+
+fn is_usable(der: &[u8], layout: &Layout, info: &SubjectPublicKeyInfo<'_>) -> bool {
+    let algorithm = Elements::within(der, &layout.key).expect(SEQUENCE);
+    let algorithm = algorithm.and_then(|key| Elements::within(der, &key.content).expect(SEQUENCE));
+    let algorithm = algorithm.and_then(|algorithm| der.get(algorithm.content));
+    let known = default_provider().signature_verification_algorithms.mapping;
+    let mut known = known.iter().flat_map(|(_, algorithms)| algorithms.iter());
+    let is_known = algorithm.is_some_and(|wanted| known.any(|known| known.public_key_alg_id().as_ref() == wanted));
+    is_known && !matches!(info.parsed(), Ok(PublicKey::RSA(rsa)) if !RSA_BITS.contains(&rsa.key_size()))
+}
+
+/// Of an RSA key that signatures are verified by.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2041..=8192;
 
 /// By bit: RFC 5280, section 4.2.1.3.
 const KEY_USAGES: [&str; 9] = [

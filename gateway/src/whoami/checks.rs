@@ -90,7 +90,14 @@ pub fn of_certificate(shown: &Shown, examination: Option<&Examination>, now: Tim
         let others = others.into_iter().map(|check| unchecked(check, "there is no certificate to look at"));
         return std::iter::once(check).chain(others).collect();
     };
-    let mut checks = vec![pass("certificate", format!("{} of {}", own.key, texts::shown(&own.subject)))];
+    let what = format!("{} of {}", own.key, texts::shown(&own.subject));
+    let mut checks = vec![match own.key_is_usable {
+        true => pass("certificate", what),
+        false => {
+            let found = format!("its key is of a kind or size that is refused here ({})", own.key);
+            fail("certificate", "certificate_invalid", &found, texts::ANOTHER_KEY)
+        }
+    }];
     if let Some(examination) = examination {
         checks.extend(of_path(shown, own, examination));
     }
@@ -271,6 +278,11 @@ fn of_usage(shown: &Shown, examination: Option<&Examination>) -> Check {
     let restricted = |facts: &Facts| {
         !facts.extended_key_usage.is_empty() && !facts.extended_key_usage.iter().any(|usage| usage == "clientAuth")
     };
+    // Held against authorities, its form says so.
+    if examination.is_none() && shown.own().is_some_and(|own| own.authority) {
+        let found = "it is an authority's (basicConstraints CA), and so no client's";
+        return fail("usage", "certificate_invalid", found, "ask the authority for a certificate of a client");
+    }
     match shown.within(examination).find(|(_, facts)| restricted(facts)) {
         None => pass("usage", "it may be a client's"),
         Some((at, facts)) => {

@@ -55,6 +55,8 @@ pub(crate) fn version(version: TlsVersion) -> &'static str {
 pub(super) const SEND_ONE: &str = "configure the client with its certificate and key; a client that has several may hold back one \
                                    whose authority a server does not name";
 pub(super) const EXPORT_AGAIN: &str = "export the certificate again, as X.509 version 3";
+pub(super) const ANOTHER_KEY: &str = "ask for a certificate for another key: RSA of 2048 to 8192 bits, EC P-256, P-384 or P-521, or \
+                                      Ed25519";
 pub(super) const ASK_FOR_THE_AUTHORITY: &str =
     "use a certificate of an authority that the gateway's operator accepts, or have this one accepted";
 pub(super) const SEND_THE_INTERMEDIATE: &str = "if that is an intermediate authority, send its certificate behind the client's own: \

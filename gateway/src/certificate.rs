@@ -1,12 +1,16 @@
 //! What an end-entity certificate shows of who holds it. It was verified before; here it is only read.
 
+pub mod facts;
+pub mod layout;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use popgate_policy::directory::Identity;
 use rustls::pki_types::UnixTime;
-use x509_parser::asn1_rs::{Any, Tag};
+use unicode_normalization::UnicodeNormalization as _;
+use x509_parser::asn1_rs::{Any, Oid, Tag};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
@@ -17,7 +21,8 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 pub struct Unreadable;
 
 /// The identities that a DER certificate shows: the URIs of its subject alternative name in their order, its subject
-/// (if not empty), and the pin of its key.
+/// (if not empty), and the pin of its key. The subject is in Unicode's composed form (NFC), as the directory's are: `Thuế` is one
+/// name however an authority wrote it (RFC 5280, section 7.1).
 ///
 /// # Errors
 /// If it is no X.509 certificate.
@@ -33,7 +38,7 @@ pub fn identities(der: &[u8]) -> Result<Vec<Identity>, Unreadable> {
         .collect();
     let subject = subject(certificate.subject());
     if !subject.is_empty() {
-        identities.push(Identity::Subject(subject));
+        identities.push(Identity::Subject(normal(&subject)));
     }
     let pin = digest::digest(&digest::SHA256, certificate.public_key().raw);
     identities.push(Identity::Pin(hex(pin.as_ref())));
@@ -49,8 +54,8 @@ pub fn expires(der: &[u8]) -> Result<UnixTime, Unreadable> {
     Ok(unix(certificate.validity().not_after.timestamp()))
 }
 
-/// A name after RFC 4514: most specific first, `,` between, `+` within a multi-valued part, no spaces added, UTF-8 as it
-/// is. The same as `openssl x509 -noout -subject -nameopt RFC2253,-esc_msb,utf8`: besides the short names of the RFC
+/// A name after RFC 4514: most specific first, `,` between, `+` within a multi-valued part (whose last is first, too), no spaces
+/// added, UTF-8 as it is. The same as `openssl x509 -noout -subject -nameopt RFC2253,-esc_msb,utf8`: besides the short names of the RFC
 /// (section 3), openssl's for `emailAddress`, `serialNumber`, `GN`, `SN`, `title` and `organizationIdentifier`; any other
 /// type is a dotted OID with its value as `#` and the hex of its DER.
 pub fn subject(name: &X509Name<'_>) -> String {
@@ -61,7 +66,9 @@ pub fn subject(name: &X509Name<'_>) -> String {
         if n > 0 {
             text.push(',');
         }
-        for (m, attribute) in part.iter().enumerate() {
+        let mut attributes: Vec<_> = part.iter().collect();
+        attributes.reverse();
+        for (m, attribute) in attributes.into_iter().enumerate() {
             if m > 0 {
                 text.push('+');
             }
@@ -84,8 +91,18 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The composed form of a name.
+pub(crate) fn normal(name: &str) -> String {
+    name.nfc().collect()
+}
+
+/// The content of an OID as people write it; hex if it is longer than any real one, which would be slow to write out.
+pub(crate) fn dotted(oid: &[u8]) -> String {
+    if oid.len() > 64 { hex(oid.get(..64).unwrap_or_default()) } else { Oid::new(oid.into()).to_id_string() }
+}
+
 fn write_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
-    let oid = attribute.attr_type().to_id_string();
+    let oid = dotted(attribute.attr_type().as_bytes());
     let name = NAMES.iter().find(|(known, _)| *known == oid).map(|(_, name)| *name);
     match (name, string(attribute.attr_value())) {
         (Some(name), Some(value)) => {
@@ -211,6 +228,22 @@ mod tests {
         ]);
         assert_eq!(subject.as_deref(), Some("CN=\\ #a\\\\b\\ ,1.2.3=#0c0178,OU=Đội 1,O=Cục Thuế\\, \\\"A\\+B\\\""));
         assert_eq!(subject_of(&[(DnType::CommonName, "#1".into())]).as_deref(), Some("CN=\\#1"));
+    }
+
+    #[test]
+    fn a_subject_is_the_same_composed_and_decomposed_in_utf8_and_in_bmp() {
+        let composed = subject_of(&[(DnType::OrganizationName, "C\u{1ee5}c Thu\u{1ebf}".into())]);
+        assert_eq!(composed.as_deref(), Some("O=C\u{1ee5}c Thu\u{1ebf}"));
+        let decomposed = "Cu\u{323}c Thue\u{302}\u{301}";
+        assert_eq!(subject_of(&[(DnType::OrganizationName, decomposed.into())]), composed);
+        let wide = DnValue::BmpString(decomposed.try_into().unwrap());
+        assert_eq!(subject_of(&[(DnType::OrganizationName, wide)]), composed);
+    }
+
+    #[test]
+    fn an_oid_that_is_too_long_to_be_one_costs_nothing() {
+        assert_eq!(dotted(&[0x55, 0x1d, 0x24]), "2.5.29.36");
+        assert_eq!(dotted(&[0xff; 60_000]).len(), 128);
     }
 
     #[test]

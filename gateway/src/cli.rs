@@ -72,7 +72,7 @@ pub fn main() -> ExitCode {
 fn run_pki(args: pki::Args, out: &mut dyn Write) -> io::Result<ExitCode> {
     let clock = Clock::system("UTC").map_err(io::Error::other)?;
     match pki::run(args, &clock, out) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+        Ok(code) => Ok(code),
         Err(error) => Ok(failed(&error)),
     }
 }

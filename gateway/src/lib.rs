@@ -25,3 +25,4 @@ pub mod redact;
 pub mod refusal;
 pub mod respond;
 pub mod route;
+pub mod whoami;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use popgate_plugins::Decided;
 use popgate_policy::bundle::Bundle;
+use popgate_policy::directory::Directory;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     Result, TextEncoder,
@@ -14,8 +15,10 @@ use prometheus::{
 
 mod operations;
 mod process;
+mod tls12;
 
 pub use operations::{Code, OperationTable};
+pub use tls12::Tls12Table;
 
 /// A struct of counters that are one family with one label, each with its value fixed.
 macro_rules! family {
@@ -85,6 +88,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     durations: HistogramVec,
     refusals: IntCounterVec,
+    tls12_requests: IntCounterVec,
     handshakes: IntCounterVec,
     floods: IntCounterVec,
     upstream_requests: IntCounterVec,
@@ -206,6 +210,12 @@ impl Metrics {
                 "operation",
             )?,
             refusals: counters(r, "popgate_refusals_total", "Refused requests.", &["code"])?,
+            tls12_requests: counters(
+                r,
+                "popgate_tls12_requests_total",
+                "Requests over TLS 1.2, by the system that should move to TLS 1.3.",
+                &["agency", "system"],
+            )?,
             handshakes: counters(r, "popgate_handshakes_total", "TLS handshakes by outcome.", &["outcome"])?,
             floods: counters(r, "popgate_floods_total", "HTTP/2 connections ended for a flood of frames.", &["frame"])?,
             upstream_requests: counters(
@@ -328,6 +338,11 @@ impl Metrics {
         self.bundle_info.with_label_values(&[&bundle.digest().to_string()]).set(1);
         self.bundle_loaded.set(loaded);
         self.operations(bundle.contracts().operations().iter().map(|operation| operation.id.as_str()))
+    }
+
+    /// The handles for the systems of a bundle that is being swapped in.
+    pub fn tls12(&self, directory: &Directory) -> Tls12Table {
+        Tls12Table::new(directory, &self.tls12_requests)
     }
 
     /// The handles for one register.

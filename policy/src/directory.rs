@@ -50,6 +50,12 @@ impl Directory {
         let first = found.next()?;
         if found.all(|other| other == first) { self.systems.get(*first) } else { None }
     }
+
+    /// How many systems the certificate's identities are enrolled for; only one may be.
+    pub fn claimants<'a>(&self, identities: impl IntoIterator<Item = &'a Identity>) -> usize {
+        let found = identities.into_iter().filter_map(|identity| self.identities.get(identity));
+        found.collect::<std::collections::BTreeSet<_>>().len()
+    }
 }
 
 /// An enrolled organisation.

@@ -7,6 +7,7 @@ use popgate_demo::client::{Answer, Client, Http, Session};
 use popgate_demo::deployment::{Deployment, Options, Site};
 
 pub mod build;
+pub mod chains;
 pub mod consent;
 pub mod made;
 pub mod node;

@@ -15,7 +15,8 @@ use popgate_demo::register::demo::HOA;
 use popgate_policy::bundle::{Bundle, Loaded, Source};
 use popgate_policy::contract::{Answer, Class, Kind, Location, Operation, Parameter, RequestParts, Role, Route};
 use popgate_policy::directory::{Purpose, System};
-use popgate_policy::disclose::{PseudonymKey, Raw, Redacted};
+use popgate_policy::disclose::cursor::CursorKey;
+use popgate_policy::disclose::{PseudonymKey, Raw, Redacted, Secrets};
 use popgate_policy::model::{DisclosureId, FieldIx, FieldSet};
 use popgate_policy::permit::{Ask, Denial, Env, Hidden, Permit, Unopened};
 use serde_json::{Map, Value, json};
@@ -256,7 +257,7 @@ impl Reference {
                 match self.decide(system, purpose, operation, &record, &with, persona.hour) {
                     Ok(_) => drop(sees.matched.insert(parameter.name.clone())),
                     Err(Denial::Parameter { name }) => assert_eq!(name, parameter.name, "{}", persona.operation),
-                    Err(Denial::Nothing) => {}
+                    Err(Denial::Nothing | Denial::Missing { .. } | Denial::Cursor { .. }) => {}
                 }
             }
             return sees;
@@ -292,7 +293,7 @@ impl Reference {
         loop {
             match self.decide(system, purpose, operation, record, &parameters, 12) {
                 Ok(permit) => return Some(permit),
-                Err(Denial::Nothing) => return None,
+                Err(Denial::Nothing | Denial::Missing { .. } | Denial::Cursor { .. }) => return None,
                 Err(Denial::Parameter { name }) => {
                     if parameters.iter().any(|known| known.name == name && known.required) {
                         return None;
@@ -356,7 +357,7 @@ impl Reference {
             claimed_user: true,
         };
         let disclosure = DisclosureId::from_random(7);
-        let denied = self.bundle.decide(Ask { disclosure, system, operation, purpose, arguments, env });
+        let denied = self.bundle.decide(Ask { disclosure, system, operation, purpose, arguments, env, cursors: &CursorKey::new([8; 32]) });
         denied.map_err(|denied| {
             assert_eq!(denied.policy_errors, 0, "{}: a policy fails", operation.id);
             denied.why
@@ -369,7 +370,7 @@ fn source() -> Source {
 }
 
 fn opened(permit: Permit, record: &Value) -> Result<Redacted, Unopened> {
-    permit.open(&Raw::seal(Bytes::from(record.to_string())), &PseudonymKey::new([7; 32]))
+    permit.open(&Raw::seal(Bytes::from(record.to_string())), &secrets())
 }
 
 /// The answer's bytes, read again.
@@ -405,4 +406,8 @@ fn collect_examples(node: &Value, examples: &mut BTreeMap<String, Value>) {
         Value::Array(items) => items.iter().for_each(|item| collect_examples(item, examples)),
         _ => {}
     }
+}
+
+fn secrets() -> Secrets {
+    Secrets { pseudonyms: PseudonymKey::new([7; 32]), cursors: CursorKey::new([8; 32]) }
 }

@@ -11,6 +11,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -101,7 +102,7 @@ impl Client {
             roots.add(authority.map_err(|error| bad(&error))?).map_err(|error| bad(&error))?;
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .map_err(|error| bad(&error))?
             .with_root_certificates(roots);
@@ -111,7 +112,9 @@ impl Client {
                 let chain: Vec<_> =
                     CertificateDer::pem_slice_iter(identity).collect::<Result<_, _>>().map_err(|error| bad(&error))?;
                 let key = PrivateKeyDer::from_pem_slice(identity).map_err(|error| bad(&error))?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| bad(&error))?
+                let key = provider.key_provider.load_private_key(key).map_err(|error| bad(&error))?;
+                // The library's own way refuses to show certificates that it would not accept.
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))))
             }
         };
         tls.alpn_protocols = vec![match http {

@@ -18,7 +18,7 @@ use super::h1h2::{self, Graceful};
 use super::io::{Watch, linger};
 use super::listen::{Core, Phase, Seat};
 use super::meter::{Flood, FrameKind};
-use super::tls::{self, HandshakeFailure};
+use super::tls::{self, Failed, HandshakeFailure};
 use super::{Connection, Inbound, Protocol};
 use crate::clock::Clock;
 use crate::refusal::Refusal;
@@ -35,7 +35,7 @@ where
     let handshake = Box::pin(tls::handshake(&trust, socket, peer, &core.clock));
     let outcome = match tokio::time::timeout(core.http.handshake_timeout, handshake).await {
         Ok(outcome) => outcome,
-        Err(_) => Err((HandshakeFailure::Timeout, None)),
+        Err(_) => Err(HandshakeFailure::Timeout.into()),
     };
     drop(trust);
     match outcome {
@@ -58,9 +58,9 @@ where
             h1h2::serve(&core, Arc::new(accepted.connection), generation, accepted.stream, &state).await;
             state.count_bytes();
         }
-        Err((reason, stream)) => {
+        Err(Failed { reason, detail, stream }) => {
             core.counters.failed(reason);
-            tracing::info!(%peer, reason = reason.name(), "handshake failed");
+            tracing::info!(%peer, reason = reason.name(), detail, "handshake failed");
             if let Some(stream) = stream {
                 linger(stream).await;
             }

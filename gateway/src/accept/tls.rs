@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::trust::Trust;
+use super::trust::{NotUnderstood, Trust};
 use super::{Connection, Protocol};
 use crate::certificate;
 use crate::clock::Clock;
@@ -37,6 +37,8 @@ pub enum HandshakeFailure {
     CertificateRevoked,
     /// The revocation list of its authority is too old.
     RevocationUnknown,
+    /// It, or an authority's certificate with it, has a critical extension that is not understood.
+    CriticalExtension,
     /// It is not for clients, malformed, or its signature is bad.
     CertificateInvalid,
     /// No common version, cipher suite, group or protocol; or not TLS at all.
@@ -58,6 +60,7 @@ impl HandshakeFailure {
             Self::CertificateExpired => "certificate_expired",
             Self::CertificateRevoked => "certificate_revoked",
             Self::RevocationUnknown => "revocation_unknown",
+            Self::CriticalExtension => "critical_extension",
             Self::CertificateInvalid => "certificate_invalid",
             Self::Protocol => "protocol",
             Self::ClientAlert => "client_alert",
@@ -79,6 +82,7 @@ impl HandshakeFailure {
                 C::UnknownRevocationStatus | C::ExpiredRevocationList | C::ExpiredRevocationListContext { .. } => {
                     Self::RevocationUnknown
                 }
+                C::Other(other) if other.0.is::<NotUnderstood>() => Self::CriticalExtension,
                 _ => Self::CertificateInvalid,
             },
             rustls::Error::InvalidCertRevocationList(_) => Self::RevocationUnknown,
@@ -96,21 +100,48 @@ pub(super) struct Handshaken {
     pub(super) resumed: bool,
 }
 
-/// Shakes hands. A failure comes with the stream if there is an alert on it that the client should read.
+/// Why there is none.
+pub(super) struct Failed {
+    pub(super) reason: HandshakeFailure,
+    /// More of it, for the log.
+    pub(super) detail: Option<String>,
+    /// If there is an alert on it that the client should read.
+    pub(super) stream: Option<TcpStream>,
+}
+
+impl Failed {
+    fn to(error: &rustls::Error, stream: TcpStream) -> Self {
+        let detail = match error {
+            rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+                other.0.downcast_ref::<NotUnderstood>().map(ToString::to_string)
+            }
+            _ => None,
+        };
+        Self { reason: HandshakeFailure::of(error), detail, stream: Some(stream) }
+    }
+}
+
+impl From<HandshakeFailure> for Failed {
+    fn from(reason: HandshakeFailure) -> Self {
+        Self { reason, detail: None, stream: None }
+    }
+}
+
+/// Shakes hands.
 pub(super) async fn handshake(
     trust: &Trust,
     socket: std::net::TcpStream,
     peer: SocketAddr,
     clock: &Clock,
-) -> Result<Handshaken, (HandshakeFailure, Option<TcpStream>)> {
-    let gone = |_| (HandshakeFailure::Disconnected, None);
+) -> Result<Handshaken, Failed> {
+    let gone = |_| HandshakeFailure::Disconnected;
     socket.set_nodelay(true).map_err(gone)?;
     let socket = TcpStream::from_std(socket).map_err(gone)?;
     let accept = TlsAcceptor::from(trust.server_config().clone()).accept(socket);
     let stream = accept.into_fallible().await.map_err(|(error, stream)| {
         match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
-            Some(error) => (HandshakeFailure::of(error), Some(stream)),
-            None => (HandshakeFailure::Disconnected, None),
+            Some(error) => Failed::to(error, stream),
+            None => HandshakeFailure::Disconnected.into(),
         }
     })?;
     let tls = stream.get_ref().1;
@@ -119,7 +150,7 @@ pub(super) async fn handshake(
             let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
             Ok(Handshaken { connection, stream, resumed })
         }
-        Err(reason) => Err((reason, Some(stream.into_inner().0))),
+        Err(reason) => Err(Failed { reason, detail: None, stream: Some(stream.into_inner().0) }),
     }
 }
 

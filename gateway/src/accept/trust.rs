@@ -1,6 +1,9 @@
 //! Whom the gateway trusts on the agency side: one immutable snapshot of certificate, authorities and revocation lists.
 
+pub mod examine;
 mod files;
+mod rewrite;
+mod verifier;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,12 +12,11 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientCertVerifierBuilder, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::{CertificateError, RootCertStore, ServerConfig};
+
+pub use examine::{Examination, NoPath, Revocation};
+pub use verifier::{NotUnderstood, Verifier};
 
 use super::tls::{self, HandshakeFailure};
 use crate::app::config;
@@ -48,6 +50,8 @@ pub struct Authority {
     /// When it expires.
     pub expires: UnixTime,
     issuer: Vec<u8>,
+    /// Whether it has a say in which policies a chain must have.
+    constrains_policies: bool,
 }
 
 /// A revocation list in force.
@@ -163,7 +167,7 @@ impl Trust {
             return Err(error);
         }
         warnings.extend(refused.into_iter().map(|error| Warning::refused(error, tls)));
-        let verifier = Arc::new(Verifier::new(&roots, &lists, tls.crl_grace)?);
+        let verifier = Arc::new(Verifier::new(&roots, &authorities, &lists, tls.crl_grace)?);
         let server =
             tls::server_config(&own.certified, verifier.clone(), clock).map_err(|error| TrustError::Content {
                 file: tls.certificate.clone(),
@@ -219,7 +223,11 @@ impl Trust {
         if let Some(known) = rechecked.get(&digest).filter(|known| (known.from..known.until).contains(&now.as_secs())) {
             return known.outcome.clone();
         }
-        let outcome = self.verifier.verify_live(chain, now).map_err(|error| match error {
+        let verified = match chain.split_first() {
+            Some((own, others)) => self.verifier.verify(own, others, now, true),
+            None => Err(rustls::Error::NoCertificatesPresented),
+        };
+        let outcome = verified.map_err(|error| match error {
             rustls::Error::InvalidCertificate(CertificateError::Revoked) => Refusal::CertificateRevoked,
             _ => Refusal::CertificateInvalid,
         });
@@ -242,10 +250,17 @@ impl Trust {
     /// Verifies a chain as at a full handshake.
     pub(super) fn admit(&self, chain: &[CertificateDer<'static>], now: UnixTime) -> Result<(), HandshakeFailure> {
         let (own, others) = chain.split_first().ok_or(HandshakeFailure::CertificateMissing)?;
-        match self.verifier.verify_client_cert(own, others, now) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(HandshakeFailure::of(&error)),
-        }
+        self.verifier.verify(own, others, now, false).map_err(|error| HandshakeFailure::of(&error))
+    }
+
+    /// What judges the chains, for whoever is to say what is wrong with one.
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// The gateway's own certificate and key, for another listener that shows them.
+    pub fn certified_key(&self) -> &Arc<CertifiedKey> {
+        &self.own.certified
     }
 }
 
@@ -272,6 +287,20 @@ impl Warning {
 }
 
 impl Trust {
+    /// What would judge chains under a configuration, for whoever has no node: neither the gateway's certificate nor its key is
+    /// read.
+    ///
+    /// # Errors
+    /// See [`TrustError`].
+    pub fn verifier_of(tls: &config::Tls, clock: &Clock) -> Result<(Verifier, Vec<Warning>), TrustError> {
+        let now = clock.unix();
+        let (mut warnings, mut refused) = (Vec::new(), Vec::new());
+        let (roots, authorities) = files::authorities(&tls.client_cas, now, &mut warnings)?;
+        let roots = Arc::new(roots);
+        let lists = files::crls(tls.crls.as_deref(), (&roots, &authorities), now, None, (&mut warnings, &mut refused))?;
+        Ok((Verifier::new(&roots, &authorities, &lists, tls.crl_grace)?, warnings))
+    }
+
     /// The newest revocation list of each scope, for another listener's verifier; `previous` are those that it has now. Of an
     /// authority in `roots`, none may vanish or go back in time.
     ///
@@ -296,107 +325,6 @@ impl Trust {
             tracing::error!(%error, "revocation list refused; what was good before stays in force");
         }
         Ok(lists)
-    }
-}
-
-/// Verifies client certificates: against all lists whatever their age, then against each list that is past its grace,
-/// whose issuer's certificates are refused. So one list past its grace harms no other authority.
-#[derive(Debug)]
-struct Verifier {
-    all: Arc<dyn ClientCertVerifier>,
-    /// Of each list with a `nextUpdate`: from when on it is too old, and a verifier that enforces its expiry.
-    aging: Vec<(u64, Arc<dyn ClientCertVerifier>)>,
-}
-
-impl Verifier {
-    fn new(
-        roots: &Arc<RootCertStore>,
-        lists: &[(Crl, CertificateRevocationListDer<'static>)],
-        grace: Option<Duration>,
-    ) -> Result<Self, TrustError> {
-        let mut aging = Vec::new();
-        for (crl, der) in lists {
-            let alone = alone(roots, crl, der)?;
-            if let (Some(next), Some(grace)) = (crl.next_update, grace) {
-                aging.push((next.as_secs().saturating_add(grace.as_secs()), alone));
-            }
-        }
-        let ders = lists.iter().map(|(_, der)| der.clone()).collect();
-        let all = verifier(roots, ders).build().map_err(|error| TrustError::Content {
-            file: PathBuf::from("tls.client_cas"),
-            problem: error.to_string(),
-        })?;
-        Ok(Self { all, aging })
-    }
-
-    fn verify_live(&self, chain: &[CertificateDer<'static>], now: UnixTime) -> Result<(), rustls::Error> {
-        let (own, others) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
-        self.all.verify_client_cert(own, others, now).map(|_| ())
-    }
-}
-
-fn verifier(
-    roots: &Arc<RootCertStore>,
-    lists: Vec<CertificateRevocationListDer<'static>>,
-) -> ClientCertVerifierBuilder {
-    WebPkiClientVerifier::builder_with_provider(roots.clone(), tls::provider())
-        .with_crls(lists)
-        .allow_unknown_revocation_status()
-}
-
-/// A verifier that knows one list, and enforces its expiry. The TLS library takes fewer kinds of lists than the parser.
-fn alone(
-    roots: &Arc<RootCertStore>,
-    crl: &Crl,
-    der: &CertificateRevocationListDer<'static>,
-) -> Result<Arc<dyn ClientCertVerifier>, TrustError> {
-    let alone = verifier(roots, vec![der.clone()]).enforce_revocation_expiration().build();
-    alone.map_err(|error| TrustError::Content {
-        file: crl.file.clone(),
-        problem: format!("this revocation list cannot be used: {error}; ask its authority for a complete, direct one"),
-    })
-}
-
-impl ClientCertVerifier for Verifier {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.all.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        own: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.all.verify_client_cert(own, others, now)?;
-        for (too_old, alone) in &self.aging {
-            if now.as_secs() > *too_old {
-                alone.verify_client_cert(own, others, now)?;
-            }
-        }
-        Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        self.all.verify_tls12_signature(message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        self.all.verify_tls13_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.all.supported_verify_schemes()
     }
 }
 

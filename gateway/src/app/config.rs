@@ -107,6 +107,8 @@ pub struct Listen {
     pub https: SocketAddr,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
+    /// The listener that tells a client what is wrong with it.
+    pub whoami: Option<SocketAddr>,
 }
 
 /// `[tls]`.

@@ -24,7 +24,7 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::forward::pool::Pool;
 use crate::forward::registers::{RegisterError, Registers};
-use crate::metrics::{Metrics, OperationTable, PluginMetrics, RegisterMetrics};
+use crate::metrics::{Metrics, OperationTable, PluginMetrics, RegisterMetrics, Tls12Table};
 
 /// What every core shares.
 #[derive(Debug)]
@@ -71,6 +71,8 @@ pub struct Live {
     pub gates: Gates,
     /// Its operations' counters.
     pub requests: OperationTable,
+    /// Its systems' counters of requests over TLS 1.2.
+    pub tls12: Tls12Table,
     /// What its author should still look at.
     pub warnings: Vec<Problem>,
     /// Since when it has been in force.
@@ -305,7 +307,8 @@ impl Node {
 impl Live {
     fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, since: jiff::Timestamp) -> Self {
         let requests = metrics.bundle(&loaded.bundle, since.as_second());
-        Self { bundle: loaded.bundle, source, gates, requests, warnings: loaded.warnings, since }
+        let tls12 = metrics.tls12(loaded.bundle.directory());
+        Self { bundle: loaded.bundle, source, gates, requests, tls12, warnings: loaded.warnings, since }
     }
 }
 

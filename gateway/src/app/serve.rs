@@ -22,7 +22,7 @@ use crate::audit::{Audit, AuditError, AuditKey, Options};
 use crate::clock::Clock;
 use crate::custody::{self, CustodyError};
 use crate::metrics::Metrics;
-use crate::pipeline;
+use crate::{pipeline, whoami};
 
 /// A node that serves. Dropped without [`Running::drain`], it stops at once.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub struct Running {
     watcher: Watcher,
     serving: accept::Serving,
     admin: Option<admin::Serving>,
+    whoami: Option<whoami::Serving>,
     draining: Arc<AtomicBool>,
     node: Arc<Node>,
 }
@@ -131,6 +132,8 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         collect: Arc::new(move || status::collect(&collected)),
     };
     let admin = admin::serve(&node.config, state)?;
+    let whoami = whoami::serve(&node)
+        .map_err(|source| StartError::Listen { address: listen.whoami.unwrap_or(listen.https), source })?;
     let (reloaded, reload_admin) = (Arc::clone(&node), admin.as_ref().map(admin::Serving::reloader));
     let watcher = watch::watch(targets, seen_files, sighup, move |changed| {
         // A revocation does not wait for a bundle to be compiled.
@@ -153,7 +156,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         .name("renew-trust".into())
         .spawn(move || renew_trust(&renewed))
         .map_err(StartError::Watch)?;
-    Ok(Running { watcher, serving, admin, draining, node })
+    Ok(Running { watcher, serving, admin, whoami, draining, node })
 }
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -166,7 +169,9 @@ pub fn serve(config: Config) -> Result<(), StartError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Watch)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Watch)?;
         let running = start(config, true)?;
-        tracing::info!(https = %running.https(), admin = running.admin().map(tracing::field::display), "serving");
+        let (admin, whoami) = (running.admin(), running.whoami());
+        let (admin, whoami) = (admin.map(tracing::field::display), whoami.map(tracing::field::display));
+        tracing::info!(https = %running.https(), admin, whoami, "serving");
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -189,6 +194,11 @@ impl Running {
         self.admin.as_ref().map(admin::Serving::local_addr)
     }
 
+    /// Where clients learn what is wrong with them.
+    pub fn whoami(&self) -> Option<SocketAddr> {
+        self.whoami.as_ref().map(whoami::Serving::local_addr)
+    }
+
     /// The node, for whoever runs it in its own process.
     pub fn node(&self) -> &Arc<Node> {
         &self.node
@@ -199,7 +209,7 @@ impl Running {
         self.draining.store(true, Ordering::Relaxed);
         self.node.metrics.draining.set(1);
         self.serving.drain(self.node.config.drain).await;
-        drop((self.watcher, self.admin));
+        drop((self.watcher, self.admin, self.whoami));
         self.node.audit.clone().close();
     }
 }

@@ -1,7 +1,10 @@
 //! `popgate pki`: a small certificate authority.
 
+pub mod inspect;
+
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
 use jiff::SignedDuration;
@@ -80,6 +83,7 @@ enum Command {
         #[command(flatten)]
         next: Next,
     },
+    Inspect(inspect::Args),
     /// Make a file with a random 32-byte key (for `[keys]` in gateway.toml), readable by its owner alone
     Key {
         /// The file; it must not exist
@@ -121,11 +125,11 @@ enum KeyUsage {
     Any,
 }
 
-/// Runs it and says what was made.
+/// Runs it and says what was made, or seen. The exit code says whether what was seen is good.
 ///
 /// # Errors
 /// If it cannot be done, or said.
-pub fn run(args: Args, clock: &Clock, out: &mut dyn Write) -> Result<(), PkiError> {
+pub fn run(args: Args, clock: &Clock, out: &mut dyn Write) -> Result<ExitCode, PkiError> {
     let now = clock.wall();
     let said = match args.command {
         Command::Init { ca, days } => {
@@ -159,12 +163,15 @@ pub fn run(args: Args, clock: &Clock, out: &mut dyn Write) -> Result<(), PkiErro
             let revoked = authority.renew_crl(now, next.life())?;
             format!("wrote {}: {revoked} revoked", authority.crl_file().display())
         }
+        Command::Inspect(args) => return inspect::run(&args, clock, out),
         Command::Key { file } => {
             pki::new_key(&file)?;
             format!("wrote {}", file.display())
         }
     };
-    writeln!(out, "{said}").map_err(|source| PkiError::Io { file: PathBuf::from("standard output"), source })
+    let written = writeln!(out, "{said}");
+    written.map_err(|source| PkiError::Io { file: PathBuf::from("standard output"), source })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Ca {
@@ -220,6 +227,8 @@ mod tests {
         assert!(crl.ends_with("ca.crl: 1 revoked\n"), "{crl}");
         popgate(&format!("pki key {at}/audit.key")).unwrap();
         assert!(crate::custody::symmetric_key(&dir.path().join("audit.key")).is_ok());
+        let seen = popgate(&format!("pki inspect {at}/etax.pem")).unwrap();
+        assert!(seen.contains("spiffe://gov.test/tax/etax") && seen.contains("clientAuth"), "{seen}");
         for key in ["ca/ca.key", "gateway.test.key", "etax.key", "audit.key"] {
             let mode = std::fs::metadata(dir.path().join(key)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{key}");
@@ -232,6 +241,7 @@ mod tests {
         let at = dir.path().display().to_string();
         popgate(&format!("pki init --ca {at}")).unwrap();
         assert!(popgate(&format!("pki init --ca {at}")).unwrap_err().contains("move it away first"));
+        assert!(popgate(&format!("pki inspect {at}/ca.key")).unwrap_err().contains("no certificate in it"));
         assert!(popgate(&format!("pki revoke --ca {at} nonsense")).unwrap_err().contains("hex digits"));
         assert!(popgate(&format!("pki client --ca {at} --out {at}/x --uri bộ x")).unwrap_err().contains("ASCII"));
         assert!(popgate(&format!("pki server --ca {at}/nowhere --out {at}/y y.test")).unwrap_err().contains("ca.key"));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::Response;
 use popgate_plugins::Stopped;
 use popgate_policy::contract::Operation;
-use popgate_policy::directory::System;
+use popgate_policy::directory::{System, TlsVersion};
 use popgate_policy::disclose::{Redacted, Tally};
 use popgate_policy::model::{DisclosureId, RegisterId};
 use popgate_policy::permit::Denied;
@@ -217,6 +217,9 @@ impl Exchange {
         let operation = self.operation.as_ref().map(|operation| operation.index);
         let code = refusal.map_or(Code::OK, Code::of);
         self.live.requests.record(operation, code, core.node.clock.now().duration_since(self.started));
+        if let (TlsVersion::Tls12, Some(system)) = (self.connection.tls, &self.system) {
+            self.live.tls12.record(system.index);
+        }
         match self.source {
             Some(Source::Stored) => metrics.cache.hit.inc(),
             Some(Source::Register) => metrics.cache.miss.inc(),

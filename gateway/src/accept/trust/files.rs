@@ -9,7 +9,9 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
 
-use super::{Authority, Crl, List, Own, TrustError, Warning, alone};
+use super::rewrite::may_constrain_policies;
+use super::verifier::alone;
+use super::{Authority, Crl, List, Own, TrustError, Warning};
 use crate::accept::tls::provider;
 use crate::app::config;
 use crate::certificate::{subject, unix};
@@ -168,7 +170,7 @@ fn authority(file: &Path, der: &CertificateDer<'_>, now: UnixTime) -> Result<Aut
         return Err(format!("{subject} is no authority (basicConstraints CA is not set)"));
     }
     let issuer = certificate.subject().as_raw().to_vec();
-    Ok(Authority { file: file.to_owned(), subject, expires, issuer })
+    Ok(Authority { file: file.to_owned(), subject, expires, issuer, constrains_policies: may_constrain_policies(der) })
 }
 
 fn crl(file: &Path, der: &[u8]) -> Option<Crl> {

@@ -1,6 +1,7 @@
 //! From what was typed to what is true.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
@@ -104,8 +105,14 @@ fn listen(reader: &Reader<'_>, section: Section<'_>) -> Option<Listen> {
         let message = "the admin listener must not share the agencies' address";
         reader.wrong("same-address", section.place("admin"), message);
     }
+    let whoami = section.optional("whoami", read::address);
+    let taken = |other: Option<SocketAddr>| other.is_some_and(|other| other.port() != 0 && whoami == Some(other));
+    if taken(https) || taken(admin) {
+        let message = "the whoami listener must have an address of its own";
+        reader.wrong("same-address", section.place("whoami"), message);
+    }
     section.finish();
-    Some(Listen { https: https?, admin })
+    Some(Listen { https: https?, admin, whoami })
 }
 
 fn tls(section: Section<'_>, folder: &Path) -> Option<Tls> {

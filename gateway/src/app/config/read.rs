@@ -213,7 +213,7 @@ pub(super) fn identity(reader: &Reader<'_>, value: Value<'_>) -> Option<Identity
         }
     } else if typed.split_once('=').is_some_and(|(name, rest)| !name.contains(char::is_whitespace) && !rest.is_empty())
     {
-        return Some(Identity::Subject(typed.to_owned()));
+        return Some(Identity::Subject(crate::certificate::normal(typed)));
     }
     reader.mend(
         "bad-identity",

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::directory::Identity;
 use crate::document::{Node, Sheet, Value};
@@ -94,7 +95,9 @@ fn parse(typed: &str) -> Result<Identity, Refused> {
     if is_scheme && !rest.is_empty() && typed.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(Identity::Uri(typed.to_owned()));
     }
-    match subject(typed) {
+    // Certificates' subjects are compared in the composed form, too.
+    let composed: String = typed.nfc().collect();
+    match subject(&composed) {
         Some(subject) => Ok(Identity::Subject(subject)),
         None => Err(("bad-identity", format!("`{typed}` is not an identity"), FORMS)),
     }
@@ -148,6 +151,8 @@ mod tests {
         let pin = "0a".repeat(32);
         assert_eq!(parse(&format!("pin:sha256:{pin}")), Ok(Identity::Pin(pin)));
         assert_eq!(parse("CN=etax"), Ok(Identity::Subject("CN=etax".to_owned())));
+        let composed = Identity::Subject("O=Thu\u{1ebf}".to_owned());
+        assert_eq!(parse("O=Thue\u{302}\u{301}"), Ok(composed));
         for typed in ["", "etax", "pin:sha256:00", "CN=", "=x", "a b:c", "://x", "CN=a,,O=b"] {
             assert!(parse(typed).is_err(), "{typed:?}");
         }

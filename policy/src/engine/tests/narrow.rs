@@ -11,7 +11,7 @@ use crate::engine::Ladder;
 use crate::engine::fixture::*;
 use crate::model::{FieldName, GroupId, MaskKind, Personal, Treatment};
 use crate::narrow::{Narrowing, Overruling, Scope};
-use crate::permit::{Denial, Env, Hidden, Permit};
+use crate::permit::{Env, Hidden, Permit};
 
 fn field(name: &str) -> Scope {
     Scope::Field(FieldName::new(name))

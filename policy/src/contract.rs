@@ -1,16 +1,18 @@
 //! Contracts: OpenAPI 3.1 documents with `x-gateway-*` extensions, read into operations, parameters and fields.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{FieldIx, FieldName, FieldSet, GroupId, MaskKind, OperationId, RegisterId};
+use crate::xroad::ServiceId;
 
 mod arguments;
 mod openapi;
 mod route;
 mod upstream;
 
+pub(crate) use arguments::decode;
 pub use arguments::{ArgumentError, Arguments, RequestParts};
 pub(crate) use openapi::load;
 #[cfg(test)]
@@ -24,6 +26,8 @@ pub struct Contracts {
     pub(crate) operations: Vec<Arc<Operation>>,
     pub(crate) records: Vec<Arc<RecordSchema>>,
     pub(crate) routes: route::Routes,
+    /// `x-gateway-xroad`: the base path of each service.
+    pub(crate) services: HashMap<ServiceId, Box<str>>,
 }
 
 impl Contracts {
@@ -41,6 +45,11 @@ impl Contracts {
     pub fn fields(&self) -> impl Iterator<Item = &Field> {
         let mut seen = HashSet::new();
         self.records.iter().flat_map(|record| &record.fields).filter(move |field| seen.insert(&field.name))
+    }
+
+    /// The path that those of an X-Road service begin with, such as `/population/v1`.
+    pub fn service_base(&self, service: &ServiceId) -> Option<&str> {
+        self.services.get(service).map(|base| &**base)
     }
 
     /// The operation of that id.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::model::{AgencyId, PurposeId, SystemId};
+use crate::model::{AgencyId, ExchangeId, PurposeId, SystemId};
+use crate::xroad::{ClientId, MemberId};
 
 mod load;
 
@@ -18,8 +19,10 @@ pub(crate) use load::load;
 pub struct Directory {
     pub(crate) agencies: BTreeMap<AgencyId, Arc<Agency>>,
     pub(crate) systems: Vec<Arc<System>>,
+    pub(crate) exchanges: Vec<Arc<Exchange>>,
     pub(crate) purposes: BTreeMap<PurposeId, Arc<Purpose>>,
-    pub(crate) identities: HashMap<Identity, usize>,
+    pub(crate) identities: HashMap<Identity, Held>,
+    pub(crate) clients: HashMap<ClientId, usize>,
 }
 
 impl Directory {
@@ -43,19 +46,61 @@ impl Directory {
         self.purposes.get(&PurposeId::new(id))
     }
 
-    /// The system that the certificate's identities are enrolled for; `None` if none is, or if they are those of several: who
-    /// could be two systems is neither.
-    pub fn identify<'a>(&self, identities: impl IntoIterator<Item = &'a Identity>) -> Option<&Arc<System>> {
-        let mut found = identities.into_iter().filter_map(|identity| self.identities.get(identity));
-        let first = found.next()?;
-        if found.all(|other| other == first) { self.systems.get(*first) } else { None }
+    /// Every exchange server; [`Held::Exchange`] is the position.
+    pub fn exchanges(&self) -> &[Arc<Exchange>] {
+        &self.exchanges
     }
 
-    /// How many systems the certificate's identities are enrolled for; only one may be.
+    /// Who the certificate's identities are enrolled for; `None` if nobody is, or if they are those of several: who could be
+    /// two is neither.
+    pub fn holder<'a>(&self, identities: impl IntoIterator<Item = &'a Identity>) -> Option<Holder> {
+        let mut found = identities.into_iter().filter_map(|identity| self.identities.get(identity));
+        let first = found.next()?;
+        if !found.all(|other| other == first) {
+            return None;
+        }
+        match *first {
+            Held::System(at) => self.systems.get(at).cloned().map(Holder::System),
+            Held::Exchange(at) => self.exchanges.get(at).cloned().map(Holder::Exchange),
+        }
+    }
+
+    /// The system that the certificate's identities are enrolled for, as [`Directory::holder`] finds it.
+    pub fn identify<'a>(&self, identities: impl IntoIterator<Item = &'a Identity>) -> Option<&Arc<System>> {
+        match self.holder(identities)? {
+            Holder::System(system) => self.systems.get(system.index),
+            Holder::Exchange(_) => None,
+        }
+    }
+
+    /// The system that is that X-Road client.
+    pub fn client(&self, client: &ClientId) -> Option<&Arc<System>> {
+        self.systems.get(*self.clients.get(client)?)
+    }
+
+    /// How many systems and exchange servers the certificate's identities are enrolled for; only one may be.
     pub fn claimants<'a>(&self, identities: impl IntoIterator<Item = &'a Identity>) -> usize {
         let found = identities.into_iter().filter_map(|identity| self.identities.get(identity));
         found.collect::<std::collections::BTreeSet<_>>().len()
     }
+}
+
+/// Who a certificate is enrolled for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A system, which speaks for itself.
+    System(Arc<System>),
+    /// An exchange server, which speaks for the systems of its members.
+    Exchange(Arc<Exchange>),
+}
+
+/// Whose an identity is: a position in [`Directory::systems`] or in [`Directory::exchanges`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Held {
+    /// A system's.
+    System(usize),
+    /// An exchange server's.
+    Exchange(usize),
 }
 
 /// An enrolled organisation.
@@ -94,14 +139,49 @@ pub struct System {
     pub limits: Limits,
     /// The oldest TLS version that it may use.
     pub min_tls: TlsVersion,
+    /// The X-Road client that it is, for exchange servers that speak for its member.
+    pub xroad: Option<ClientId>,
 }
 
 impl System {
     /// Whether it may come from that address.
     pub fn admits_source(&self, source: IpAddr) -> bool {
-        let source = source.to_canonical();
-        self.networks.is_empty() || self.networks.iter().any(|network| network.contains(&source))
+        admits(&self.networks, source)
     }
+}
+
+/// An exchange server: no system itself, it may ask nothing for itself and speaks for its members' systems alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// `agency/exchange`.
+    pub id: ExchangeId,
+    /// Whose it is.
+    pub agency: Arc<Agency>,
+    /// What its certificate may show; any one is enough.
+    pub identities: Vec<Identity>,
+    /// Where it may come from; empty means anywhere. Those of the systems that it speaks for are not asked about.
+    pub networks: Vec<IpNet>,
+    /// Whom it speaks for.
+    pub members: Vec<MemberId>,
+    /// The oldest TLS version that it may use.
+    pub min_tls: TlsVersion,
+}
+
+impl Exchange {
+    /// Whether it may come from that address.
+    pub fn admits_source(&self, source: IpAddr) -> bool {
+        admits(&self.networks, source)
+    }
+
+    /// Whether the client's member is one of those that it speaks for.
+    pub fn speaks_for(&self, client: &ClientId) -> bool {
+        self.members.iter().any(|member| member.as_str() == client.member())
+    }
+}
+
+fn admits(networks: &[IpNet], source: IpAddr) -> bool {
+    let source = source.to_canonical();
+    networks.is_empty() || networks.iter().any(|network| network.contains(&source))
 }
 
 /// What a client certificate shows of who holds it.

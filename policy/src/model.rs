@@ -45,6 +45,10 @@ name!(
     SystemId
 );
 name!(
+    /// An exchange server of an agency, written `agency/exchange`, such as `data-exchange/hub`.
+    ExchangeId
+);
+name!(
     /// An enrolled purpose, such as `assessment`.
     PurposeId
 );

@@ -183,7 +183,7 @@ fn invalid(parameter: &Parameter, must_be: &str) -> ArgumentError {
 }
 
 /// Undoes percent-encoding (and, in a form, `+` for a space). `None` for what is not encoded UTF-8.
-fn decode(text: &str, form: bool) -> Option<Cow<'_, str>> {
+pub(crate) fn decode(text: &str, form: bool) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(Cow::Borrowed(text));
     }

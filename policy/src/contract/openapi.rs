@@ -7,6 +7,7 @@ use crate::bundle::Source;
 use crate::contract::{Contracts, Method, RecordSchema, route};
 use crate::document::{self, Entry, Node, Sheet, Span, Table, Value};
 use crate::problem::{Problem, Severity};
+use crate::xroad::ServiceId;
 
 mod attribute;
 mod binding;
@@ -21,6 +22,7 @@ mod record;
 mod role;
 mod schema;
 mod whole;
+mod xroad;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -66,6 +68,8 @@ struct Loader {
     paths: HashMap<String, (String, String)>,
     /// The file of each record.
     records: HashMap<String, String>,
+    /// Where each X-Road service stands.
+    services: HashMap<ServiceId, String>,
 }
 
 /// One document while it is read.
@@ -110,6 +114,9 @@ impl Loader {
             for path in &paths.entries {
                 self.path(sheet, &mut document, path);
             }
+        }
+        if let Some(node) = table.node("x-gateway-xroad") {
+            self.service(sheet, node, paths.and_then(Node::as_table));
         }
         let broken = sheet.problems.iter().skip(first).any(|problem| problem.severity == Severity::Error);
         for entry in document.schemas.unused().filter(|entry| !broken && !is_mentioned(&root, &entry.key)) {
@@ -276,7 +283,13 @@ fn check_template(sheet: &mut Sheet<'_>, path: &Entry) {
         let twice = segments().enumerate().filter(|(_, segment)| captured(segment)).find_map(|(at, segment)| {
             segments().take(at).any(|earlier| earlier == segment).then_some((segment, "captures a name twice"))
         });
-        segments().find_map(|segment| route::wrong_segment(segment).map(|reason| (segment, reason))).or(twice)
+        let of_xroad = path.key.starts_with(crate::xroad::PREFIX);
+        let of_xroad =
+            of_xroad.then_some(("r1", "begins as X-Road's do: name the service in `x-gateway-xroad` instead"));
+        segments()
+            .find_map(|segment| route::wrong_segment(segment).map(|reason| (segment, reason)))
+            .or(twice)
+            .or(of_xroad)
     } else {
         Some(("", "must begin with `/`"))
     };

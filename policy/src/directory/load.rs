@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use crate::bundle::Source;
 use crate::contract::Contracts;
-use crate::directory::Directory;
+use crate::directory::{Directory, Held};
 use crate::document::{Sheet, Span};
 use crate::model::AgencyId;
 use crate::problem::{Problem, Severity};
 
 mod agency;
+mod exchange;
 mod identity;
 mod limit;
 mod purpose;
@@ -29,6 +30,7 @@ pub(crate) fn load(source: &Source, contracts: &Contracts, problems: &mut Vec<Pr
         purposes_known: source.files.contains_key(PURPOSES),
         enrolled: BTreeSet::new(),
         identities: HashMap::new(),
+        links: exchange::Links::default(),
     };
     let mut none = true;
     for (file, text) in &source.files {
@@ -49,6 +51,7 @@ pub(crate) fn load(source: &Source, contracts: &Contracts, problems: &mut Vec<Pr
         problems.push(problem.help("add `agencies/<agency>.toml`"));
     } else if let Some(text) = source.files.get(PURPOSES).filter(|_| !is_broken(problems, "agencies/")) {
         purpose::warn_unused(&mut Sheet { file: PURPOSES, text, problems }, &loader.enrolled);
+        exchange::warn_unlinked(&loader.links, source, problems);
     }
     directory
 }
@@ -67,6 +70,7 @@ struct Loader<'a> {
     enrolled: BTreeSet<String>,
     /// The system that each identity stands for, as `agency/system`.
     identities: HashMap<super::Identity, String>,
+    links: exchange::Links,
 }
 
 impl Loader<'_> {
@@ -87,13 +91,22 @@ fn read(sheet: &mut Sheet<'_>, stem: &str, loader: &mut Loader<'_>, directory: &
     let Some(table) = crate::document::parse_toml(sheet) else { return };
     let id = AgencyId::new(stem);
     let Some((agency, systems)) = agency::read(sheet, &id, &table, loader) else { return };
+    let exchanges = exchange::read(sheet, &id, &table, loader);
     let agency = Arc::new(agency);
     for draft in systems {
         let index = directory.systems.len();
         for identity in &draft.identities {
-            directory.identities.entry(identity.clone()).or_insert(index);
+            directory.identities.entry(identity.clone()).or_insert(Held::System(index));
         }
+        directory.clients.extend(draft.xroad.clone().map(|client| (client, index)));
         directory.systems.push(Arc::new(draft.into_system(index, Arc::clone(&agency))));
+    }
+    for draft in exchanges {
+        let index = directory.exchanges.len();
+        for identity in &draft.identities {
+            directory.identities.entry(identity.clone()).or_insert(Held::Exchange(index));
+        }
+        directory.exchanges.push(Arc::new(draft.into_exchange(Arc::clone(&agency))));
     }
     directory.agencies.insert(id, agency);
 }

@@ -304,6 +304,7 @@ pub(crate) fn directory() -> Directory {
                     concurrent: one,
                 },
                 min_tls: TlsVersion::Tls12,
+                xroad: None,
             }));
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::document::{Node, Sheet, Table, Value};
 
-pub(super) const DOCUMENT: &[&str] = &["x-gateway-register"];
+pub(super) const DOCUMENT: &[&str] = &["x-gateway-register", "x-gateway-xroad"];
 pub(super) const OPERATION: &[&str] = &[
     "x-gateway-upstream",
     "x-gateway-effect",

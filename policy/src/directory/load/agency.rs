@@ -8,8 +8,9 @@ use crate::directory::{Agency, Identity, Limits, System, TlsVersion};
 use crate::document::{Entry, Node, Sheet, Span, Table, Value};
 use crate::model::{AgencyId, PurposeId, SystemId};
 use crate::problem::Problem;
+use crate::xroad::ClientId;
 
-use super::{Loader, identity, is_id, limit, names};
+use super::{Loader, exchange, identity, is_id, limit, names};
 
 /// A system whose agency is still to be put into its place.
 pub(super) struct Draft {
@@ -19,12 +20,13 @@ pub(super) struct Draft {
     purposes: Vec<PurposeId>,
     limits: Limits,
     min_tls: TlsVersion,
+    pub(super) xroad: Option<ClientId>,
 }
 
 impl Draft {
     pub(super) fn into_system(self, index: usize, agency: Arc<Agency>) -> System {
-        let Self { id, identities, networks, purposes, limits, min_tls } = self;
-        System { index, id, agency, identities, networks, purposes, limits, min_tls }
+        let Self { id, identities, networks, purposes, limits, min_tls, xroad } = self;
+        System { index, id, agency, identities, networks, purposes, limits, min_tls, xroad }
     }
 }
 
@@ -36,14 +38,17 @@ pub(super) fn read(
 ) -> Option<(Agency, Vec<Draft>)> {
     let top = 0..0;
     let place = format!("the agency `{id}`");
-    sheet.check_keys(table, &place, &["name", "sector", "level", "province", "purposes", "systems"]);
+    sheet.check_keys(table, &place, &["name", "sector", "level", "province", "purposes", "systems", "exchanges"]);
     let name = names(sheet, table, &top, &place);
     let sector = sheet.required(table, &top, &place, "sector").and_then(|node| sector(sheet, node));
     let level = sheet
         .required(table, &top, &place, "level")
         .and_then(|node| sheet.choice(node, "`level`", "unknown-level", &LEVELS.map(|level| (level, level))));
     let province = province(sheet, table, level, &place);
-    let purposes = match sheet.required(table, &top, &place, "purposes") {
+    // Who has exchange servers only asks for nothing.
+    let asks = table.node("systems").is_some() || table.node("exchanges").is_none();
+    let given = if asks { sheet.required(table, &top, &place, "purposes") } else { table.node("purposes") };
+    let purposes = match given {
         Some(node) => purposes(sheet, node, &place, |sheet, typed, at| loader.check_purpose(sheet, typed, at)),
         None => Vec::new(),
     };
@@ -117,7 +122,9 @@ fn systems(
 ) -> Vec<Draft> {
     let node = table.node("systems");
     let systems = node.and_then(|node| sheet.table(node, "`systems`"));
-    if node.is_none() || systems.is_some_and(|systems| systems.entries.is_empty()) {
+    if (node.is_none() && table.node("exchanges").is_none())
+        || systems.is_some_and(|systems| systems.entries.is_empty())
+    {
         let problem = Problem::error("no-system", sheet.file, format!("the agency `{agency}` has no system"));
         sheet.push(problem.help("add a table for each: `[systems.<name>]`"));
     }
@@ -140,7 +147,7 @@ fn system(
     let id = format!("{agency}/{name}");
     let place = format!("the system `{id}`");
     let table = sheet.table(&entry.node, &place)?;
-    sheet.check_keys(table, &place, &["identity", "networks", "purposes", "min_tls", "limits"]);
+    sheet.check_keys(table, &place, &["identity", "networks", "purposes", "min_tls", "limits", "xroad"]);
     let identities = match sheet.required(table, &entry.at, &place, "identity") {
         Some(node) => identity::read(sheet, node, &id, &mut loader.identities),
         None => Vec::new(),
@@ -156,14 +163,17 @@ fn system(
         }),
         None => inherited.to_vec(),
     };
-    let min_tls = table.node("min_tls").and_then(|node| {
-        sheet.choice(node, "`min_tls`", "bad-tls", &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)])
-    });
+    let min_tls = table.node("min_tls").and_then(|node| min_tls(sheet, node));
+    let xroad = table.node("xroad").and_then(|node| exchange::client(sheet, node, &id, &mut loader.links));
     let limits = sheet
         .required(table, &entry.at, &place, "limits")
         .and_then(|node| limit::read(sheet, node, loader.operations.as_deref()))?;
     let min_tls = min_tls.unwrap_or(TlsVersion::Tls12);
-    Some(Draft { id: SystemId::new(&id), identities, networks, purposes, limits, min_tls })
+    Some(Draft { id: SystemId::new(&id), identities, networks, purposes, limits, min_tls, xroad })
+}
+
+pub(super) fn min_tls(sheet: &mut Sheet<'_>, node: &Node) -> Option<TlsVersion> {
+    sheet.choice(node, "`min_tls`", "bad-tls", &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)])
 }
 
 const LEVELS: [&str; 3] = ["central", "province", "private"];

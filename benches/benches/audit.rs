@@ -75,6 +75,7 @@ async fn disclose(audit: Audit, record: Arc<RecordSchema>, task: usize, end: Ins
     let mut intent = Intent {
         disclosure: DisclosureId::from_random(0),
         system: SystemId::new("tax/etax"),
+        exchange: None,
         operation: OperationId::new("citizen.read"),
         purpose: PurposeId::new("assessment"),
         purpose_source: PurposeSource::Header,

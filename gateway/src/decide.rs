@@ -50,8 +50,11 @@ pub fn purpose(bundle: &Bundle, caller: &Caller, claims: &Claims, clock: &Clock)
     if !purpose.is_valid_on(clock.local().date()) {
         return Err(Refusal::PurposeExpired);
     }
+    let by_exchange = caller.exchange().is_some();
     for requirement in &purpose.requires {
         let (given, header) = match requirement {
+            Requirement::Case if by_exchange => (claims.case.is_some(), "X-Road-Issue or Gateway-Case"),
+            Requirement::User if by_exchange => (claims.user.is_some(), "X-Road-UserId or Gateway-User"),
             Requirement::Case => (claims.case.is_some(), "Gateway-Case"),
             Requirement::User => (claims.user.is_some(), "Gateway-User"),
             Requirement::Assurance => (claims.assurance.is_some(), "Gateway-Assurance"),

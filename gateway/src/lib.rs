@@ -26,3 +26,4 @@ pub mod refusal;
 pub mod respond;
 pub mod route;
 pub mod whoami;
+pub mod xroad;

@@ -24,6 +24,7 @@ use crate::redact::Opened;
 use crate::refusal::Refusal;
 use crate::respond::{Body, Covered};
 use crate::route::Call;
+use crate::xroad::Behalf;
 use crate::{admit, decide, forward, identify, narrow, redact, respond, route};
 
 mod bulk;
@@ -50,10 +51,14 @@ async fn disclose(
     let Inbound { connection, request } = inbound;
     let (parts, body) = request.into_parts();
 
-    let caller = identify::caller(&connection, bundle, &node.trust(), clock)?;
-    exchange.identified(&caller);
+    let holder = identify::caller(&connection, bundle, &node.trust(), clock)?;
+    exchange.held(&holder, &parts);
     framing::check(&parts, connection.protocol).map_err(|reason| Refusal::RequestMalformed { reason })?;
-    let call = route::call(bundle, &parts)?;
+    let behalf = Behalf::of(&parts.headers);
+    let caller =
+        identify::on_behalf(&holder, &behalf, &connection, bundle).map_err(|why| exchange.named(&behalf, why))?;
+    exchange.identified(&caller, &behalf);
+    let call = route::call(bundle, &caller, &parts)?;
     exchange.routed(&call);
     let (system, operation) = (caller.system().index, call.operation.index);
     let bulk = call.operation.bulk;
@@ -63,10 +68,11 @@ async fn disclose(
     exchange.agreed(&agreed);
     if bulk {
         let lines = route::lines(&parts.headers, body, &node.config.http)?;
-        let answers = bulk::Lines::new(core, &connection, call, lines);
+        let answers = bulk::Lines::new(core, &connection, behalf, call, lines);
         return Ok(respond::bulk(Box::pin(answers), exchange.id, ticket));
     }
-    let arguments = route::arguments(&call, &parts.headers, body, &node.config.http).await?;
+    let (arguments, body) = route::arguments(&call, &parts.headers, body, &node.config.http).await?;
+    exchange.received(&body);
     let asked = Asked { core, live, connection: &connection, caller: &caller, call: &call, agreed: &agreed };
     let covered = question(asked, arguments, exchange).await?;
     respond::disclosure(covered, ticket, call.head)
@@ -232,6 +238,7 @@ fn intent(asked: Asked<'_>, permit: &Permit) -> Intent {
     Intent {
         disclosure: permit.disclosure(),
         system: permit.system().id.clone(),
+        exchange: asked.caller.exchange().map(|exchange| exchange.id.clone()),
         operation: permit.operation().id.clone(),
         record: Arc::clone(&permit.operation().record),
         purpose: permit.purpose().id.clone(),

@@ -19,6 +19,10 @@ pub enum Refusal {
     NetworkNotListed,
     /// The connection's TLS version is older than the system may use.
     TlsVersionTooOld,
+    /// The exchange server does not speak for that client, or no system is enrolled as it.
+    ClientNotRepresented,
+    /// An exchange server's path names no service of a contract.
+    ServiceUnknown,
     /// No operation at that path.
     OperationUnknown,
     /// The path exists, not with that method.
@@ -152,6 +156,13 @@ impl Refusal {
             Self::SystemNotEnrolled => "ask the gateway's operator to enrol this certificate's identity".into(),
             Self::NetworkNotListed => "connect from an enrolled network, or have this one enrolled".into(),
             Self::TlsVersionTooOld => "connect with TLS 1.3".into(),
+            Self::ClientNotRepresented => {
+                "send the X-Road-Client of an enrolled system, of a member that this exchange server is enrolled to speak for"
+                    .into()
+            }
+            Self::ServiceUnknown => {
+                "use /r1/{instance}/{class}/{member}/{subsystem}/{service}/... of a service of this gateway".into()
+            }
             Self::OperationUnknown => "use a path of the contract".into(),
             Self::MethodNotAllowed { allow } => format!("use one of: {allow}"),
             Self::RequestMalformed { reason } => (*reason).into(),
@@ -199,6 +210,8 @@ impl Refusal {
             | Self::SystemNotEnrolled
             | Self::NetworkNotListed
             | Self::TlsVersionTooOld
+            | Self::ClientNotRepresented
+            | Self::ServiceUnknown
             | Self::OperationUnknown
             | Self::MethodNotAllowed { .. }
             | Self::RequestMalformed { .. }
@@ -254,6 +267,15 @@ impl Refusal {
             }
             Self::TlsVersionTooOld => {
                 ("tls_version_too_old", S::FORBIDDEN, Downstream, "the system may not use this TLS version")
+            }
+            Self::ClientNotRepresented => (
+                "client_not_represented",
+                S::FORBIDDEN,
+                Downstream,
+                "the exchange server does not speak for this client",
+            ),
+            Self::ServiceUnknown => {
+                ("service_unknown", S::NOT_FOUND, Downstream, "there is no X-Road service at this path")
             }
             Self::OperationUnknown => {
                 ("operation_unknown", S::NOT_FOUND, Downstream, "there is no operation at this path")

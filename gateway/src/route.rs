@@ -1,5 +1,6 @@
 //! Route: what is asked. Reads the request strictly; what two parsers could read differently is refused.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,12 +9,15 @@ use http::{HeaderMap, HeaderName, Method, header};
 use popgate_policy::bundle::Bundle;
 use popgate_policy::contract::{Arguments, Captures, Operation, RequestParts, Route};
 use popgate_policy::model::Personal;
+use popgate_policy::xroad::{ServiceId, Target};
 
 use crate::accept::ClientBody;
 use crate::app::config;
 use crate::audit::Claimed;
 use crate::gather::{self, Failed};
+use crate::identify::Caller;
 use crate::refusal::Refusal;
+use crate::xroad;
 
 mod lines;
 
@@ -28,50 +32,66 @@ pub struct Call {
     pub claims: Claims,
     /// Whether only the header section of the answer is wanted.
     pub head: bool,
+    /// The X-Road service that the path names, if an exchange server asks.
+    pub service: Option<ServiceId>,
     captures: Captures,
     query: Personal<String>,
 }
 
-/// The gateway's request headers, these four and no more, and the client's own request id.
+/// The gateway's request headers, these four and no more, and the client's own request id. X-Road's headers fill the same.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
     /// `Gateway-Purpose`.
     pub purpose: Option<String>,
-    /// `Gateway-User`.
+    /// `Gateway-User`, or `X-Road-UserId`.
     pub user: Option<Personal<String>>,
-    /// `Gateway-Case`.
+    /// `Gateway-Case`, or `X-Road-Issue`.
     pub case: Option<Personal<String>>,
     /// `Gateway-Assurance`.
     pub assurance: Option<String>,
-    /// `X-Request-Id`: recorded beside the gateway's own, never used in its place.
+    /// `X-Request-Id`, or `X-Road-Id`: recorded beside the gateway's own, never used in its place.
     pub client_request_id: Option<String>,
+    /// `X-Road-Represented-Party`.
+    pub represented: Option<Personal<String>>,
 }
 
 /// Finds the operation and reads the headers. The framing MUST have been checked.
 ///
 /// # Errors
 /// If there is no such operation, or the request is malformed.
-pub fn call(bundle: &Bundle, parts: &Parts) -> Result<Call, Refusal> {
+pub fn call(bundle: &Bundle, caller: &Caller, parts: &Parts) -> Result<Call, Refusal> {
     if parts.method == Method::CONNECT || parts.headers.contains_key(header::UPGRADE) {
         return Err(Refusal::RequestMalformed {
             reason: "send plain requests: this gateway neither tunnels nor upgrades",
         });
     }
-    let (operation, captures) = match bundle.contracts().route(parts.method.as_str(), parts.uri.path()) {
+    let (path, service) = match caller.exchange() {
+        None => (Cow::Borrowed(parts.uri.path()), None),
+        Some(_) => of_service(bundle, parts.uri.path()).map(|(path, service)| (path.into(), Some(service)))?,
+    };
+    let (operation, captures) = match bundle.contracts().route(parts.method.as_str(), &path) {
         Route::Operation(operation, captures) => (Arc::clone(operation), captures),
         Route::MethodNotAllowed(allow) => return Err(Refusal::MethodNotAllowed { allow: allow.join(", ") }),
         Route::NotFound => return Err(Refusal::OperationUnknown),
     };
     Ok(Call {
         operation,
-        claims: Claims::read(&parts.headers)?,
+        claims: Claims::read(&parts.headers, service.as_ref())?,
         head: parts.method == Method::HEAD,
+        service,
         captures,
         query: Personal::new(parts.uri.query().unwrap_or_default().to_owned()),
     })
 }
 
-/// Reads the body and the parameters.
+/// The path that an exchange server's stands for: what follows the service goes behind the service's base.
+fn of_service(bundle: &Bundle, path: &str) -> Result<(String, ServiceId), Refusal> {
+    let Target { service, rest } = Target::of(path).ok_or(Refusal::ServiceUnknown)?;
+    let base = bundle.contracts().service_base(&service).ok_or(Refusal::ServiceUnknown)?;
+    Ok(([base, rest].concat(), service))
+}
+
+/// Reads the body and the parameters; the body is given back with them.
 ///
 /// # Errors
 /// If the body is too large, too slow or of another type, or a parameter is not as the contract says.
@@ -80,16 +100,18 @@ pub async fn arguments(
     headers: &HeaderMap,
     body: ClientBody,
     limits: &config::Http,
-) -> Result<Arguments, Refusal> {
+) -> Result<(Arguments, Bytes), Refusal> {
     let body = tokio::time::timeout(limits.body_timeout, read(body, headers, limits.max_body))
         .await
         .map_err(|_| Refusal::BodyTimeout)??;
     if !body.is_empty() && !is_json(headers) {
         return Err(Refusal::MediaTypeUnsupported);
     }
-    call.operation
+    let arguments = call
+        .operation
         .arguments(RequestParts { captures: &call.captures, query: call.query.expose(), body: &body })
-        .map_err(|error| Refusal::ParameterInvalid { detail: error.to_string() })
+        .map_err(|error| Refusal::ParameterInvalid { detail: error.to_string() })?;
+    Ok((arguments, body))
 }
 
 async fn read(body: ClientBody, headers: &HeaderMap, limit: usize) -> Result<Bytes, Refusal> {
@@ -153,10 +175,12 @@ impl Claims {
             case: self.case.clone(),
             assurance: self.assurance.clone().map(Personal::new),
             request_id: self.client_request_id.clone().map(Personal::new),
+            represented: self.represented.clone(),
+            client: None,
         }
     }
 
-    fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
+    fn read(headers: &HeaderMap, service: Option<&ServiceId>) -> Result<Self, Refusal> {
         let mut claims = Self::default();
         for name in headers.keys().filter(|name| name.as_str().starts_with("gateway-")) {
             match name.as_str() {
@@ -177,7 +201,36 @@ impl Claims {
             .and_then(|value| value.to_str().ok())
             .filter(|id| is_token(id) && id.len() <= 64)
             .map(str::to_owned);
+        if let Some(service) = service {
+            claims.add(xroad::Said::read(headers, service)?)?;
+        }
         Ok(claims)
+    }
+
+    /// Adds what X-Road's headers say of the same things; it MUST NOT differ.
+    fn add(&mut self, said: xroad::Said) -> Result<(), Refusal> {
+        let differs = |name, reason| Refusal::HeaderInvalid { name, reason };
+        if !agree(&mut self.user, said.user) {
+            return Err(differs("X-Road-UserId", "it differs from Gateway-User: send one of them"));
+        }
+        if !agree(&mut self.case, said.issue) {
+            return Err(differs("X-Road-Issue", "it differs from Gateway-Case: send one of them"));
+        }
+        self.client_request_id = said.id.or(self.client_request_id.take());
+        self.represented = said.represented;
+        Ok(())
+    }
+}
+
+/// Fills in what is not said yet. `false` if both are there and differ.
+fn agree(known: &mut Option<Personal<String>>, said: Option<Personal<String>>) -> bool {
+    match (known.as_ref(), &said) {
+        (Some(known), Some(said)) => known == said,
+        (None, Some(_)) => {
+            *known = said;
+            true
+        }
+        (_, None) => true,
     }
 }
 

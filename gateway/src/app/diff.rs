@@ -6,7 +6,7 @@ use popgate_policy::bundle::{Bundle, Source};
 use popgate_policy::contract::{
     Answer, Field, Location, Operation, ParamIx, Parameter, Role, Segment, UpstreamTemplate,
 };
-use popgate_policy::directory::{Agency, Identity, Purpose, Rate, System};
+use popgate_policy::directory::{Agency, Exchange, Identity, Purpose, Rate, System};
 use popgate_policy::model::FieldIx;
 
 mod statements;
@@ -51,6 +51,7 @@ pub fn changes(old: (&Source, &Bundle), new: (&Source, &Bundle)) -> Vec<String> 
     contracts(old.1, new.1, &mut said);
     agencies(old.1, new.1, &mut said);
     systems(old.1, new.1, &mut said);
+    exchanges(old.1, new.1, &mut said);
     purposes(old.1, new.1, &mut said);
     policies(old.0, new.0, &mut said);
     said
@@ -206,26 +207,44 @@ fn systems(old: &Bundle, new: &Bundle, said: &mut Vec<String>) {
     compare("system", &all(old), &all(new), said, |old, new| aspects(old, new));
 }
 
+fn exchanges(old: &Bundle, new: &Bundle, said: &mut Vec<String>) {
+    let all = |bundle: &Bundle| -> BTreeMap<String, Vec<(&'static str, String)>> {
+        let exchanges = bundle.directory().exchanges().iter();
+        exchanges.map(|exchange| (exchange.id.to_string(), describe_exchange(exchange))).collect()
+    };
+    compare("exchange server", &all(old), &all(new), said, |old, new| aspects(old, new));
+}
+
+fn describe_exchange(exchange: &Exchange) -> Vec<(&'static str, String)> {
+    vec![
+        ("identity", identities(&exchange.identities)),
+        ("networks", listed(&exchange.networks)),
+        ("members", listed(&exchange.members)),
+        ("min_tls", format!("{:?}", exchange.min_tls)),
+    ]
+}
+
+fn identities(identities: &[Identity]) -> String {
+    let identity = |identity: &Identity| match identity {
+        Identity::Uri(text) | Identity::Subject(text) => text.clone(),
+        Identity::Pin(pin) => format!("pin:sha256:{pin}"),
+    };
+    identities.iter().map(identity).collect::<Vec<_>>().join(", ")
+}
+
 fn describe_system(system: &System) -> Vec<(&'static str, String)> {
-    let identities: Vec<String> = system
-        .identities
-        .iter()
-        .map(|identity| match identity {
-            Identity::Uri(text) | Identity::Subject(text) => text.clone(),
-            Identity::Pin(pin) => format!("pin:sha256:{pin}"),
-        })
-        .collect();
     let rate = |rate: &Rate| format!("{} per {:?} burst {}", rate.count, rate.per, rate.burst);
     let operations: Vec<String> =
         system.limits.operations.iter().map(|(operation, limit)| format!("{operation} {}", rate(limit))).collect();
     vec![
-        ("identity", identities.join(", ")),
+        ("identity", identities(&system.identities)),
         ("networks", listed(&system.networks)),
         ("purposes", listed(&system.purposes)),
         ("rate", rate(&system.limits.default)),
         ("operation rates", operations.join(", ")),
         ("concurrent", system.limits.concurrent.to_string()),
         ("min_tls", format!("{:?}", system.min_tls)),
+        ("xroad", system.xroad.as_ref().map(ToString::to_string).unwrap_or_default()),
     ]
 }
 

@@ -96,6 +96,8 @@ pub struct RequestRecord<'a> {
     pub agency: Option<&'a str>,
     /// The system, if one was identified.
     pub system: Option<&'a str>,
+    /// The exchange server that speaks for it, if there is one.
+    pub exchange: Option<&'a str>,
     /// The operation, if one was routed to.
     pub operation: Option<&'a str>,
     /// The purpose, if it is an enrolled one: never what a client merely typed.
@@ -127,6 +129,7 @@ impl RequestRecord<'_> {
                     request_id = self.request_id,
                     agency = self.agency,
                     system = self.system,
+                    exchange = self.exchange,
                     operation = self.operation,
                     purpose = self.purpose,
                     status = self.status,
@@ -249,6 +252,7 @@ mod tests {
         request_id: "01J",
         agency: Some("tax"),
         system: Some("tax/etax"),
+        exchange: None,
         operation: Some("citizen.read"),
         purpose: None,
         status: 200,

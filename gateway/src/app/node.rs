@@ -24,7 +24,7 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::forward::pool::Pool;
 use crate::forward::registers::{RegisterError, Registers};
-use crate::metrics::{Metrics, OperationTable, PluginMetrics, RegisterMetrics, Tls12Table};
+use crate::metrics::{ExchangeTable, Metrics, OperationTable, PluginMetrics, RegisterMetrics, Tls12Table};
 
 /// What every core shares.
 #[derive(Debug)]
@@ -73,6 +73,8 @@ pub struct Live {
     pub requests: OperationTable,
     /// Its systems' counters of requests over TLS 1.2.
     pub tls12: Tls12Table,
+    /// Its exchange servers' counters.
+    pub exchanges: ExchangeTable,
     /// What its author should still look at.
     pub warnings: Vec<Problem>,
     /// Since when it has been in force.
@@ -308,7 +310,8 @@ impl Live {
     fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, since: jiff::Timestamp) -> Self {
         let requests = metrics.bundle(&loaded.bundle, since.as_second());
         let tls12 = metrics.tls12(loaded.bundle.directory());
-        Self { bundle: loaded.bundle, source, gates, requests, tls12, warnings: loaded.warnings, since }
+        let exchanges = metrics.exchanges(loaded.bundle.directory());
+        Self { bundle: loaded.bundle, source, gates, requests, tls12, exchanges, warnings: loaded.warnings, since }
     }
 }
 

@@ -8,8 +8,8 @@ use popgate_policy::bundle::Digest;
 use popgate_policy::model::{DisclosureId, FieldSet, Personal};
 
 use super::encode::{
-    ABORTED, CODE, COMPLETE, DEFAULT_PURPOSE, IPV6, NO_MATCH, NOBODY, OPERATION, PARTIAL, PURPOSE, REFUSED, SUBJECT,
-    SYSTEM,
+    ABORTED, BY_EXCHANGE, CODE, COMPLETE, DEFAULT_PURPOSE, EXCHANGE, IPV6, NO_MATCH, NO_SYSTEM, NOBODY, OPERATION,
+    PARTIAL, PURPOSE, REFUSED, SUBJECT, SYSTEM,
 };
 use super::key::{AuditKey, SegmentKey, SubjectTag};
 use super::record::{Claimed, NoMatch, PurposeSource, Shown};
@@ -44,6 +44,8 @@ pub struct IntentEntry {
     pub disclosure: DisclosureId,
     /// `agency/system`.
     pub system: Arc<str>,
+    /// The exchange server that spoke for it.
+    pub exchange: Option<Arc<str>>,
     /// The operation.
     pub operation: Arc<str>,
     /// The purpose.
@@ -97,8 +99,10 @@ pub enum Ended {
 pub struct RefusedEntry {
     /// The request.
     pub disclosure: DisclosureId,
-    /// `agency/system`.
-    pub system: Arc<str>,
+    /// `agency/system`; `None` if an exchange server named a client that it does not speak for.
+    pub system: Option<Arc<str>>,
+    /// The exchange server that spoke for it.
+    pub exchange: Option<Arc<str>>,
     /// The operation.
     pub operation: Option<Arc<str>>,
     /// The purpose.
@@ -147,7 +151,7 @@ impl Schema {
 pub(super) struct Decoder {
     created: i64,
     key: Option<SegmentKey>,
-    names: [Vec<Arc<str>>; 4],
+    names: [Vec<Arc<str>>; 5],
     schemas: Vec<Arc<Schema>>,
 }
 
@@ -194,6 +198,7 @@ impl Decoder {
         let operation = self.named(OPERATION, from.count()?)?;
         let purpose = self.named(PURPOSE, from.count()?)?;
         let schema = Arc::clone(self.schemas.get(from.count()?)?);
+        let exchange = self.exchange(flags, from)?;
         let source = address(from, flags)?;
         let fields = fields(from)?;
         let tag = if flags & NOBODY == 0 { Some(SubjectTag(from.array()?)) } else { None };
@@ -202,6 +207,7 @@ impl Decoder {
         let entry = IntentEntry {
             disclosure,
             system,
+            exchange,
             operation,
             purpose,
             purpose_source,
@@ -233,19 +239,24 @@ impl Decoder {
         let flags = from.byte()?;
         let disclosure = DisclosureId::from_bytes(from.array()?);
         let at = self.time(from)?;
-        let system = self.named(SYSTEM, from.count()?)?;
+        let system = if flags & NO_SYSTEM == 0 { Some(self.named(SYSTEM, from.count()?)?) } else { None };
+        let exchange = self.exchange(flags, from)?;
         let operation = self.named_or_none(OPERATION, from.count()?)?;
         let purpose = self.named_or_none(PURPOSE, from.count()?)?;
         let code = self.named(CODE, from.count()?)?;
         let source = address(from, flags)?;
         let tag = if flags & SUBJECT == 0 { None } else { Some(SubjectTag(from.array()?)) };
         let sealed = self.unseal(from, payload, seq);
-        let entry = RefusedEntry { disclosure, system, operation, purpose, code, tag, sealed, source };
+        let entry = RefusedEntry { disclosure, system, exchange, operation, purpose, code, tag, sealed, source };
         Some((at, What::Refused(Box::new(entry))))
     }
 
     fn time(&self, from: &mut Reader<'_>) -> Option<Timestamp> {
         Timestamp::from_microsecond(self.created.checked_add(from.signed()?)?).ok()
+    }
+
+    fn exchange(&self, flags: u8, from: &mut Reader<'_>) -> Option<Option<Arc<str>>> {
+        if flags & BY_EXCHANGE == 0 { Some(None) } else { self.named(EXCHANGE, from.count()?).map(Some) }
     }
 
     fn named(&self, table: u8, number: usize) -> Option<Arc<str>> {
@@ -271,7 +282,8 @@ impl Decoder {
         };
         let subject = part(0);
         let (user, case, assurance, request_id) = (part(1), part(2), part(3), part(4));
-        Some(Unsealed { subject, claimed: Claimed { user, case, assurance, request_id } })
+        let (represented, client) = (part(5), part(6));
+        Some(Unsealed { subject, claimed: Claimed { user, case, assurance, request_id, represented, client } })
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use popgate_policy::bundle::Digest;
 use popgate_policy::contract::RecordSchema;
-use popgate_policy::model::{FieldSet, OperationId, Personal, PurposeId, SystemId};
+use popgate_policy::model::{ExchangeId, FieldSet, OperationId, Personal, PurposeId, SystemId};
 
 use super::key::{AuditKey, SegmentKey};
 use super::record::{Claimed, Intent, NoMatch, Outcome, PurposeSource, Refused, Shown};
@@ -19,6 +19,7 @@ pub(super) struct Encoder {
     sealing: SegmentKey,
     created: i64,
     systems: HashMap<SystemId, u64>,
+    exchanges: HashMap<ExchangeId, u64>,
     operations: HashMap<OperationId, u64>,
     purposes: HashMap<PurposeId, u64>,
     codes: HashMap<&'static str, u64>,
@@ -36,6 +37,7 @@ impl Encoder {
             sealing,
             created,
             systems: HashMap::new(),
+            exchanges: HashMap::new(),
             operations: HashMap::new(),
             purposes: HashMap::new(),
             codes: HashMap::new(),
@@ -50,6 +52,7 @@ impl Encoder {
         let system = number(&mut self.systems, SYSTEM, &intent.system, intent.system.as_str(), out);
         let operation = number(&mut self.operations, OPERATION, &intent.operation, intent.operation.as_str(), out);
         let purpose = number(&mut self.purposes, PURPOSE, &intent.purpose, intent.purpose.as_str(), out);
+        let exchange = self.exchange(out, intent.exchange.as_ref());
         let schema = self.schema(out, intent.bundle, &intent.record);
         let source = intent.source.to_canonical();
         let mut flags = if source.is_ipv6() { IPV6 } else { 0 };
@@ -59,12 +62,18 @@ impl Encoder {
         if intent.subject.is_none() {
             flags |= NOBODY;
         }
+        if exchange.is_some() {
+            flags |= BY_EXCHANGE;
+        }
         self.payload.clear();
         self.payload.push(flags);
         self.payload.extend_from_slice(&intent.disclosure.to_bytes());
         put_signed(&mut self.payload, at.wrapping_sub(self.created));
         for number in [system, operation, purpose, schema] {
             put_varint(&mut self.payload, number);
+        }
+        if let Some(exchange) = exchange {
+            put_varint(&mut self.payload, exchange);
         }
         put_address(&mut self.payload, source);
         put_fields(&mut self.payload, intent.fields);
@@ -110,7 +119,8 @@ impl Encoder {
 
     /// `None` only if the cipher fails; nothing was appended then but names.
     pub(super) fn refused(&mut self, out: &mut Vec<u8>, seq: u64, at: i64, refused: &Refused) -> Option<()> {
-        let system = number(&mut self.systems, SYSTEM, &refused.system, refused.system.as_str(), out);
+        let system = refused.system.as_ref().map(|id| number(&mut self.systems, SYSTEM, id, id.as_str(), out));
+        let exchange = self.exchange(out, refused.exchange.as_ref());
         let operation =
             refused.operation.as_ref().map(|id| number(&mut self.operations, OPERATION, id, id.as_str(), out));
         let purpose = refused.purpose.as_ref().map(|id| number(&mut self.purposes, PURPOSE, id, id.as_str(), out));
@@ -120,11 +130,19 @@ impl Encoder {
         if refused.subject.is_some() {
             flags |= SUBJECT;
         }
+        if exchange.is_some() {
+            flags |= BY_EXCHANGE;
+        }
+        if system.is_none() {
+            flags |= NO_SYSTEM;
+        }
         self.payload.clear();
         self.payload.push(flags);
         self.payload.extend_from_slice(&refused.disclosure.to_bytes());
         put_signed(&mut self.payload, at.wrapping_sub(self.created));
-        put_varint(&mut self.payload, system);
+        for known in [system, exchange].into_iter().flatten() {
+            put_varint(&mut self.payload, known);
+        }
         for optional in [operation, purpose] {
             put_varint(&mut self.payload, optional.map_or(0, |number| number + 1));
         }
@@ -149,6 +167,8 @@ impl Encoder {
             claimed.case.as_ref(),
             claimed.assurance.as_ref(),
             claimed.request_id.as_ref(),
+            claimed.represented.as_ref(),
+            claimed.client.as_ref(),
         ];
         let present = parts.iter().enumerate().fold(0, |mask, (at, part)| mask | u8::from(part.is_some()) << at);
         self.personal.push(present);
@@ -158,6 +178,10 @@ impl Encoder {
         self.sealing.seal(seq, &self.payload, &mut self.personal)?;
         self.payload.extend_from_slice(&self.personal);
         Some(())
+    }
+
+    fn exchange(&mut self, out: &mut Vec<u8>, exchange: Option<&ExchangeId>) -> Option<u64> {
+        exchange.map(|id| number(&mut self.exchanges, EXCHANGE, id, id.as_str(), out))
     }
 
     fn schema(&mut self, out: &mut Vec<u8>, bundle: Digest, record: &Arc<RecordSchema>) -> u64 {
@@ -218,12 +242,16 @@ pub(super) const DEFAULT_PURPOSE: u8 = 2;
 pub(super) const SUBJECT: u8 = 4;
 /// Of an intent, which else has a subject.
 pub(super) const NOBODY: u8 = 8;
+pub(super) const BY_EXCHANGE: u8 = 16;
+/// Of a refusal, which else has a system.
+pub(super) const NO_SYSTEM: u8 = 32;
 
 /// The tables of names.
 pub(super) const SYSTEM: u8 = 0;
 pub(super) const OPERATION: u8 = 1;
 pub(super) const PURPOSE: u8 = 2;
 pub(super) const CODE: u8 = 3;
+pub(super) const EXCHANGE: u8 = 4;
 
 /// A closing's outcomes.
 pub(super) const COMPLETE: u8 = 0;

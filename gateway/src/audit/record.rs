@@ -6,7 +6,7 @@ use std::sync::Arc;
 use popgate_policy::bundle::Digest;
 use popgate_policy::contract::RecordSchema;
 use popgate_policy::disclose::Tally;
-use popgate_policy::model::{DisclosureId, FieldSet, OperationId, Personal, PurposeId, SystemId};
+use popgate_policy::model::{DisclosureId, ExchangeId, FieldSet, OperationId, Personal, PurposeId, SystemId};
 use popgate_policy::permit::Hidden;
 
 /// What a disclosure may show, recorded before anything of it is shown.
@@ -16,6 +16,8 @@ pub struct Intent {
     pub disclosure: DisclosureId,
     /// Who asks.
     pub system: SystemId,
+    /// The exchange server that speaks for it.
+    pub exchange: Option<ExchangeId>,
     /// What is asked.
     pub operation: OperationId,
     /// What for.
@@ -56,6 +58,10 @@ pub struct Claimed {
     pub assurance: Option<Personal<String>>,
     /// The client's own request id.
     pub request_id: Option<Personal<String>>,
+    /// `X-Road-Represented-Party`: for whom the client itself asks.
+    pub represented: Option<Personal<String>>,
+    /// `X-Road-Client`, where it names nobody for whom the exchange server speaks.
+    pub client: Option<Personal<String>>,
 }
 
 /// A refusal of an identified caller.
@@ -63,8 +69,10 @@ pub struct Claimed {
 pub struct Refused {
     /// The request; no disclosure came of it.
     pub disclosure: DisclosureId,
-    /// Who asked.
-    pub system: SystemId,
+    /// Who asked; `None` if an exchange server named a client that it does not speak for.
+    pub system: Option<SystemId>,
+    /// The exchange server that spoke for it.
+    pub exchange: Option<ExchangeId>,
     /// What was asked, if the contract knows it.
     pub operation: Option<OperationId>,
     /// What for, if the registry knows it.

@@ -52,6 +52,7 @@ fn intent(schema: &Arc<RecordSchema>, number: u128) -> Intent {
     Intent {
         disclosure: DisclosureId::from_random(number),
         system: SystemId::new("tax/etax"),
+        exchange: None,
         operation: OperationId::new("citizen.read"),
         purpose: PurposeId::new("assessment"),
         purpose_source: PurposeSource::Default,
@@ -70,13 +71,16 @@ fn claimed() -> Claimed {
         case: Some(Personal::new(CASE.to_owned())),
         assurance: Some(Personal::new("assurance-high".to_owned())),
         request_id: Some(Personal::new("client-request-77".to_owned())),
+        represented: Some(Personal::new("COM/12345".to_owned())),
+        client: None,
     }
 }
 
 fn refusal(code: &'static str) -> Refused {
     Refused {
         disclosure: DisclosureId::from_random(9),
-        system: SystemId::new("tax/etax"),
+        system: Some(SystemId::new("tax/etax")),
+        exchange: None,
         operation: Some(OperationId::new("citizen.read")),
         purpose: None,
         code,

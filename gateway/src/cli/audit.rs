@@ -174,9 +174,10 @@ fn line(entry: &Entry) -> String {
             let assigned = if intent.purpose_source == PurposeSource::Default { " (its only one)" } else { "" };
             let seen = if intent.closed { "may see" } else { "possibly seen:" };
             format!(
-                "intent  {} {} {} for {}{assigned} about {subject} from {}{}; {seen} {}",
+                "intent  {} {}{} {} for {}{assigned} about {subject} from {}{}; {seen} {}",
                 intent.disclosure,
                 intent.system,
+                by(intent.exchange.as_deref()),
                 intent.operation,
                 intent.purpose,
                 intent.source,
@@ -192,9 +193,10 @@ fn line(entry: &Entry) -> String {
             let tag = || refused.tag.map(|tag| short_tag(&tag.to_string()));
             let about = subject(refused.sealed.as_ref()).or_else(tag).map(|who| format!(" about {who}"));
             format!(
-                "refused {} {} {}{}{} from {}{}: {}",
+                "refused {} {}{} {}{}{} from {}{}: {}",
                 refused.disclosure,
-                refused.system,
+                refused.system.as_deref().unwrap_or("-"),
+                by(refused.exchange.as_deref()),
                 refused.operation.as_deref().unwrap_or("-"),
                 refused.purpose.as_deref().map(|purpose| format!(" for {purpose}")).unwrap_or_default(),
                 about.unwrap_or_default(),
@@ -205,6 +207,11 @@ fn line(entry: &Entry) -> String {
         }
     };
     format!("{at:.6} #{seq} {what}")
+}
+
+/// Who spoke for the system.
+fn by(exchange: Option<&str>) -> String {
+    exchange.map(|exchange| format!(" by {exchange}")).unwrap_or_default()
 }
 
 fn ended(outcome: &Ended, schema: Option<&Schema>) -> String {
@@ -245,8 +252,15 @@ fn claims(sealed: Option<&Unsealed>) -> String {
 }
 
 fn claimed(claimed: &Claimed) -> impl Iterator<Item = (&'static str, &Personal<String>)> {
-    let Claimed { user, case, assurance, request_id } = claimed;
-    let all = [("user", user), ("case", case), ("assurance", assurance), ("request_id", request_id)];
+    let Claimed { user, case, assurance, request_id, represented, client } = claimed;
+    let all = [
+        ("user", user),
+        ("case", case),
+        ("assurance", assurance),
+        ("request_id", request_id),
+        ("represented", represented),
+        ("client", client),
+    ];
     all.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value)))
 }
 
@@ -256,6 +270,7 @@ fn entry_json(entry: &Entry) -> Value {
             "record": "intent",
             "disclosure": intent.disclosure.to_string(),
             "system": &*intent.system,
+            "exchange": intent.exchange.as_deref(),
             "operation": &*intent.operation,
             "purpose": &*intent.purpose,
             "purpose_source": match intent.purpose_source { PurposeSource::Header => "header", PurposeSource::Default => "default" },
@@ -274,7 +289,8 @@ fn entry_json(entry: &Entry) -> Value {
         What::Refused(refused) => json!({
             "record": "refused",
             "disclosure": refused.disclosure.to_string(),
-            "system": &*refused.system,
+            "system": refused.system.as_deref(),
+            "exchange": refused.exchange.as_deref(),
             "operation": refused.operation.as_deref(),
             "purpose": refused.purpose.as_deref(),
             "code": &*refused.code,
@@ -367,6 +383,7 @@ mod tests {
         let intent = Intent {
             disclosure: DisclosureId::from_random(0xabc),
             system: SystemId::new("tax/etax"),
+            exchange: None,
             operation: OperationId::new("citizen.read"),
             purpose: PurposeId::new("assessment"),
             purpose_source: PurposeSource::Header,

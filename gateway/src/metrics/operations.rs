@@ -85,7 +85,7 @@ struct Row {
 }
 
 /// Every code that a request can end with. A test compares it with `refusal.rs`.
-const CODES: [&str; 34] = [
+const CODES: [&str; 36] = [
     "ok",
     "no_match",
     "rate_exceeded",
@@ -120,6 +120,8 @@ const CODES: [&str; 34] = [
     "internal",
     "plugin_refused",
     "plugin_failed",
+    "client_not_represented",
+    "service_unknown",
 ];
 
 #[cfg(test)]

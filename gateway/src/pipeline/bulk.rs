@@ -19,6 +19,7 @@ use crate::pipeline::exchange::Exchange;
 use crate::refusal::Refusal;
 use crate::respond::{Answers, Covered, Cut, LineAnswer};
 use crate::route::{Call, Line};
+use crate::xroad::Behalf;
 use crate::{admit, decide, identify, route};
 
 /// The answers to the lines, made as they are asked for.
@@ -36,6 +37,7 @@ pub(super) struct Lines {
 struct Bulk {
     core: Rc<Core>,
     connection: Arc<Connection>,
+    behalf: Behalf,
     call: Call,
 }
 
@@ -47,8 +49,14 @@ struct Step {
 }
 
 impl Lines {
-    pub(super) fn new(core: &Rc<Core>, connection: &Arc<Connection>, call: Call, lines: route::Lines) -> Self {
-        let bulk = Rc::new(Bulk { core: Rc::clone(core), connection: Arc::clone(connection), call });
+    pub(super) fn new(
+        core: &Rc<Core>,
+        connection: &Arc<Connection>,
+        behalf: Behalf,
+        call: Call,
+        lines: route::Lines,
+    ) -> Self {
+        let bulk = Rc::new(Bulk { core: Rc::clone(core), connection: Arc::clone(connection), behalf, call });
         Self { bulk, lines, in_flight: FuturesOrdered::new(), ended: false, cut: false }
     }
 
@@ -115,8 +123,11 @@ impl Bulk {
         exchange: &mut Exchange,
     ) -> Result<Covered, Refusal> {
         let node = &*self.core.node;
-        let caller = identify::caller(&self.connection, &live.bundle, &node.trust(), &node.clock)?;
-        exchange.identified(&caller);
+        let holder = identify::caller(&self.connection, &live.bundle, &node.trust(), &node.clock)?;
+        exchange.held_by(&holder);
+        let caller = identify::on_behalf(&holder, &self.behalf, &self.connection, &live.bundle)
+            .map_err(|why| exchange.named(&self.behalf, why))?;
+        exchange.identified(&caller, &self.behalf);
         let known = live.bundle.contracts().operation(self.call.operation.id.as_str());
         let operation = known.filter(|operation| operation.bulk).ok_or(Refusal::OperationUnknown)?;
         let call = self.call.of(operation);
@@ -145,6 +156,7 @@ fn ends_all(refusal: &Refusal) -> bool {
         Refusal::CertificateRevoked
             | Refusal::CertificateInvalid
             | Refusal::SystemNotEnrolled
+            | Refusal::ClientNotRepresented
             | Refusal::NetworkNotListed
             | Refusal::TlsVersionTooOld
             | Refusal::OperationUnknown

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Response;
+use http::request::Parts;
 use popgate_plugins::Stopped;
 use popgate_policy::contract::Operation;
-use popgate_policy::directory::{System, TlsVersion};
+use popgate_policy::directory::{Holder, System, TlsVersion};
 use popgate_policy::disclose::{Redacted, Tally};
-use popgate_policy::model::{DisclosureId, RegisterId};
+use popgate_policy::model::{DisclosureId, ExchangeId, Personal, RegisterId};
 use popgate_policy::permit::Denied;
 
 use crate::accept::{Connection, Inbound};
@@ -24,6 +25,7 @@ use crate::narrow;
 use crate::refusal::Refusal;
 use crate::respond::{self, Body, Covered};
 use crate::route::Call;
+use crate::xroad::{Behalf, Message};
 
 /// One request, as far as it got.
 pub(super) struct Exchange {
@@ -35,6 +37,10 @@ pub(super) struct Exchange {
     connection: Arc<Connection>,
     head: bool,
     system: Option<Arc<System>>,
+    /// The exchange server that speaks for it.
+    by: Option<ExchangeId>,
+    /// What the answer to an exchange server says of its message.
+    message: Option<Box<Message>>,
     operation: Option<Arc<Operation>>,
     agreed: Option<Agreed>,
     claimed: Claimed,
@@ -61,6 +67,8 @@ impl Exchange {
             connection: Arc::clone(&inbound.connection),
             head: inbound.request.method() == http::Method::HEAD,
             system: None,
+            by: None,
+            message: None,
             operation: None,
             agreed: None,
             claimed: Claimed::default(),
@@ -85,6 +93,8 @@ impl Exchange {
             connection: Arc::clone(connection),
             head: false,
             system: None,
+            by: None,
+            message: None,
             operation: None,
             agreed: None,
             claimed: Claimed::default(),
@@ -99,14 +109,49 @@ impl Exchange {
         }
     }
 
-    pub(super) fn identified(&mut self, caller: &Caller) {
+    /// Whose certificate it is, and of an exchange server's message the head.
+    pub(super) fn held(&mut self, holder: &Holder, parts: &Parts) {
+        self.held_by(holder);
+        self.message = self.by.as_ref().map(|_| Box::new(Message::begin(self.id, parts)));
+    }
+
+    /// Whose certificate it is.
+    pub(super) fn held_by(&mut self, holder: &Holder) {
+        match holder {
+            Holder::System(system) => self.system = Some(Arc::clone(system)),
+            Holder::Exchange(exchange) => self.by = Some(exchange.id.clone()),
+        }
+    }
+
+    /// Keeps for whom an exchange server asked in vain, and refuses.
+    pub(super) fn named(&mut self, behalf: &Behalf, refusal: Refusal) -> Refusal {
+        if let Behalf::Client(client) = behalf {
+            self.claimed.client = Some(Personal::new(client.as_str().to_owned()));
+        }
+        refusal
+    }
+
+    pub(super) fn identified(&mut self, caller: &Caller, behalf: &Behalf) {
         self.system = Some(Arc::clone(caller.system()));
+        if let (Some(message), Behalf::Client(client)) = (&mut self.message, behalf) {
+            message.is_for(client);
+        }
+    }
+
+    /// The whole body is there.
+    pub(super) fn received(&mut self, body: &[u8]) {
+        if let Some(message) = &mut self.message {
+            message.has_body(body);
+        }
     }
 
     pub(super) fn routed(&mut self, call: &Call) {
         self.operation = Some(Arc::clone(&call.operation));
         self.bulk = call.operation.bulk && self.line.is_none();
         self.claimed = call.claims.to_claimed();
+        if let (Some(message), Some(service)) = (&mut self.message, &call.service) {
+            message.is_to(service);
+        }
     }
 
     pub(super) fn agreed(&mut self, agreed: &Agreed) {
@@ -171,7 +216,12 @@ impl Exchange {
 
     pub(super) fn end(mut self, core: &Core, answered: Result<Response<Body>, Refusal>) -> Response<Body> {
         self.over(core, answered.as_ref().err());
-        answered.unwrap_or_else(|refusal| respond::refusal(&refusal, self.id, self.head))
+        let refused = answered.as_ref().err().cloned();
+        let mut response = answered.unwrap_or_else(|refusal| respond::refusal(&refusal, self.id, self.head));
+        if let Some(message) = &self.message {
+            message.stamp(response.headers_mut(), refused.as_ref());
+        }
+        response
     }
 
     /// The end of a bulk request's line.
@@ -194,10 +244,11 @@ impl Exchange {
                 Some(reason) => Outcome::NoMatch(reason),
                 None => Outcome::Refused(refusal.code()),
             });
-        } else if let (Some(system), true) = (&self.system, is_evidence(refusal)) {
+        } else if (self.system.is_some() || self.by.is_some()) && is_evidence(refusal) {
             core.node.audit.refused(Refused {
                 disclosure: self.id,
-                system: system.id.clone(),
+                system: self.system.as_ref().map(|system| system.id.clone()),
+                exchange: self.by.clone(),
                 operation: self.operation.as_ref().map(|operation| operation.id.clone()),
                 purpose: self.agreed.as_ref().map(|agreed| agreed.purpose().id.clone()),
                 code: refusal.code(),
@@ -219,6 +270,9 @@ impl Exchange {
         self.live.requests.record(operation, code, core.node.clock.now().duration_since(self.started));
         if let (TlsVersion::Tls12, Some(system)) = (self.connection.tls, &self.system) {
             self.live.tls12.record(system.index);
+        }
+        if let Some(exchange) = &self.by {
+            self.live.exchanges.record(exchange);
         }
         match self.source {
             Some(Source::Stored) => metrics.cache.hit.inc(),
@@ -249,6 +303,7 @@ impl Exchange {
             request_id: &id,
             agency: system.map(|system| system.agency.id.as_str()),
             system: system.map(|system| system.id.as_str()),
+            exchange: self.by.as_ref().map(ExchangeId::as_str),
             operation: self.operation.as_ref().map(|operation| operation.id.as_str()),
             purpose: self.agreed.as_ref().map(|agreed| agreed.purpose().id.as_str()),
             status: refusal.map_or(200, |refusal| refusal.status().as_u16()),
@@ -278,7 +333,8 @@ impl Drop for Exchange {
 fn is_evidence(refusal: &Refusal) -> bool {
     matches!(
         refusal,
-        Refusal::PurposeMissing { .. }
+        Refusal::ClientNotRepresented
+            | Refusal::PurposeMissing { .. }
             | Refusal::PurposeUnknown
             | Refusal::PurposeExpired
             | Refusal::PurposeNotEnrolled { .. }

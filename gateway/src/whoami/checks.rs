@@ -5,7 +5,7 @@
 //! says. A certificate that anybody can make is asked about for nothing.
 
 use jiff::Timestamp;
-use popgate_policy::directory::{Directory, Identity, System, TlsVersion};
+use popgate_policy::directory::{Directory, Holder, Identity, TlsVersion};
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
@@ -120,10 +120,14 @@ pub fn of_system(
     directory: &Directory,
     connection: Option<(std::net::IpAddr, TlsVersion)>,
 ) -> Vec<Check> {
-    let system = vouched.then(|| directory.identify(&shown.identities)).flatten();
-    let enrolment = match (vouched, system) {
+    let holder = vouched.then(|| directory.holder(&shown.identities)).flatten();
+    let enrolment = match (vouched, &holder) {
         (false, _) => unchecked("enrolment", "no authority in force vouches for a certificate"),
-        (true, Some(system)) => pass("enrolment", format!("enrolled as {}", system.id)),
+        (true, Some(Holder::System(system))) => pass("enrolment", format!("enrolled as {}", system.id)),
+        (true, Some(Holder::Exchange(exchange))) => pass(
+            "enrolment",
+            format!("enrolled as {}, an exchange server: name a client in X-Road-Client", exchange.id),
+        ),
         (true, None) if directory.claimants(&shown.identities) > 1 => fail(
             "enrolment",
             "identity_ambiguous",
@@ -137,8 +141,8 @@ pub fn of_system(
             &texts::enrol_one_of(&shown.identities),
         ),
     };
-    let (network, version) = match (system, connection) {
-        (Some(system), Some((source, version))) => (of_network(system, source), of_version(system, version)),
+    let (network, version) = match (&holder, connection) {
+        (Some(holder), Some((source, version))) => (of_network(holder, source), of_version(holder, version)),
         (Some(_), None) => {
             let nowhere = "it depends on the connection";
             (unchecked("network", nowhere), unchecked("tls_version", nowhere))
@@ -312,21 +316,29 @@ fn of_extensions(shown: &Shown, examination: Option<&Examination>) -> Check {
     fail("extensions", "critical_extension", &format!("{not_understood}: not understood"), texts::NOT_CRITICAL)
 }
 
-fn of_network(system: &System, source: std::net::IpAddr) -> Check {
+fn of_network(holder: &Holder, source: std::net::IpAddr) -> Check {
     let source = source.to_canonical();
-    if system.admits_source(source) {
+    let admitted = match holder {
+        Holder::System(system) => system.admits_source(source),
+        Holder::Exchange(exchange) => exchange.admits_source(source),
+    };
+    if admitted {
         return pass("network", format!("{source} is listed"));
     }
     let found = format!("the connection comes from {source}, which is not listed for the system");
     fail("network", "network_not_listed", &found, "connect from an enrolled network, or have this one enrolled")
 }
 
-fn of_version(system: &System, version: TlsVersion) -> Check {
+fn of_version(holder: &Holder, version: TlsVersion) -> Check {
     let name = texts::version(version);
-    if version >= system.min_tls {
+    let least = match holder {
+        Holder::System(system) => system.min_tls,
+        Holder::Exchange(exchange) => exchange.min_tls,
+    };
+    if version >= least {
         return pass("tls_version", name);
     }
-    let least = texts::version(system.min_tls);
+    let least = texts::version(least);
     fail("tls_version", "tls_version_too_old", &format!("{name}; the system needs {least}"), &format!("offer {least}"))
 }
 

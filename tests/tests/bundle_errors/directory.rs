@@ -3,7 +3,7 @@
 use popgate_policy::problem::Severity::{Error, Warning};
 
 use super::Edit::{Remove, Replace, Write};
-use super::{AGENCY, PURPOSES, Row};
+use super::{AGENCY, CONTRACT, PURPOSES, Row};
 
 /// An error in the agency's file or in the purposes, for a text that stands there once.
 const fn row(
@@ -19,6 +19,7 @@ const fn row(
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = agencies();
     rows.extend(systems());
+    rows.extend(exchanges());
     rows.extend(limits());
     rows.extend(purposes());
     rows
@@ -223,6 +224,131 @@ fn limits() -> Vec<Row> {
         ),
     ]
 }
+
+fn exchanges() -> Vec<Row> {
+    let warning = |row: Row| Row { severity: Warning, ..row };
+    vec![
+        row(
+            "an X-Road client that is none",
+            (AGENCY, SYSTEM, "[systems.etax]\nxroad = \"VN/GOV\"\n"),
+            "bad-xroad",
+            "VN/GOV",
+            &["`VN/GOV/TAX/ETAX`"],
+        ),
+        row(
+            "an X-Road client that is percent-encoded",
+            (AGENCY, SYSTEM, "[systems.etax]\nxroad = \"VN/GOV/TAX/E%20TAX\"\n"),
+            "bad-xroad",
+            "E%20TAX",
+            &["such as"],
+        ),
+        row(
+            "an X-Road client of two systems",
+            (
+                AGENCY,
+                SYSTEM,
+                "[exchanges.hub]\nidentity = \"spiffe://gov.vn/hub\"\nmembers = [\"VN/GOV/TAX\"]\n[systems.a]\n\
+                 identity = \"spiffe://gov.vn/a\"\nxroad = \"VN/GOV/TAX/ETAX\"\nlimits = { rate = \"1/s\" }\n\
+                 [systems.etax]\nxroad    = \"VN/GOV/TAX/ETAX\"\n",
+            ),
+            "duplicate-xroad",
+            "xroad    =",
+            &["already that of `tax/a`"],
+        ),
+        row(
+            "a client instead of a member",
+            (
+                AGENCY,
+                SYSTEM,
+                "[exchanges.hub]\nidentity = \"spiffe://gov.vn/hub\"\nmembers = [\"VN/GOV/TAX/ETAX\"]\n[systems.etax]\n",
+            ),
+            "bad-xroad",
+            "members",
+            &["did you mean `VN/GOV/TAX`?"],
+        ),
+        row(
+            "an exchange server for nobody",
+            (AGENCY, SYSTEM, "[exchanges.hub]\nidentity = \"spiffe://gov.vn/hub\"\nmembers = []\n[systems.etax]\n"),
+            "no-member",
+            "members",
+            &["at least one"],
+        ),
+        row(
+            "an exchange server with the certificate of a system",
+            (
+                AGENCY,
+                "[systems.etax]\nidentity = \"spiffe://gov.vn/tax/etax\"\n",
+                "[exchanges.hub]\nidentity = \"spiffe://gov.vn/tax/etax\"\nmembers = [\"VN/GOV/TAX\"]\n[systems.etax]\n\
+                 identity = \"spiffe://gov.vn/tax/etax\"\nxroad = \"VN/GOV/TAX/ETAX\"\n",
+            ),
+            "duplicate-identity",
+            "spiffe",
+            &["already that of `tax/etax`"],
+        ),
+        row(
+            "an exchange server with the name of a system",
+            (
+                AGENCY,
+                SYSTEM,
+                "[exchanges.etax]\nidentity = \"spiffe://gov.vn/hub\"\nmembers = [\"VN/GOV/TAX\"]\n[systems.etax]\n\
+                 xroad = \"VN/GOV/TAX/ETAX\"\n",
+            ),
+            "duplicate-name",
+            "exchanges.etax",
+            &["another name"],
+        ),
+        warning(row(
+            "a client that nobody speaks for",
+            (AGENCY, SYSTEM, "[systems.etax]\nxroad = \"VN/GOV/TAX/ETAX\"\n"),
+            "unrepresented-client",
+            "xroad",
+            &["`VN/GOV/TAX`"],
+        )),
+        warning(row(
+            "a member without a client",
+            (
+                AGENCY,
+                SYSTEM,
+                "[exchanges.hub]\nidentity = \"spiffe://gov.vn/hub\"\nmembers = [\"VN/GOV/TAX\", \"VN/GOV/TAXES\"]\n\
+                 [systems.etax]\nxroad = \"VN/GOV/TAX/ETAX\"\n",
+            ),
+            "unused-member",
+            "members",
+            &["`VN/GOV/TAXES`"],
+        )),
+        Row {
+            file: CONTRACT,
+            ..row(
+                "a base that no path begins with",
+                (
+                    CONTRACT,
+                    REGISTER,
+                    "x-gateway-register: population\nx-gateway-xroad: { service: VN/GOV/MPS/NPDB/p, base: /populaton }\n",
+                ),
+                "bad-xroad",
+                "/populaton",
+                &["did you mean `/population`?"],
+            )
+        },
+        Row {
+            file: CONTRACT,
+            ..row(
+                "a service without a subsystem",
+                (
+                    CONTRACT,
+                    REGISTER,
+                    "x-gateway-register: population\nx-gateway-xroad: { service: VN/GOV/MPS/p, base: /population }\n",
+                ),
+                "bad-xroad",
+                "VN/GOV/MPS/p",
+                &["`instance/class/member/subsystem/service`"],
+            )
+        },
+    ]
+}
+
+const SYSTEM: &str = "[systems.etax]\n";
+const REGISTER: &str = "x-gateway-register: population\n";
 
 fn purposes() -> Vec<Row> {
     vec![

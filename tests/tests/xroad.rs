@@ -307,7 +307,7 @@ async fn what_the_bundle_takes_back_is_over_at_the_next_request() {
     let text = std::fs::read_to_string(harness.deployment.site.bundle().join(file)).unwrap();
     harness.reload(file, &text.replace("VN/GOV/TAX", "VN/GOV/CUSTOMS")).await;
     assert_eq!(refusal(&session.send(message(&husband, ETAX, &[])).await.unwrap()), "403 client_not_represented");
-    harness.reload(file, &text.replace("members", "networks = [\"192.0.2.0/24\"]\nmembers")).await;
+    harness.reload(file, &text.replace("members  =", "networks = [\"192.0.2.0/24\"]\nmembers  =")).await;
     let elsewhere = session.send(message(&husband, ETAX, &[])).await.unwrap();
     assert_eq!(refusal(&elsewhere), "403 network_not_listed");
 }

@@ -7,6 +7,7 @@ use crate::permit::{Denial, Env, Hidden, Unopened};
 
 mod oracle;
 mod problems;
+mod suspended;
 
 const DOB: FieldIx = FieldIx(2);
 const PHONE: FieldIx = FieldIx(6);

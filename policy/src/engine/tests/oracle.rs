@@ -102,7 +102,7 @@ impl Record {
     }
 }
 
-fn policy_text() -> impl Strategy<Value = String> {
+pub(super) fn policy_text() -> impl Strategy<Value = String> {
     let principal = prop_oneof![
         Just(""),
         Just(" in Sector::\"tax\""),
@@ -161,7 +161,7 @@ fn policy_text() -> impl Strategy<Value = String> {
 }
 
 /// Single-field scopes refuse masks that the field does not have; the oracle has nothing to say about what is refused.
-fn loads(text: &str) -> bool {
+pub(super) fn loads(text: &str) -> bool {
     !(text.contains("== Field::\"Citizen.date_of_birth\"") && text.contains("\"exists\""))
 }
 

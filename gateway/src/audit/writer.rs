@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
@@ -19,7 +19,7 @@ use super::Options;
 use super::encode::Encoder;
 use super::key::AuditKey;
 use super::log::Tail;
-use super::record::{Intent, Outcome, Refused, Unavailable};
+use super::record::{Action, Intent, Outcome, Refused, Unavailable};
 use super::storage::Storage;
 use super::wire::{Header, Kind, commit, frame};
 use crate::clock::Clock;
@@ -51,11 +51,15 @@ impl Receipt {
 /// What an intent's waiter hears.
 pub(super) type Answer = oneshot::Sender<Result<Receipt, Unavailable>>;
 
+/// What an action's waiter hears. It waits on a thread of its own, not on a core's.
+pub(super) type Done = SyncSender<Result<(), Unavailable>>;
+
 /// What the writer is asked.
 pub(super) enum Command {
     Intend { intent: Box<Intent>, at: i64, ticket: u64, answer: Answer },
     Close(Close),
     Refuse { refused: Box<Refused>, at: i64 },
+    Act { action: Box<Action>, at: i64, done: Done },
     Stop,
 }
 
@@ -114,6 +118,7 @@ struct Batch {
     waiting: Vec<(u64, DisclosureId, Answer)>,
     closings: Vec<(Close, u64)>,
     refusals: u64,
+    actions: Vec<Done>,
 }
 
 impl<S: Storage> Writer<S> {
@@ -186,6 +191,7 @@ impl<S: Storage> Writer<S> {
             Command::Intend { intent, at, ticket, answer } => self.intend(&intent, at, ticket, answer),
             Command::Close(close) => self.close(close),
             Command::Refuse { refused, at } => self.refuse(&refused, at),
+            Command::Act { action, at, done } => self.act(&action, at, done),
             Command::Stop => {}
         }
     }
@@ -239,6 +245,20 @@ impl<S: Storage> Writer<S> {
         }
         self.batch.records += 1;
         self.batch.refusals += 1;
+    }
+
+    fn act(&mut self, action: &Action, at: i64, done: Done) {
+        match self.ready() {
+            Some((segment, out)) => segment.action(out, at, action),
+            None => {
+                self.release(1);
+                // Whoever no longer waits needs no answer.
+                let _ = done.try_send(Err(Unavailable::DiskFails));
+                return;
+            }
+        }
+        self.batch.records += 1;
+        self.batch.actions.push(done);
     }
 
     /// The number that the batch's next record gets.
@@ -321,6 +341,9 @@ impl<S: Storage> Writer<S> {
         for (_, disclosure, answer) in self.batch.waiting.drain(..) {
             let _ = answer.send(Ok(Receipt::attest(disclosure)));
         }
+        for done in self.batch.actions.drain(..) {
+            let _ = done.try_send(Ok(()));
+        }
         if self.tail.end >= self.options.segment_bytes {
             self.segment = None;
         }
@@ -351,6 +374,10 @@ impl<S: Storage> Writer<S> {
             } else {
                 self.release(1);
             }
+        }
+        for done in batch.actions {
+            self.release(1);
+            let _ = done.try_send(Err(Unavailable::DiskFails));
         }
         self.release(usize::try_from(batch.refusals).unwrap_or(0));
         self.gauges.lost_refusals.fetch_add(batch.refusals, Ordering::Relaxed);

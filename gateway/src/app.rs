@@ -7,6 +7,7 @@ pub mod logs;
 pub mod node;
 pub mod serve;
 pub mod status;
+pub mod suspensions;
 pub mod watch;
 
 pub use node::{Core, Live, Node};

@@ -13,8 +13,10 @@ use prometheus::{
 
 mod operations;
 mod process;
+mod suspensions;
 
 pub use operations::{Code, OperationTable};
+pub use suspensions::SuspensionMetrics;
 
 /// A struct of counters that are one family with one label, each with its value fixed.
 macro_rules! family {
@@ -133,6 +135,8 @@ pub struct Metrics {
     pub disclosed_bytes: IntCounter,
     /// Of those, bytes that were copied once on their way.
     pub copied_bytes: IntCounter,
+    /// What is suspended.
+    pub suspensions: SuspensionMetrics,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -297,6 +301,7 @@ impl Metrics {
                 "popgate_copied_bytes_total",
                 "Bytes of records sent to agencies that were copied once on their way.",
             )?,
+            suspensions: SuspensionMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };

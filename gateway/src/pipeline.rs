@@ -45,12 +45,14 @@ async fn disclose(
 
     let caller = identify::caller(&connection, bundle, &node.trust(), clock)?;
     exchange.identified(&caller);
+    node.suspensions.switch().caller(caller.system(), clock)?;
     framing::check(&parts, connection.protocol).map_err(|reason| Refusal::RequestMalformed { reason })?;
     let call = route::call(bundle, &parts)?;
     exchange.routed(&call);
     let ticket = admit::ticket(&live.gates, caller.system().index, call.operation.index)?;
     let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;
     exchange.agreed(&agreed);
+    node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
     let arguments = route::arguments(&call, &parts.headers, body, &node.config.http).await?;
     let permit = decide::permit(exchange.id, bundle, &connection, &caller, &call, &agreed, arguments, clock)
         .map_err(|denied| exchange.denied(denied))?;

@@ -80,6 +80,26 @@ pub enum Refusal {
     },
     /// Unknown person, guard mismatch, or a record hidden whole: one and the same answer.
     NoMatch,
+    /// An operator has suspended the agency. Why, only operators are told.
+    AgencySuspended {
+        /// When it ends, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// An operator has suspended the system.
+    SystemSuspended {
+        /// When it ends, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// An operator has suspended the purpose.
+    PurposeSuspended {
+        /// When it ends, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// An operator has suspended the register.
+    RegisterSuspended {
+        /// When it ends, if that is known.
+        retry_after: Option<Duration>,
+    },
     /// Over the rate.
     RateExceeded {
         /// When to come again.
@@ -165,6 +185,10 @@ impl Refusal {
                 format!("parameter `{name}`: no policy lets this system use it for this purpose")
             }
             Self::NoMatch => "check the identity number and every attribute that must match".into(),
+            Self::AgencySuspended { .. }
+            | Self::SystemSuspended { .. }
+            | Self::PurposeSuspended { .. }
+            | Self::RegisterSuspended { .. } => "ask the gateway's operator".into(),
             Self::RateExceeded { retry_after } => format!("retry after {} s", seconds(*retry_after)),
             Self::ConcurrencyExceeded => "wait for answers before sending more requests".into(),
             Self::RegisterUnavailable | Self::RegisterTimeout => "retry later".into(),
@@ -180,6 +204,10 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::RateExceeded { retry_after } => Some(seconds(*retry_after)),
+            Self::AgencySuspended { retry_after }
+            | Self::SystemSuspended { retry_after }
+            | Self::PurposeSuspended { retry_after }
+            | Self::RegisterSuspended { retry_after } => retry_after.map(seconds),
             Self::ConcurrencyExceeded | Self::RegisterUnavailable | Self::RegisterTimeout | Self::AuditUnavailable => {
                 Some(1)
             }
@@ -291,6 +319,14 @@ impl Refusal {
                 ("parameter_denied", S::FORBIDDEN, Downstream, "the policies do not allow this parameter")
             }
             Self::NoMatch => ("no_match", S::NOT_FOUND, Downstream, "no record matches the request"),
+            Self::AgencySuspended { .. } => ("agency_suspended", S::FORBIDDEN, Downstream, "the agency is suspended"),
+            Self::SystemSuspended { .. } => ("system_suspended", S::FORBIDDEN, Downstream, "the system is suspended"),
+            Self::PurposeSuspended { .. } => {
+                ("purpose_suspended", S::FORBIDDEN, Downstream, "the purpose is suspended")
+            }
+            Self::RegisterSuspended { .. } => {
+                ("register_suspended", S::SERVICE_UNAVAILABLE, Gateway, "the register is suspended")
+            }
             Self::RateExceeded { .. } => {
                 ("rate_exceeded", S::TOO_MANY_REQUESTS, Downstream, "the system is over its rate")
             }

@@ -1,6 +1,6 @@
 //! The node: what every core shares, and how parts of it are swapped while requests run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,12 +17,14 @@ use crate::admit::{Gates, Guesses};
 use crate::app::bundle_files;
 use crate::app::config::Config;
 use crate::app::diff;
+use crate::app::suspensions::Suspensions;
 use crate::audit::Audit;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::forward::pool::Pool;
 use crate::forward::registers::{RegisterError, Registers};
 use crate::metrics::{Metrics, OperationTable, RegisterMetrics};
+use crate::suspend::StoreError;
 
 /// What every core shares.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub struct Node {
     pub guesses: Guesses,
     /// The key for pseudonyms.
     pub pseudonyms: PseudonymKey,
+    /// What operators have suspended.
+    pub suspensions: Suspensions,
     live: ArcSwap<Live>,
     trust: ArcSwap<Trust>,
     trust_changed: watch::Sender<Arc<Trust>>,
@@ -48,6 +52,8 @@ pub struct Node {
     /// Held while files are read and put in force: of two reloads at once, the one that read older files must not come last.
     reloading: Mutex<()>,
     last: Mutex<LastReload>,
+    /// Held while a bundle is narrowed and swapped: short, unlike `reloading`, so that no suspension waits for a compilation.
+    swapping: Mutex<()>,
     /// What the listener counts.
     pub counters: Arc<Counters>,
     /// Each register's counters.
@@ -55,16 +61,20 @@ pub struct Node {
 }
 
 /// The bundle in force and what belongs to it. A request sees one from start to end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Live {
-    /// The bundle.
+    /// The bundle, without suspended permits.
     pub bundle: Arc<Bundle>,
+    /// The bundle as it was loaded.
+    pub loaded: Arc<Bundle>,
+    /// Policies that are suspended.
+    suspended: BTreeSet<String>,
     /// The files that it was loaded from.
-    pub source: Source,
+    pub source: Arc<Source>,
     /// Its systems' limits.
-    pub gates: Gates,
+    pub gates: Arc<Gates>,
     /// Its operations' counters.
-    pub requests: OperationTable,
+    pub requests: Arc<OperationTable>,
     /// What its author should still look at.
     pub warnings: Vec<Problem>,
     /// Since when it has been in force.
@@ -113,6 +123,9 @@ pub enum ReloadError {
     /// A register's TLS files.
     #[error(transparent)]
     Register(#[from] RegisterError),
+    /// The suspensions.
+    #[error(transparent)]
+    Suspensions(#[from] StoreError),
 }
 
 /// The parts that a node is put together from.
@@ -131,15 +144,16 @@ pub struct Parts {
 }
 
 impl Node {
-    /// Reads bundle, certificates and revocation lists, and puts the node together.
+    /// Reads suspensions, bundle, certificates and revocation lists, and puts the node together.
     ///
     /// # Errors
     /// If any of them cannot be used: a node does not start half.
     pub fn new(parts: Parts) -> Result<Arc<Self>, ReloadError> {
         let Parts { config, clock, audit, pseudonyms, metrics } = parts;
+        let suspensions = Suspensions::open(&config.state, &clock, &metrics)?;
         let (source, loaded) = read_bundle(&config)?;
         let gates = Gates::build(&loaded.bundle, None, &clock);
-        let live = Live::new(source, loaded, gates, &metrics, clock.wall());
+        let live = Live::new(source, loaded, gates, &metrics, clock.wall()).without(suspensions.policies(clock.wall()));
         let (trust, trust_warnings) = load_trust(&config, 1, &clock, None)?;
         let trust = Arc::new(trust);
         let registers = Registers::load(&config.registers, 1)?;
@@ -147,7 +161,7 @@ impl Node {
         let upstream =
             config.registers.keys().map(|register| (register.clone(), metrics.register(register.as_str()))).collect();
         let (trust_changed, _) = watch::channel(Arc::clone(&trust));
-        Ok(Arc::new(Self {
+        let node = Arc::new(Self {
             cache: Cache::new(config.cache.capacity_bytes),
             guesses: Guesses::new(config.guesses.clone()),
             config,
@@ -155,6 +169,7 @@ impl Node {
             audit,
             metrics,
             pseudonyms,
+            suspensions,
             live: ArcSwap::from_pointee(live),
             trust: ArcSwap::new(trust),
             trust_changed,
@@ -164,9 +179,12 @@ impl Node {
                 trust_warnings: trust_warnings.iter().map(ToString::to_string).collect(),
                 ..LastReload::default()
             }),
+            swapping: Mutex::default(),
             counters: Arc::default(),
             upstream,
-        }))
+        });
+        node.record_suspensions();
+        Ok(node)
     }
 
     /// The bundle in force.
@@ -227,7 +245,8 @@ impl Node {
         let gates = Gates::build(&loaded.bundle, Some(&before.gates), &self.clock);
         warn_of_missing_registers(&self.config, &loaded.bundle);
         self.metrics.bundle_reloads.accepted.inc();
-        self.live.store(Arc::new(Live::new(source, loaded, gates, &self.metrics, self.clock.wall())));
+        self.put_in_force(Some(Live::new(source, loaded, gates, &self.metrics, self.clock.wall())));
+        self.say_suspensions();
         let mut last = self.last();
         last.bundle_problems.clear();
         last.changes.clone_from(&changes);
@@ -279,6 +298,18 @@ impl Node {
         Ok(())
     }
 
+    /// Puts a bundle in force, or the one that is again, without the permits that are suspended now.
+    pub(super) fn put_in_force(&self, live: Option<Live>) {
+        let _alone = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
+        let suspended = self.suspensions.policies(self.clock.wall());
+        let current = self.live();
+        match live {
+            Some(live) => self.live.store(Arc::new(live.without(suspended))),
+            None if current.suspended == suspended => {}
+            None => self.live.store(Arc::new(Live::clone(&current).without(suspended))),
+        }
+    }
+
     fn reloading(&self) -> std::sync::MutexGuard<'_, ()> {
         self.reloading.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -291,7 +322,24 @@ impl Node {
 impl Live {
     fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, since: jiff::Timestamp) -> Self {
         let requests = metrics.bundle(&loaded.bundle, since.as_second());
-        Self { bundle: loaded.bundle, source, gates, requests, warnings: loaded.warnings, since }
+        Self {
+            bundle: Arc::clone(&loaded.bundle),
+            loaded: loaded.bundle,
+            suspended: BTreeSet::new(),
+            source: Arc::new(source),
+            gates: Arc::new(gates),
+            requests: Arc::new(requests),
+            warnings: loaded.warnings,
+            since,
+        }
+    }
+
+    /// The same, but for permits that are suspended.
+    fn without(mut self, suspended: BTreeSet<String>) -> Self {
+        self.bundle =
+            if suspended.is_empty() { Arc::clone(&self.loaded) } else { Arc::new(self.loaded.without(&suspended)) };
+        self.suspended = suspended;
+        self
     }
 }
 

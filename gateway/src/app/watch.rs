@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::config::Config;
+use crate::suspend::Store;
 
 mod fingerprint;
 
@@ -31,10 +32,12 @@ pub struct Targets {
     pub trust: Vec<PathBuf>,
     /// Certificates and authorities of the admin listener.
     pub admin: Vec<PathBuf>,
+    /// What is suspended.
+    pub suspensions: Vec<PathBuf>,
 }
 
 impl Targets {
-    /// Every file that a configuration names and that may change while the node runs.
+    /// Every file that a configuration names and that may change while the node runs, but for suspensions.
     pub fn of(config: &Config) -> Self {
         let tls = &config.tls;
         let mut trust = vec![tls.certificate.clone(), tls.key.clone(), tls.client_cas.clone()];
@@ -47,7 +50,18 @@ impl Targets {
             admin.extend([tls.certificate.clone(), tls.key.clone(), cas.clone()]);
             admin.extend(tls.crls.clone());
         }
-        Self { bundle: config.bundle.clone(), trust, admin }
+        Self { bundle: config.bundle.clone(), trust, admin, suspensions: Vec::new() }
+    }
+
+    /// The suspensions alone, for a watch of their own: the kill switch MUST NOT wait for a bundle to be compiled.
+    pub fn of_suspensions(config: &Config) -> Self {
+        Self { suspensions: vec![Store::new(&config.state).file()], ..Self::default() }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Path> {
+        let bundle = Some(self.bundle.as_path()).filter(|bundle| !bundle.as_os_str().is_empty());
+        let files = self.trust.iter().chain(&self.admin).chain(&self.suspensions);
+        bundle.into_iter().chain(files.map(PathBuf::as_path))
     }
 
     /// What the files are like now: taken before they are read, nothing that changes meanwhile is missed.
@@ -56,6 +70,7 @@ impl Targets {
             bundle: Fingerprint::of([self.bundle.as_path()]),
             trust: Fingerprint::of(self.trust.iter().map(PathBuf::as_path)),
             admin: Fingerprint::of(self.admin.iter().map(PathBuf::as_path)),
+            suspensions: Fingerprint::of(self.suspensions.iter().map(PathBuf::as_path)),
         }
     }
 }
@@ -66,6 +81,7 @@ pub struct Seen {
     bundle: Fingerprint,
     trust: Fingerprint,
     admin: Fingerprint,
+    suspensions: Fingerprint,
 }
 
 /// What changed; at least one is true.
@@ -77,14 +93,16 @@ pub struct Changed {
     pub trust: bool,
     /// Something in [`Targets::admin`].
     pub admin: bool,
+    /// Something in [`Targets::suspensions`].
+    pub suspensions: bool,
 }
 
 impl Changed {
     /// Everything is to be read again: SIGHUP.
-    pub const ALL: Self = Self { bundle: true, trust: true, admin: true };
+    pub const ALL: Self = Self { bundle: true, trust: true, admin: true, suspensions: true };
 
     fn any(self) -> bool {
-        self.bundle || self.trust || self.admin
+        self.bundle || self.trust || self.admin || self.suspensions
     }
 }
 
@@ -178,9 +196,8 @@ struct Watch {
 impl Watch {
     /// Puts the folders that matter now under watch, and only those.
     fn follow(&mut self) {
-        let all = std::iter::once(&self.targets.bundle).chain(&self.targets.trust).chain(&self.targets.admin);
         let wanted: BTreeSet<_> =
-            folders(all.map(PathBuf::as_path)).into_iter().filter_map(|dir| id_of(&dir).map(|id| (dir, id))).collect();
+            folders(self.targets.all()).into_iter().filter_map(|dir| id_of(&dir).map(|id| (dir, id))).collect();
         for (gone, _) in self.watched.difference(&wanted) {
             // A folder that was removed is unwatched already.
             let _ = self.notifier.unwatch(gone);
@@ -203,6 +220,7 @@ impl Watch {
             bundle: now.bundle != self.seen.bundle,
             trust: now.trust != self.seen.trust,
             admin: now.admin != self.seen.admin,
+            suspensions: now.suspensions != self.seen.suspensions,
         };
         self.seen = now;
         changed
@@ -262,7 +280,6 @@ const POLL: Duration = Duration::from_secs(2);
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::path::Path;
     use std::sync::mpsc as channel;
 
     use super::*;
@@ -284,6 +301,7 @@ mod tests {
             bundle: dir.path().join("bundle"),
             trust: vec![dir.path().join("crl/*.pem")],
             admin: vec![dir.path().join("admin.pem")],
+            suspensions: vec![dir.path().join("state/suspensions.toml")],
         };
         let (sender, calls) = channel::channel();
         let before = targets.seen();
@@ -311,9 +329,11 @@ mod tests {
         }
     }
 
-    const BUNDLE: Changed = Changed { bundle: true, trust: false, admin: false };
-    const TRUST: Changed = Changed { bundle: false, trust: true, admin: false };
-    const ADMIN: Changed = Changed { bundle: false, trust: false, admin: true };
+    const NONE: Changed = Changed { bundle: false, trust: false, admin: false, suspensions: false };
+    const BUNDLE: Changed = Changed { bundle: true, ..NONE };
+    const TRUST: Changed = Changed { trust: true, ..NONE };
+    const ADMIN: Changed = Changed { admin: true, ..NONE };
+    const SUSPENSIONS: Changed = Changed { suspensions: true, ..NONE };
 
     #[test]
     fn a_written_file_is_noticed_within_a_second_and_only_once() {
@@ -322,6 +342,10 @@ mod tests {
         assert_eq!(site.within_a_second(), TRUST);
         fs::write(site.path("admin.pem"), "22").unwrap();
         assert_eq!(site.within_a_second(), ADMIN);
+        // In a folder that was not there.
+        fs::create_dir(site.path("state")).unwrap();
+        fs::write(site.path("state/suspensions.toml"), "1").unwrap();
+        assert_eq!(site.within_a_second(), SUSPENSIONS);
         fs::write(site.path("bundle/policies/tax.cedar"), "22").unwrap();
         assert_eq!(site.within_a_second(), BUNDLE);
         site.none_for(Duration::from_millis(700));

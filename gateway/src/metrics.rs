@@ -15,9 +15,11 @@ use prometheus::{
 
 mod operations;
 mod process;
+mod suspensions;
 mod tls12;
 
 pub use operations::{Code, OperationTable};
+pub use suspensions::SuspensionMetrics;
 pub use tls12::Tls12Table;
 
 /// A struct of counters that are one family with one label, each with its value fixed.
@@ -142,6 +144,8 @@ pub struct Metrics {
     pub disclosed_bytes: IntCounter,
     /// Of those, bytes that were copied once on their way.
     pub copied_bytes: IntCounter,
+    /// What is suspended.
+    pub suspensions: SuspensionMetrics,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -325,6 +329,7 @@ impl Metrics {
                 "popgate_copied_bytes_total",
                 "Bytes of records sent to agencies that were copied once on their way.",
             )?,
+            suspensions: SuspensionMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };

@@ -52,6 +52,7 @@ async fn disclose(
 
     let caller = identify::caller(&connection, bundle, &node.trust(), clock)?;
     exchange.identified(&caller);
+    node.suspensions.switch().caller(caller.system(), clock)?;
     framing::check(&parts, connection.protocol).map_err(|reason| Refusal::RequestMalformed { reason })?;
     let call = route::call(bundle, &parts)?;
     exchange.routed(&call);
@@ -61,6 +62,7 @@ async fn disclose(
     let ticket = if bulk { admit::slot(&live.gates, system)? } else { admit::ticket(&live.gates, system, operation)? };
     let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;
     exchange.agreed(&agreed);
+    node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
     if bulk {
         let lines = route::lines(&parts.headers, body, &node.config.http)?;
         let answers = bulk::Lines::new(core, &connection, call, lines);

@@ -87,6 +87,26 @@ pub enum Refusal {
     PluginFailed,
     /// Unknown person, guard mismatch, or a record hidden whole: one and the same answer.
     NoMatch,
+    /// An operator has suspended the agency. Why, only operators are told.
+    AgencySuspended {
+        /// When it ends, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// An operator has suspended the system.
+    SystemSuspended {
+        /// When it ends, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// An operator has suspended the purpose.
+    PurposeSuspended {
+        /// When it ends, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// An operator has suspended the register.
+    RegisterSuspended {
+        /// When it ends, if that is known.
+        retry_after: Option<Duration>,
+    },
     /// Over the rate.
     RateExceeded {
         /// When to come again.
@@ -174,6 +194,10 @@ impl Refusal {
             Self::PluginRefused { remedy } => remedy.clone(),
             Self::PluginFailed => "retry later; if it goes on, report the request id to the gateway's operator".into(),
             Self::NoMatch => "check the identity number and every attribute that must match".into(),
+            Self::AgencySuspended { .. }
+            | Self::SystemSuspended { .. }
+            | Self::PurposeSuspended { .. }
+            | Self::RegisterSuspended { .. } => "ask the gateway's operator".into(),
             Self::RateExceeded { retry_after } => format!("retry after {} s", seconds(*retry_after)),
             Self::ConcurrencyExceeded => "wait for answers before sending more requests".into(),
             Self::RegisterUnavailable | Self::RegisterTimeout => "retry later".into(),
@@ -189,6 +213,10 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::RateExceeded { retry_after } => Some(seconds(*retry_after)),
+            Self::AgencySuspended { retry_after }
+            | Self::SystemSuspended { retry_after }
+            | Self::PurposeSuspended { retry_after }
+            | Self::RegisterSuspended { retry_after } => retry_after.map(seconds),
             Self::ConcurrencyExceeded
             | Self::RegisterUnavailable
             | Self::RegisterTimeout
@@ -309,6 +337,14 @@ impl Refusal {
                 ("plugin_failed", S::SERVICE_UNAVAILABLE, Gateway, "a rule of this site could not be applied")
             }
             Self::NoMatch => ("no_match", S::NOT_FOUND, Downstream, "no record matches the request"),
+            Self::AgencySuspended { .. } => ("agency_suspended", S::FORBIDDEN, Downstream, "the agency is suspended"),
+            Self::SystemSuspended { .. } => ("system_suspended", S::FORBIDDEN, Downstream, "the system is suspended"),
+            Self::PurposeSuspended { .. } => {
+                ("purpose_suspended", S::FORBIDDEN, Downstream, "the purpose is suspended")
+            }
+            Self::RegisterSuspended { .. } => {
+                ("register_suspended", S::SERVICE_UNAVAILABLE, Gateway, "the register is suspended")
+            }
             Self::RateExceeded { .. } => {
                 ("rate_exceeded", S::TOO_MANY_REQUESTS, Downstream, "the system is over its rate")
             }

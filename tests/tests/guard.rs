@@ -111,7 +111,7 @@ async fn no_match_is_one_answer_whatever_the_reason_and_only_the_log_knows_it() 
             What::Closing(closing) => {
                 closings.entry(closing.disclosure.unwrap().to_string()).or_default().push(closing.outcome);
             }
-            What::Refused(refused) => panic!("{refused:?}"),
+            other @ (What::Refused(_) | What::Action(_)) => panic!("{other:?}"),
         }
     }
     let widest = intents[&request_id(first)][0].fields;

@@ -17,7 +17,7 @@ mod read;
 mod section;
 #[cfg(test)]
 mod tests;
-mod units;
+pub(crate) mod units;
 
 /// One node's configuration. Relative paths are relative to the file's folder; here all are resolved.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Config {
     pub bundle: PathBuf,
     /// The audit log.
     pub audit: Audit,
+    /// The folder of what outlives the process and is no log: suspensions.
+    pub state: PathBuf,
     /// The cache of raw records.
     pub cache: Cache,
     /// How many failed guesses are tolerated.

@@ -32,6 +32,7 @@ pub fn of(node: &Node, draining: bool) -> Status {
             warnings: last.trust_warnings,
             refused: last.trust_problem,
         },
+        suspensions: node.suspensions_status(),
     }
 }
 
@@ -41,6 +42,7 @@ pub fn collect(node: &Node) {
     listener(metrics, node);
     cache(metrics, node);
     audit(metrics, node);
+    node.show_suspensions();
     certificates(metrics, &node.trust());
     follow(&metrics.guesses_failed, node.guesses.failures());
 }

@@ -274,7 +274,7 @@ impl Drop for Exchange {
 }
 
 /// Whether a refusal says something about the caller that an auditor wants to see: what it asked for and may not have. Floods
-/// (rates) and mistakes of form are counted, not recorded.
+/// (rates; a suspended agency, which takes no token) and mistakes of form are counted, not recorded.
 fn is_evidence(refusal: &Refusal) -> bool {
     matches!(
         refusal,
@@ -283,6 +283,7 @@ fn is_evidence(refusal: &Refusal) -> bool {
             | Refusal::PurposeExpired
             | Refusal::PurposeNotEnrolled { .. }
             | Refusal::EvidenceMissing { .. }
+            | Refusal::PurposeSuspended { .. }
             | Refusal::PolicyDenied
             | Refusal::ParameterDenied { .. }
             | Refusal::PluginRefused { .. }

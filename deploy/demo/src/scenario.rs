@@ -239,7 +239,7 @@ async fn settled_log(deployment: &Deployment) -> Result<audit::read::Report, Sce
     }
 }
 
-async fn open(deployment: &Deployment, system: &str) -> Result<Session, ScenarioError> {
+pub(crate) async fn open(deployment: &Deployment, system: &str) -> Result<Session, ScenarioError> {
     let client = deployment.client(system)?;
     client.connect().await.map_err(|source| ScenarioError::Client { step: "connect", source })
 }
@@ -251,14 +251,14 @@ async fn ask(
     send(&mut session, request).await
 }
 
-async fn send(
+pub(crate) async fn send(
     session: &mut Session,
     request: http::Request<http_body_util::Full<bytes::Bytes>>,
 ) -> Result<Answer, ScenarioError> {
     session.send(request).await.map_err(|source| ScenarioError::Client { step: "request", source })
 }
 
-fn expect(step: &str, answer: &Answer, status_wanted: StatusCode, code: &str) -> Result<(), ScenarioError> {
+pub(crate) fn expect(step: &str, answer: &Answer, status_wanted: StatusCode, code: &str) -> Result<(), ScenarioError> {
     if answer.status == status_wanted && (code.is_empty() || answer.code() == code) {
         return Ok(());
     }

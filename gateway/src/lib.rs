@@ -20,6 +20,7 @@ pub mod identify;
 pub mod metrics;
 pub mod pipeline;
 pub mod pki;
+pub mod publish;
 pub mod redact;
 pub mod refusal;
 pub mod respond;

@@ -21,6 +21,7 @@ use crate::route::Call;
 use crate::{admit, decide, forward, identify, redact, respond, route};
 
 mod exchange;
+mod view;
 
 use exchange::Exchange;
 
@@ -28,7 +29,11 @@ use exchange::Exchange;
 pub async fn answer(core: &Core, inbound: Inbound) -> Response<Body> {
     let live = core.node.live();
     let mut exchange = Exchange::begin(core, &inbound, Arc::clone(&live));
-    let answered = disclose(core, &live, inbound, &mut exchange).await;
+    let answered = if route::asks_for_view(&inbound.request) {
+        Box::pin(view::view(core, &live, inbound, &mut exchange)).await
+    } else {
+        disclose(core, &live, inbound, &mut exchange).await
+    };
     exchange.end(core, answered)
 }
 

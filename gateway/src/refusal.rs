@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+mod catalogue;
+
+pub use catalogue::refusable;
+
 /// Why a request is refused. What the client is told follows from it; what only the operator may know is logged beside it.
 ///
 /// Names and lists in the variants come from the bundle, never from the request.

@@ -7,19 +7,24 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER, VARY};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use popgate_policy::disclose::{Redacted, RedactedChunk};
 use popgate_policy::model::DisclosureId;
+use popgate_policy::view::View;
 
 use crate::accept::CloseConnection;
 use crate::admit::Ticket;
 use crate::audit::{Closing, Outcome, Receipt, Shown};
 use crate::refusal::Refusal;
+use crate::route::{Form, Wanted};
 
 /// The header that carries the disclosure's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("gateway-request-id");
+
+/// The header that carries the digest of the caller's view.
+pub const VIEW: HeaderName = HeaderName::from_static("gateway-view");
 
 /// Everything that this gateway can say to an agency.
 pub struct Body(Kind);
@@ -27,6 +32,8 @@ pub struct Body(Kind);
 enum Kind {
     /// A refusal's problem document: built from the closed enum, never from a register's bytes.
     Refusal(Option<Bytes>),
+    /// What is no secret and about nobody: a [`View`], which the policy crate makes of contracts and policies alone.
+    Public(Option<Bytes>),
     /// Released chunks, with what must live until the last of them was handed over.
     Disclosure(Disclosure),
 }
@@ -96,6 +103,31 @@ pub fn disclosure(
     Ok(response)
 }
 
+/// Answers with the caller's view, or with 304 if it has it already (RFC 9110, section 13.1.2).
+pub fn view(view: &View, wanted: &Wanted, id: DisclosureId) -> Response<Body> {
+    let (kind, document, tag) = match wanted.form {
+        Form::Json => ("application/json", view.json(), format!("\"{}\"", view.digest())),
+        Form::Yaml => ("application/yaml", view.yaml(), format!("\"{}-yaml\"", view.digest())),
+    };
+    let known = wanted.has(&tag);
+    let sent = !known && !wanted.head;
+    let mut response = Response::new(Body(Kind::Public(sent.then(|| document.clone()))));
+    common(&mut response, id);
+    if known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(document.len()));
+    }
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(VARY, HeaderValue::from_static("accept"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(ETAG, tag);
+    }
+    response
+}
+
 /// Answers with a refusal (RFC 9457). The document depends on the refusal alone, so that two refusals with one code and
 /// remedy are the same bytes; the request id travels in its header.
 pub fn refusal(refusal: &Refusal, id: DisclosureId, head: bool) -> Response<Body> {
@@ -140,6 +172,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Refusal(_) => f.write_str("<refusal>"),
+            Kind::Public(_) => f.write_str("<public>"),
             Kind::Disclosure(disclosure) => write!(f, "<disclosure, {} bytes left>", disclosure.left),
         }
     }
@@ -157,7 +190,7 @@ impl http_body::Body for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let bytes = match &mut self.0 {
-            Kind::Refusal(document) => document.take(),
+            Kind::Refusal(document) | Kind::Public(document) => document.take(),
             Kind::Disclosure(disclosure) => disclosure.next(),
         };
         Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
@@ -165,14 +198,16 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Refusal(document) => document.is_none(),
+            Kind::Refusal(document) | Kind::Public(document) => document.is_none(),
             Kind::Disclosure(disclosure) => disclosure.chunks.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match &self.0 {
-            Kind::Refusal(document) => document.as_ref().map_or(0, |document| document.len() as u64),
+            Kind::Refusal(document) | Kind::Public(document) => {
+                document.as_ref().map_or(0, |document| document.len() as u64)
+            }
             Kind::Disclosure(disclosure) => disclosure.left,
         })
     }

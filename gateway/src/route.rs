@@ -15,6 +15,10 @@ use crate::audit::Claimed;
 use crate::gather::{self, Failed};
 use crate::refusal::Refusal;
 
+mod wanted;
+
+pub use wanted::{Form, Wanted, asks_for_view, wanted};
+
 /// A request whose operation and headers are known.
 #[derive(Debug)]
 pub struct Call {

@@ -9,6 +9,7 @@ mod arguments;
 mod openapi;
 mod route;
 mod upstream;
+mod written;
 
 pub use arguments::{ArgumentError, Arguments, RequestParts};
 pub(crate) use openapi::load;
@@ -16,6 +17,7 @@ pub(crate) use openapi::load;
 pub(crate) use openapi::tests as openapi_tests;
 pub use route::{Captures, Route};
 pub use upstream::UpstreamRequest;
+pub(crate) use written::{Resolved, Written};
 
 /// All contracts of one bundle.
 #[derive(Debug, Default)]
@@ -23,6 +25,10 @@ pub struct Contracts {
     pub(crate) operations: Vec<Arc<Operation>>,
     pub(crate) records: Vec<Arc<RecordSchema>>,
     pub(crate) routes: route::Routes,
+    /// The documents as they are written.
+    pub(crate) written: Vec<Written>,
+    /// By operation, the position of its document.
+    pub(crate) written_in: Vec<usize>,
 }
 
 impl Contracts {
@@ -34,6 +40,11 @@ impl Contracts {
     /// Every record schema that some operation answers from.
     pub fn records(&self) -> &[Arc<RecordSchema>] {
         &self.records
+    }
+
+    /// The document that an operation stands in.
+    pub(crate) fn written(&self, operation: &Operation) -> Option<&Written> {
+        self.written.get(*self.written_in.get(operation.index)?)
     }
 
     /// The operation of that id.
@@ -84,6 +95,12 @@ impl Operation {
         let asks = self.parameters.get(parameter.0).is_some_and(|known| known.role == Role::Asks);
         self.guard.contains(&parameter)
             || (asks && Some(parameter) != self.subject && (self.answer == Answer::Match || asked_by()))
+    }
+
+    /// The parameters that an answer of yes or no is about: those that neither name the subject nor guard it.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = ParamIx> {
+        let all = (0..self.parameters.len()).map(ParamIx);
+        all.filter(|at| Some(*at) != self.subject && !self.guard.contains(at))
     }
 
     /// The largest answer of the register that is read, in bytes.

@@ -22,6 +22,7 @@ use crate::problem::{Problem, Severity};
 mod build;
 mod decide;
 mod ladder;
+mod prospect;
 mod table;
 mod warn;
 
@@ -31,6 +32,7 @@ pub(crate) mod fixture;
 mod tests;
 
 pub(crate) use ladder::Ladder;
+pub(crate) use prospect::{Chance, Prospect};
 pub(crate) use table::Outcome;
 pub use table::Table;
 

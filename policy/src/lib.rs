@@ -21,3 +21,4 @@ pub mod engine;
 pub mod model;
 pub mod permit;
 pub mod problem;
+pub mod view;

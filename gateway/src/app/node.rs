@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::forward::pool::Pool;
 use crate::forward::registers::{RegisterError, Registers};
 use crate::metrics::{Metrics, OperationTable, RegisterMetrics};
+use crate::publish::Views;
 
 /// What every core shares.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub struct Live {
     pub gates: Gates,
     /// Its operations' counters.
     pub requests: OperationTable,
+    /// Its systems' views.
+    pub views: Arc<Views>,
     /// What its author should still look at.
     pub warnings: Vec<Problem>,
     /// Since when it has been in force.
@@ -291,7 +294,8 @@ impl Node {
 impl Live {
     fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, since: jiff::Timestamp) -> Self {
         let requests = metrics.bundle(&loaded.bundle, since.as_second());
-        Self { bundle: loaded.bundle, source, gates, requests, warnings: loaded.warnings, since }
+        let views = Views::of(&loaded.bundle);
+        Self { views, bundle: loaded.bundle, source, gates, requests, warnings: loaded.warnings, since }
     }
 }
 

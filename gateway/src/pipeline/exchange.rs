@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Response;
+use http::{Response, StatusCode};
 use popgate_policy::contract::Operation;
 use popgate_policy::directory::System;
 use popgate_policy::disclose::{Redacted, Tally};
@@ -43,6 +43,7 @@ pub(super) struct Exchange {
     source: Option<Source>,
     tally: Option<Tally>,
     length: u64,
+    status: StatusCode,
 }
 
 impl Exchange {
@@ -64,6 +65,7 @@ impl Exchange {
             source: None,
             tally: None,
             length: 0,
+            status: StatusCode::OK,
         }
     }
 
@@ -130,13 +132,28 @@ impl Exchange {
         self.closing.take()
     }
 
+    /// The answer is no disclosure.
+    pub(super) fn told(&mut self, status: StatusCode) {
+        self.status = status;
+    }
+
     pub(super) fn end(mut self, core: &Core, answered: Result<Response<Body>, Refusal>) -> Response<Body> {
         self.ended = true;
         let refusal = answered.as_ref().err();
         self.record(core, refusal);
         self.measure(core, refusal);
         self.log(core, refusal);
-        answered.unwrap_or_else(|refusal| respond::refusal(&refusal, self.id, self.head))
+        let mut response = answered.unwrap_or_else(|refusal| respond::refusal(&refusal, self.id, self.head));
+        self.tell(&mut response);
+        response
+    }
+
+    /// What an enrolled caller is told beside the answer: which version of its view this gateway has in force.
+    fn tell(&self, response: &mut Response<Body>) {
+        let Some(system) = &self.system else { return };
+        if let Some(digest) = self.live.views.digest(system) {
+            response.headers_mut().insert(respond::VIEW, digest);
+        }
     }
 
     fn record(&mut self, core: &Core, refusal: Option<&Refusal>) {
@@ -196,7 +213,7 @@ impl Exchange {
             system: system.map(|system| system.id.as_str()),
             operation: self.operation.as_ref().map(|operation| operation.id.as_str()),
             purpose: self.agreed.as_ref().map(|agreed| agreed.purpose().id.as_str()),
-            status: refusal.map_or(200, |refusal| refusal.status().as_u16()),
+            status: refusal.map_or(self.status, Refusal::status).as_u16(),
             code: refusal.map_or("ok", Refusal::code),
             blame: refusal.map(Refusal::blame),
             duration_us: u64::try_from(core.node.clock.now().duration_since(self.started).as_micros())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::bundle::Source;
-use crate::contract::{Contracts, Method, RecordSchema, route};
+use crate::contract::{Contracts, Method, RecordSchema, Written, route};
 use crate::document::{self, Entry, Node, Sheet, Span, Table, Value};
 use crate::problem::{Problem, Severity};
 
@@ -84,6 +84,7 @@ impl Loader {
         sheet.check_keys(table, "the document", DOCUMENT_KEYS);
         check_version(sheet, table, &root.span);
         let register = register(sheet, table, &root.span);
+        self.contracts.written.push(Written::new(sheet.text));
         let components = table.node("components").and_then(|node| sheet.table(node, "`components`"));
         let mut part = |key: &str| components?.node(key).and_then(|node| sheet.table(node, &format!("`{key}`")));
         let (schemas, parameters) = (part("schemas"), part("parameters"));
@@ -158,6 +159,7 @@ impl Loader {
         }
         self.ids.insert(operation.id.to_string(), here);
         operation.index = self.contracts.operations.len();
+        self.contracts.written_in.push(self.contracts.written.len().saturating_sub(1));
         let (template, method) = (Arc::clone(&operation.template), operation.method);
         self.contracts.routes.insert(&template, method, operation.index);
         self.contracts.operations.push(Arc::new(operation));
@@ -236,7 +238,9 @@ fn register<'d>(sheet: &mut Sheet<'_>, table: &'d Table, at: &Span) -> Option<&'
 
 fn check_template(sheet: &mut Sheet<'_>, path: &Entry) {
     let segments = || path.key.split('/').skip(1);
-    let wrong = if path.key.starts_with('/') {
+    let wrong = if path.key.starts_with("/.well-known/") {
+        Some(("", "is the gateway's own: it answers there for itself"))
+    } else if path.key.starts_with('/') {
         let captured = |segment: &&str| segment.starts_with('{');
         // Each capture is given to one parameter: the second of a name would be read as the next one.
         let twice = segments().enumerate().filter(|(_, segment)| captured(segment)).find_map(|(at, segment)| {

@@ -50,6 +50,14 @@ fn documents() -> Vec<Row> {
             &["`3.0.3`", "3.1.0"],
         ),
         row(
+            "a path that is the gateway's own",
+            "  /population/v1/citizens/verify:",
+            "  /.well-known/openapi:",
+            "bad-path",
+            "/.well-known/openapi",
+            &["the gateway's own"],
+        ),
+        row(
             "no register",
             "x-gateway-register: population\n",
             "",

@@ -1,4 +1,5 @@
-//! What callers are told of their contract: their views, made when they are first asked for and kept with the bundle.
+//! What callers are told of their contract: which operations end, and their views, made when they are first asked for and kept with
+//! the bundle.
 //!
 //! To make one, every operation is decided for every purpose of a system; that takes tens of milliseconds, so it never happens on a
 //! core. An answer names the digest of its caller's view once that is known: the first answers after a change are without.
@@ -10,11 +11,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http::HeaderValue;
 use popgate_policy::bundle::Bundle;
+use popgate_policy::contract::Operation;
 use popgate_policy::directory::System;
 use popgate_policy::model::PurposeId;
 use popgate_policy::view::{Refusable, View, ViewGroup};
 
 use crate::refusal;
+
+mod ending;
+
+pub use ending::Ending;
 
 /// The views of one bundle.
 pub struct Views {
@@ -23,6 +29,8 @@ pub struct Views {
     slots: Box<[Slot]>,
     /// By system, its slot.
     slot_of: Box<[usize]>,
+    /// By operation.
+    endings: Box<[Option<Ending>]>,
     /// Held while a view is made: they are made one at a time.
     making: Mutex<()>,
     queue: Mutex<Queue>,
@@ -73,6 +81,7 @@ impl Views {
             refusals: refusal::refusable(),
             slots: slots.into(),
             slot_of,
+            endings: bundle.contracts().operations().iter().map(|operation| Ending::of(bundle, operation)).collect(),
             making: Mutex::default(),
             queue: Mutex::default(),
         })
@@ -88,6 +97,11 @@ impl Views {
             self.enqueue(system);
         }
         None
+    }
+
+    /// What is told of an operation's end, if it is deprecated.
+    pub fn ending(&self, operation: &Operation) -> Option<&Ending> {
+        self.endings.get(operation.index)?.as_ref()
     }
 
     /// A system's view for all of its purposes; made if it was not. MUST NOT be called on a core: it may take its time.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{FieldIx, FieldName, FieldSet, GroupId, MaskKind, OperationId, RegisterId};
+use crate::problem::Problem;
 
 mod arguments;
 mod openapi;
@@ -29,6 +30,8 @@ pub struct Contracts {
     pub(crate) written: Vec<Written>,
     /// By operation, the position of its document.
     pub(crate) written_in: Vec<usize>,
+    /// The days on which operations end, with what is to be said from then on.
+    pub(crate) sunsets: Vec<(jiff::civil::Date, Problem)>,
 }
 
 impl Contracts {
@@ -85,6 +88,8 @@ pub struct Operation {
     pub pushdown: Option<Pushdown>,
     /// `x-gateway-cache`.
     pub cache: CacheRule,
+    /// Since when it is deprecated, and until when it is there, if it is deprecated.
+    pub lifecycle: Option<Lifecycle>,
 }
 
 impl Operation {
@@ -110,6 +115,18 @@ impl Operation {
             Answer::List(_) => crate::disclose::MAX_LIST,
         }
     }
+}
+
+/// The end of an operation (`x-gateway-deprecated-since`, `x-gateway-sunset`, `x-gateway-successor`). It is served as long as it is in
+/// the bundle; what this says is for its callers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lifecycle {
+    /// The day since which it is deprecated.
+    pub deprecated: jiff::civil::Date,
+    /// The day on which it ends.
+    pub sunset: Option<jiff::civil::Date>,
+    /// The operation to use in its place. There may be none of that name: that is a warning.
+    pub successor: Option<OperationId>,
 }
 
 /// The position of a parameter in [`Operation::parameters`].

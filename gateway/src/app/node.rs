@@ -142,7 +142,7 @@ impl Node {
         let Parts { config, clock, audit, pseudonyms, metrics } = parts;
         let (source, loaded) = read_bundle(&config)?;
         let gates = Gates::build(&loaded.bundle, None, &clock);
-        let live = Live::new(source, loaded, gates, &metrics, clock.wall());
+        let live = Live::new(source, loaded, gates, &metrics, &clock);
         let (trust, trust_warnings) = load_trust(&config, 1, &clock, None)?;
         let trust = Arc::new(trust);
         let registers = Registers::load(&config.registers, 1)?;
@@ -230,7 +230,7 @@ impl Node {
         let gates = Gates::build(&loaded.bundle, Some(&before.gates), &self.clock);
         warn_of_missing_registers(&self.config, &loaded.bundle);
         self.metrics.bundle_reloads.accepted.inc();
-        self.live.store(Arc::new(Live::new(source, loaded, gates, &self.metrics, self.clock.wall())));
+        self.live.store(Arc::new(Live::new(source, loaded, gates, &self.metrics, &self.clock)));
         let mut last = self.last();
         last.bundle_problems.clear();
         last.changes.clone_from(&changes);
@@ -292,10 +292,13 @@ impl Node {
 }
 
 impl Live {
-    fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, since: jiff::Timestamp) -> Self {
+    fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, clock: &Clock) -> Self {
+        let since = clock.wall();
+        let mut warnings = loaded.warnings;
+        warnings.extend(loaded.bundle.past_sunset(clock.local().date()));
         let requests = metrics.bundle(&loaded.bundle, since.as_second());
         let views = Views::of(&loaded.bundle);
-        Self { views, bundle: loaded.bundle, source, gates, requests, warnings: loaded.warnings, since }
+        Self { views, bundle: loaded.bundle, source, gates, requests, warnings, since }
     }
 }
 

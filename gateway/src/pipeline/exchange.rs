@@ -148,11 +148,14 @@ impl Exchange {
         response
     }
 
-    /// What an enrolled caller is told beside the answer: which version of its view this gateway has in force.
+    /// What an enrolled caller is told beside the answer: which version of its view is in force, and that the operation ends.
     fn tell(&self, response: &mut Response<Body>) {
         let Some(system) = &self.system else { return };
         if let Some(digest) = self.live.views.digest(system) {
             response.headers_mut().insert(respond::VIEW, digest);
+        }
+        if let Some(ending) = self.operation.as_ref().and_then(|operation| self.live.views.ending(operation)) {
+            ending.tell(response.headers_mut());
         }
     }
 
@@ -182,6 +185,11 @@ impl Exchange {
         let operation = self.operation.as_ref().map(|operation| operation.index);
         let code = refusal.map_or(Code::OK, Code::of);
         self.live.requests.record(operation, code, core.node.clock.now().duration_since(self.started));
+        if let (Some(operation), Some(system)) = (&self.operation, &self.system)
+            && let Some(ending) = self.live.views.ending(operation)
+        {
+            ending.called(metrics, operation, system);
+        }
         match self.source {
             Some(Source::Stored) => metrics.cache.hit.inc(),
             Some(Source::Register) => metrics.cache.miss.inc(),

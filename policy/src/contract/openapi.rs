@@ -11,10 +11,12 @@ use crate::problem::{Problem, Severity};
 mod binding;
 mod extension;
 mod leaf;
+mod lifecycle;
 mod operation;
 mod parameter;
 mod record;
 mod schema;
+mod versions;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -46,6 +48,7 @@ pub(crate) fn load(source: &Source, problems: &mut Vec<Problem>) -> Contracts {
         let problem = Problem::error("no-contract", "contracts", "the bundle has no contract");
         problems.push(problem.help(format!("add `contracts/<register>{SUFFIX}`")));
     }
+    loader.check_successors(problems);
     drop_repeated(problems, first);
     loader.contracts
 }
@@ -58,8 +61,10 @@ struct Loader {
     ids: HashMap<String, String>,
     /// Where each path stands, by its shape (names of parameters left out), with the path.
     paths: HashMap<String, (String, String)>,
-    /// The file of each record.
-    records: HashMap<String, String>,
+    /// The file of each record, and the record, by name.
+    records: HashMap<String, (String, Option<Arc<RecordSchema>>)>,
+    /// Which operation each operation names as its successor, with what is to be said if there is none.
+    successors: Vec<(String, Problem)>,
 }
 
 /// One document while it is read.
@@ -69,6 +74,12 @@ struct Document<'d> {
     /// `components.parameters`.
     parameters: Option<&'d Table>,
     records: BTreeMap<&'d str, Option<Record>>,
+    /// What `info` says of the end of all its operations.
+    ending: lifecycle::Ending,
+    /// As [`Loader::successors`].
+    successors: Vec<(String, Problem)>,
+    /// As [`Contracts::sunsets`].
+    sunsets: Vec<(jiff::civil::Date, Problem)>,
 }
 
 /// A record, and whether every part of it could be read.
@@ -88,8 +99,16 @@ impl Loader {
         let components = table.node("components").and_then(|node| sheet.table(node, "`components`"));
         let mut part = |key: &str| components?.node(key).and_then(|node| sheet.table(node, &format!("`{key}`")));
         let (schemas, parameters) = (part("schemas"), part("parameters"));
-        let mut document =
-            Document { register, schemas: schema::Schemas::new(schemas), parameters, records: BTreeMap::new() };
+        let ending = lifecycle::of_document(sheet, table);
+        let mut document = Document {
+            register,
+            schemas: schema::Schemas::new(schemas),
+            parameters,
+            records: BTreeMap::new(),
+            ending,
+            successors: Vec::new(),
+            sunsets: Vec::new(),
+        };
         let paths = sheet.required(table, &root.span, "the document", "paths");
         if let Some(paths) = paths.and_then(|node| sheet.table(node, "`paths`")) {
             for path in &paths.entries {
@@ -101,6 +120,8 @@ impl Loader {
             let message = format!("nothing refers to the schema `{}`", entry.key);
             sheet.push(sheet.warning("unused-schema", &entry.at, message));
         }
+        self.successors.append(&mut document.successors);
+        self.contracts.sunsets.append(&mut document.sunsets);
         for (name, record) in document.records {
             self.add_record(sheet, name, record, schemas);
         }
@@ -165,13 +186,36 @@ impl Loader {
         self.contracts.operations.push(Arc::new(operation));
     }
 
+    /// Policies know a record and its fields by their names: what two contracts call alike must be alike to policies, or a forbid that
+    /// was written for the one would not reach the other. So two versions of a contract may share a record's name, and one may have
+    /// fields that the other has not; a field of both is declared alike in both.
     fn add_record(&mut self, sheet: &mut Sheet<'_>, name: &str, record: Option<Record>, schemas: Option<&Table>) {
-        if let Some(there) = self.records.insert(name.to_owned(), sheet.file.to_owned()) {
-            let at = schemas.and_then(|schemas| schemas.entry(name)).map_or(0..0, |entry| entry.at.clone());
-            let message = format!("the record `{name}` stands in {there} too");
-            sheet.push(sheet.error("duplicate-record", &at, message).help("give one of them another name"));
+        let record = record.map(|(record, _)| record);
+        match self.records.get(name) {
+            None => {
+                self.records.insert(name.to_owned(), (sheet.file.to_owned(), record.clone()));
+            }
+            Some((there, known)) => {
+                let difference =
+                    known.as_ref().zip(record.as_ref()).and_then(|(known, here)| versions::differ(known, here));
+                if let Some(difference) = difference {
+                    let at = schemas.and_then(|schemas| schemas.entry(name)).map_or(0..0, |entry| entry.at.clone());
+                    let message = format!("the record `{name}` stands in {there} too, and {difference}");
+                    let help =
+                        "policies know it by its name: declare it alike in both, or give this schema another name";
+                    sheet.push(sheet.error("record-differs", &at, message).help(help));
+                }
+            }
         }
-        self.contracts.records.extend(record.map(|(record, _)| record));
+        self.contracts.records.extend(record);
+    }
+
+    fn check_successors(&mut self, problems: &mut Vec<Problem>) {
+        for (typed, problem) in self.successors.drain(..) {
+            if !self.ids.contains_key(&typed) {
+                problems.push(problem.suggest(&typed, self.ids.keys().map(String::as_str)));
+            }
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn document(bundle: &Bundle, system: &System, purposes: &[PurposeId],
     let problem = components.reference("Problem", "Gateway", problem());
     let (mut paths, mut used) = (Map::new(), BTreeSet::new());
     for offer in &offers {
-        let Some(object) = operation::object(offer, system, refusals, &mut components) else { continue };
+        let Some(object) = operation::object(offer, &offers, system, refusals, &mut components) else { continue };
         let tags = object.get("tags").and_then(Value::as_array).into_iter().flatten();
         used.extend(tags.filter_map(Value::as_str).map(str::to_owned));
         let path = paths.entry(&*offer.operation.template).or_insert_with(|| Value::Object(Map::new()));
@@ -171,6 +171,18 @@ fn described_headers() -> Value {
             "description": "The digest of your view, this document for all of your purposes. Fetch it again when it changes. For moments after \
                             a change it is left out.",
             "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
+        },
+        "Deprecation": {
+            "description": "Since when the operation is deprecated: `@` and seconds since 1970 (RFC 9745).",
+            "schema": { "type": "string", "pattern": "^@-?[0-9]+$" },
+        },
+        "Sunset": {
+            "description": "When the operation ends (RFC 8594).",
+            "schema": { "type": "string" },
+        },
+        "Link": {
+            "description": "Where its successor stands in your view: `rel=\"successor-version\"`.",
+            "schema": { "type": "string" },
         },
         "Retry-After": {
             "description": "Seconds to wait before the request is sent again.",

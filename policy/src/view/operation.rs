@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::contract::{Answer, Location, ParamIx, Parameter};
+use crate::contract::{Answer, Lifecycle, Location, ParamIx, Parameter};
 use crate::directory::{Purpose, Rate, Requirement, System};
 
 use super::Refusable;
@@ -16,18 +16,30 @@ use super::record::Shaper;
 /// The operation object.
 pub(super) fn object(
     offer: &Offer<'_>,
+    offers: &[Offer<'_>],
     system: &System,
     refusals: &[Refusable],
     components: &mut Components,
 ) -> Option<Map<String, Value>> {
     let written = offer.written.operation(offer.operation)?;
     let mut object = Map::new();
+    let mut names = vec!["Gateway-Request-Id", "Gateway-View"];
+    let said = written.get("description").and_then(Value::as_str);
+    let mut described = Map::new();
+    describe(
+        &mut described,
+        said,
+        offer.operation.lifecycle.as_ref().map(|it| ending(it, offers, &mut names)).as_deref(),
+    );
     let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
     put("operationId", offer.operation.id.as_str().into());
-    for key in ["tags", "summary", "description", "externalDocs", "deprecated"] {
-        if let Some(value) = written.get(key) {
+    for key in ["tags", "summary", "description", "externalDocs"] {
+        if let Some(value) = described.get(key).or(written.get(key)) {
             put(key, value.clone());
         }
+    }
+    if offer.operation.lifecycle.is_some() {
+        put("deprecated", true.into());
     }
     let limit = system.limits.operations.get(offer.operation.id.as_str()).unwrap_or(&system.limits.default);
     put("x-ratelimit", rate_limit(limit, system));
@@ -40,7 +52,7 @@ pub(super) fn object(
         put("requestBody", body);
     }
     let mut responses = Map::new();
-    responses.insert("200".to_owned(), answer(offer, written.get("responses")?.get("200")?, components));
+    responses.insert("200".to_owned(), answer(offer, written.get("responses")?.get("200")?, &names, components));
     for status in frame::statuses(refusals.iter().filter(|refusal| has_body || !refusal.of_bodies)) {
         responses.insert(status.to_string(), json!({ "$ref": format!("#/components/responses/Refused{status}") }));
     }
@@ -184,13 +196,29 @@ fn request_body(offer: &Offer<'_>, written: &Value, components: &mut Components)
     Some(Value::Object(body))
 }
 
-fn answer(offer: &Offer<'_>, written: &Value, components: &mut Components) -> Value {
+/// Until when a deprecated operation is there, and what to use then, if that is the caller's to use. Adds the headers that say so.
+fn ending(lifecycle: &Lifecycle, offers: &[Offer<'_>], names: &mut Vec<&'static str>) -> String {
+    let mut said = format!("Deprecated since {}", lifecycle.deprecated);
+    names.push("Deprecation");
+    if let Some(day) = lifecycle.sunset {
+        said.push_str(&format!("; it ends on {day}"));
+        names.push("Sunset");
+    }
+    let successor = lifecycle.successor.as_ref().filter(|id| offers.iter().any(|offer| offer.operation.id == **id));
+    if let Some(successor) = successor {
+        said.push_str(&format!("; use `{successor}`"));
+        names.push("Link");
+    }
+    said + "."
+}
+
+fn answer(offer: &Offer<'_>, written: &Value, names: &[&str], components: &mut Components) -> Value {
     let mut content = Map::new();
     for (kind, media) in written.get("content").and_then(Value::as_object).into_iter().flatten() {
         content.insert(kind.clone(), Value::Object(answered(offer, media, components)));
     }
     let said = written.get("description").cloned().unwrap_or_else(|| "The answer.".into());
-    json!({ "description": said, "headers": frame::headers(&["Gateway-Request-Id", "Gateway-View"]), "content": content })
+    json!({ "description": said, "headers": frame::headers(names), "content": content })
 }
 
 /// What an answer holds under one media type.

@@ -11,7 +11,11 @@ pub(super) const OPERATION: &[&str] = &[
     "x-gateway-answer",
     "x-gateway-record",
     "x-gateway-cache",
+    "x-gateway-deprecated-since",
+    "x-gateway-sunset",
+    "x-gateway-successor",
 ];
+pub(super) const INFO: &[&str] = &["x-gateway-deprecated-since", "x-gateway-sunset"];
 pub(super) const PARAMETER: &[&str] = &["x-gateway-field"];
 pub(super) const RECORD: &[&str] = &["x-gateway-subject", "x-gateway-attributes", "x-gateway-group", "x-gateway-class"];
 pub(super) const BRANCH: &[&str] = &["x-gateway-group", "x-gateway-class"];

@@ -8,7 +8,7 @@ use crate::model::OperationId;
 
 use super::parameter::{self, Draft};
 use super::schema::{Resolved, Type};
-use super::{Document, binding, extension, is_operation_id, json_schema};
+use super::{Document, binding, extension, is_operation_id, json_schema, lifecycle};
 
 /// An operation whose id is still to be compared with all others.
 pub(super) struct Read {
@@ -65,6 +65,7 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
     let guard = guard(sheet, table, &parameters);
     let record = record.map(|(record, _)| record);
     let cache = binding::cache(sheet, table.node("x-gateway-cache"), record.as_deref());
+    let lifecycle = lifecycle::of_operation(sheet, document, table, at);
     let (subject, guard) = (subject?, guard?);
     if let (How::Match, Some(node)) = (answer, response) {
         check_answers(sheet, document, node, &drafts, subject, &guard);
@@ -88,6 +89,7 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
         record: record?,
         pushdown: None,
         cache,
+        lifecycle,
     };
     Some(Read { operation, id_at })
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER, VARY};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Frame, SizeHint};
+use popgate_policy::contract::{Mistake, Place};
 use popgate_policy::disclose::{Redacted, RedactedChunk};
 use popgate_policy::model::DisclosureId;
 use popgate_policy::view::View;
@@ -25,6 +26,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("gateway-request-id")
 
 /// The header that carries the digest of the caller's view.
 pub const VIEW: HeaderName = HeaderName::from_static("gateway-view");
+
+/// What a `POST` may hold (W3C Linked Data Platform, section 7.1).
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// Everything that this gateway can say to an agency.
 pub struct Body(Kind);
@@ -131,13 +135,18 @@ pub fn view(view: &View, wanted: &Wanted, id: DisclosureId) -> Response<Body> {
 /// Answers with a refusal (RFC 9457). The document depends on the refusal alone, so that two refusals with one code and
 /// remedy are the same bytes; the request id travels in its header.
 pub fn refusal(refusal: &Refusal, id: DisclosureId, head: bool) -> Response<Body> {
-    let document = serde_json::json!({
+    let mut document = serde_json::json!({
         "type": format!("urn:popgate:refusal:{}", refusal.code()),
         "title": refusal.title(),
         "status": refusal.status().as_u16(),
         "code": refusal.code(),
         "detail": refusal.remedy(),
     });
+    if let (Refusal::ParameterInvalid { errors, .. }, Some(document)) = (refusal, document.as_object_mut())
+        && !errors.is_empty()
+    {
+        document.insert("errors".to_owned(), errors.iter().map(told).collect());
+    }
     let document = Bytes::from(document.to_string());
     let length = document.len();
     let mut response = Response::new(Body(Kind::Refusal((!head).then_some(document))));
@@ -153,11 +162,23 @@ pub fn refusal(refusal: &Refusal, id: DisclosureId, head: bool) -> Response<Body
     {
         headers.insert(ALLOW, allow);
     }
+    if let Refusal::MediaTypeUnsupported { accepted } = refusal {
+        headers.insert(ACCEPT_POST, HeaderValue::from_static(accepted));
+    }
     if refusal.closes_connection() {
         response.extensions_mut().insert(CloseConnection);
     }
     common(&mut response, id);
     response
+}
+
+/// A mistake as an extension member of the problem document has it (RFC 9457, section 3.2).
+fn told(mistake: &Mistake) -> serde_json::Value {
+    match &mistake.place {
+        Place::Body(pointer) => serde_json::json!({ "pointer": pointer, "detail": mistake.detail }),
+        Place::Parameter(name) => serde_json::json!({ "parameter": name, "detail": mistake.detail }),
+        Place::Query => serde_json::json!({ "detail": format!("the query {}", mistake.detail) }),
+    }
 }
 
 fn common(response: &mut Response<Body>, id: DisclosureId) {

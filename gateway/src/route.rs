@@ -81,15 +81,18 @@ pub async fn arguments(
     body: ClientBody,
     limits: &config::Http,
 ) -> Result<Arguments, Refusal> {
-    let body = tokio::time::timeout(limits.body_timeout, read(body, headers, limits.max_body))
+    let operation = &call.operation;
+    let most = operation.max_body.map_or(limits.max_body, |most| most.min(limits.max_body));
+    let body = tokio::time::timeout(limits.body_timeout, read(body, headers, most))
         .await
         .map_err(|_| Refusal::BodyTimeout)??;
-    if !body.is_empty() && !is_json(headers) {
-        return Err(Refusal::MediaTypeUnsupported);
+    if !body.is_empty() && operation.takes_body() && !is_of(JSON, headers) {
+        return Err(Refusal::MediaTypeUnsupported { accepted: JSON });
     }
-    call.operation
-        .arguments(RequestParts { captures: &call.captures, query: call.query.expose(), body: &body })
-        .map_err(|error| Refusal::ParameterInvalid { detail: error.to_string() })
+    let parts = RequestParts { captures: &call.captures, query: call.query.expose(), body: &body };
+    operation
+        .arguments(parts)
+        .map_err(|error| Refusal::ParameterInvalid { detail: error.to_string(), errors: operation.mistakes(parts) })
 }
 
 async fn read(body: ClientBody, headers: &HeaderMap, limit: usize) -> Result<Bytes, Refusal> {
@@ -104,11 +107,17 @@ async fn read(body: ClientBody, headers: &HeaderMap, limit: usize) -> Result<Byt
     })
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(Ok(value)) = headers.get(header::CONTENT_TYPE).map(|value| value.to_str()) else { return false };
+/// Whether a body is of that media type, in UTF-8 and not encoded further.
+fn is_of(kind: &str, headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(Ok(value)), None) = (types.next().map(|value| value.to_str()), types.next()) else { return false };
     let mut parts = value.split(';').map(str::trim);
-    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
-        && parts.all(|parameter| parameter.eq_ignore_ascii_case("charset=utf-8"))
+    let is_utf8 = |parameter: &str| {
+        let charset = parameter.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("charset"));
+        charset.is_some_and(|(_, value)| value.trim_matches('"').eq_ignore_ascii_case("utf-8"))
+    };
+    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(kind))
+        && parts.all(is_utf8)
         && !headers.contains_key(header::CONTENT_ENCODING)
 }
 
@@ -161,6 +170,8 @@ fn one(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result<St
     }
     Ok(value.to_owned())
 }
+
+const JSON: &str = "application/json";
 
 fn is_token(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:/@+=-".contains(&byte))

@@ -7,12 +7,14 @@ use crate::model::{FieldIx, FieldName, FieldSet, GroupId, MaskKind, OperationId,
 use crate::problem::Problem;
 
 mod arguments;
+mod checks;
 mod openapi;
 mod route;
 mod upstream;
 mod written;
 
 pub use arguments::{ArgumentError, Arguments, RequestParts};
+pub use checks::{Mistake, Place};
 pub(crate) use openapi::load;
 #[cfg(test)]
 pub(crate) use openapi::tests as openapi_tests;
@@ -90,6 +92,10 @@ pub struct Operation {
     pub cache: CacheRule,
     /// Since when it is deprecated, and until when it is there, if it is deprecated.
     pub lifecycle: Option<Lifecycle>,
+    /// The longest body of a request, in bytes (`x-gateway-max-body`); what the node allows if it does not say.
+    pub max_body: Option<usize>,
+    /// What JSON Schema says of its parameters.
+    pub(crate) checks: checks::Checks,
 }
 
 impl Operation {
@@ -100,6 +106,11 @@ impl Operation {
         let asks = self.parameters.get(parameter.0).is_some_and(|known| known.role == Role::Asks);
         self.guard.contains(&parameter)
             || (asks && Some(parameter) != self.subject && (self.answer == Answer::Match || asked_by()))
+    }
+
+    /// Whether a request has a body.
+    pub fn takes_body(&self) -> bool {
+        self.parameters.iter().any(|known| known.location == Location::Body)
     }
 
     /// The parameters that an answer of yes or no is about: those that neither name the subject nor guard it.

@@ -9,7 +9,7 @@ use super::Refusal;
 /// What views say of refusals: code, status and meaning. Those of paths and methods that no operation has are left out.
 pub fn refusable() -> Vec<Refusable> {
     let of_bodies = |refusal: &Refusal| {
-        matches!(refusal, Refusal::MediaTypeUnsupported | Refusal::BodyTooLarge { .. } | Refusal::BodyTimeout)
+        matches!(refusal, Refusal::MediaTypeUnsupported { .. } | Refusal::BodyTooLarge { .. } | Refusal::BodyTimeout)
     };
     all()
         .iter()
@@ -31,10 +31,10 @@ fn all() -> Vec<Refusal> {
         Refusal::TlsVersionTooOld,
         Refusal::RequestMalformed { reason: "" },
         Refusal::HeaderInvalid { name: "", reason: "" },
-        Refusal::MediaTypeUnsupported,
+        Refusal::MediaTypeUnsupported { accepted: "" },
         Refusal::BodyTooLarge { limit: 0 },
         Refusal::BodyTimeout,
-        Refusal::ParameterInvalid { detail: String::new() },
+        Refusal::ParameterInvalid { detail: String::new(), errors: Vec::new() },
         Refusal::PurposeMissing { enrolled: Vec::new() },
         Refusal::PurposeUnknown,
         Refusal::PurposeExpired,

@@ -52,7 +52,7 @@ pub fn wanted(parts: &Parts) -> Result<Wanted, Refusal> {
     let purpose = match parts.uri.query().map(|query| query.strip_prefix("purpose=")) {
         None => None,
         Some(Some(purpose)) if is_name(purpose) => Some(purpose.to_owned()),
-        Some(_) => return Err(Refusal::ParameterInvalid { detail: ONE_PURPOSE.into() }),
+        Some(_) => return Err(Refusal::ParameterInvalid { detail: ONE_PURPOSE.into(), errors: Vec::new() }),
     };
     Ok(Wanted { purpose, form: form(&parts.headers), head, known: listed(&parts.headers, header::IF_NONE_MATCH) })
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::bundle::Source;
+use crate::contract::checks::Checks;
 use crate::contract::{Contracts, Method, RecordSchema, Written, route};
 use crate::document::{self, Entry, Node, Sheet, Span, Table, Value};
 use crate::problem::{Problem, Severity};
@@ -179,6 +180,17 @@ impl Loader {
             return;
         }
         self.ids.insert(operation.id.to_string(), here);
+        // What is wrong already would be wrong again.
+        let broken = |problem: &Problem| problem.severity == Severity::Error && problem.file == sheet.file;
+        if let (Some(written), false) = (self.contracts.written.last(), sheet.problems.iter().any(broken)) {
+            match Checks::compile(written, &operation) {
+                Ok(checks) => operation.checks = checks,
+                Err(reason) => {
+                    let message = format!("the parameters of `{}` cannot be checked: {reason}", operation.id);
+                    sheet.push(sheet.error("bad-schema", &read.id_at, message));
+                }
+            }
+        }
         operation.index = self.contracts.operations.len();
         self.contracts.written_in.push(self.contracts.written.len().saturating_sub(1));
         let (template, method) = (Arc::clone(&operation.template), operation.method);

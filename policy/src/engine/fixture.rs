@@ -245,6 +245,8 @@ fn operation(
         pushdown: None,
         cache: CacheRule { scope: CacheScope::Off, fresh: Duration::ZERO, stale_if_error: Duration::ZERO },
         lifecycle: None,
+        max_body: None,
+        checks: Default::default(),
     })
 }
 

@@ -157,6 +157,19 @@ fn problem() -> Value {
             "status": { "type": "integer", "minimum": 400, "maximum": 599 },
             "code": { "type": "string", "description": "Stable; what a program should look at. There may be new ones." },
             "detail": { "type": "string", "description": "What to do." },
+            "errors": {
+                "type": "array",
+                "description": "With `parameter_invalid`: every mistake that was found, at most 20.",
+                "items": {
+                    "type": "object",
+                    "required": ["detail"],
+                    "properties": {
+                        "pointer": { "type": "string", "format": "json-pointer", "description": "Where in the body." },
+                        "parameter": { "type": "string", "description": "Which parameter of path or query." },
+                        "detail": { "type": "string", "description": "What must be." },
+                    },
+                },
+            },
         },
     })
 }

@@ -191,7 +191,8 @@ fn request_body(offer: &Offer<'_>, written: &Value, components: &mut Components)
         content.insert(kind.clone(), Value::Object(object));
     }
     let mut body = Map::from_iter([("required".to_owned(), Value::Bool(true))]);
-    describe(&mut body, written.get("description").and_then(Value::as_str), None);
+    let most = offer.operation.max_body.map(|most| format!("At most {most} bytes."));
+    describe(&mut body, written.get("description").and_then(Value::as_str), most.as_deref());
     body.insert("content".to_owned(), Value::Object(content));
     Some(Value::Object(body))
 }

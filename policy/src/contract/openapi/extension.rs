@@ -11,6 +11,7 @@ pub(super) const OPERATION: &[&str] = &[
     "x-gateway-answer",
     "x-gateway-record",
     "x-gateway-cache",
+    "x-gateway-max-body",
     "x-gateway-deprecated-since",
     "x-gateway-sunset",
     "x-gateway-successor",

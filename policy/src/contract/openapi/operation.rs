@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::contract::checks::Checks;
 use crate::contract::{Answer, Location, Method, Operation, ParamIx, Parameter, RecordSchema};
-use crate::document::{Entry, Node, Sheet, Span, Table};
+use crate::document::{Entry, Node, Sheet, Span, Table, Value};
 use crate::model::OperationId;
 
 use super::parameter::{self, Draft};
@@ -65,6 +66,7 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
     let guard = guard(sheet, table, &parameters);
     let record = record.map(|(record, _)| record);
     let cache = binding::cache(sheet, table.node("x-gateway-cache"), record.as_deref());
+    let max_body = max_body(sheet, table);
     let lifecycle = lifecycle::of_operation(sheet, document, table, at);
     let (subject, guard) = (subject?, guard?);
     if let (How::Match, Some(node)) = (answer, response) {
@@ -90,6 +92,8 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
         pushdown: None,
         cache,
         lifecycle,
+        max_body,
+        checks: Checks::default(),
     };
     Some(Read { operation, id_at })
 }
@@ -103,6 +107,21 @@ fn operation_id(sheet: &mut Sheet<'_>, table: &Table, at: &Span) -> Option<(Oper
         sheet.push(problem.help(help));
     }
     Some((OperationId::new(typed), node.span.clone()))
+}
+
+fn max_body(sheet: &mut Sheet<'_>, table: &Table) -> Option<usize> {
+    let node = table.node("x-gateway-max-body")?;
+    match node.value {
+        Value::Integer(bytes) if (1..=LARGEST_BODY).contains(&bytes) && table.node("requestBody").is_some() => {
+            usize::try_from(bytes).ok()
+        }
+        _ => {
+            let message = format!("`x-gateway-max-body` must be a number of bytes from 1 to {LARGEST_BODY}");
+            let help = "it stands at an operation that has a `requestBody`; a node may allow less";
+            sheet.push(sheet.error("bad-length", &node.span, message).help(help));
+            None
+        }
+    }
 }
 
 fn effect(sheet: &mut Sheet<'_>, table: &Table, at: &Span) {
@@ -310,6 +329,9 @@ fn check_boolean<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, entry: 
         sheet.push(sheet.error("match-answer", resolved.node("type").map_or(&entry.at, |node| &node.span), message));
     }
 }
+
+/// The largest that a node may be told to read, in bytes.
+const LARGEST_BODY: i64 = 16 << 20;
 
 const BOOLEAN: Type = Type::Scalar(crate::contract::Kind::Boolean);
 

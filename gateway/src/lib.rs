@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod narrow;
 pub mod pipeline;
 pub mod pki;
+pub mod publish;
 pub mod redact;
 pub mod refusal;
 pub mod respond;

@@ -95,6 +95,7 @@ pub struct Metrics {
     floods: IntCounterVec,
     upstream_requests: IntCounterVec,
     upstream_durations: HistogramVec,
+    deprecated: IntCounterVec,
     bundle_info: IntGaugeVec,
     certificate_expiry: IntGaugeVec,
     crl_next_update: IntGaugeVec,
@@ -233,6 +234,12 @@ impl Metrics {
                 "popgate_upstream_duration_seconds",
                 "From the first attempt to the end of a register's answer.",
                 "register",
+            )?,
+            deprecated: counters(
+                r,
+                "popgate_deprecated_requests_total",
+                "Requests for deprecated operations, by who still asks.",
+                &["operation", "system"],
             )?,
             bundle_info: gauges(r, "popgate_bundle_info", "The bundle in force.", "digest")?,
             certificate_expiry: gauges(
@@ -376,6 +383,11 @@ impl Metrics {
     /// `popgate_handshakes_total{outcome}`: `ok`, or the name of a failure. A label lookup: hold the handle.
     pub fn handshakes(&self, outcome: &str) -> IntCounter {
         self.handshakes.with_label_values(&[outcome])
+    }
+
+    /// `popgate_deprecated_requests_total{operation, system}`: both names are the bundle's. A label lookup: hold the handle.
+    pub fn deprecated(&self, operation: &str, system: &str) -> IntCounter {
+        self.deprecated.with_label_values(&[operation, system])
     }
 
     /// `popgate_floods_total{frame}`: HTTP/2 connections ended for a flood, by the frame. A label lookup: hold the handle.

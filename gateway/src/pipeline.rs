@@ -28,6 +28,7 @@ use crate::{admit, decide, forward, identify, narrow, redact, respond, route};
 
 mod bulk;
 mod exchange;
+mod view;
 
 use exchange::Exchange;
 
@@ -35,7 +36,11 @@ use exchange::Exchange;
 pub async fn answer(core: &Rc<Core>, inbound: Inbound) -> Response<Body> {
     let live = core.node.live();
     let mut exchange = Exchange::begin(core, &inbound, Arc::clone(&live));
-    let answered = disclose(core, &live, inbound, &mut exchange).await;
+    let answered = if route::asks_for_view(&inbound.request) {
+        Box::pin(view::view(core, &live, inbound, &mut exchange)).await
+    } else {
+        disclose(core, &live, inbound, &mut exchange).await
+    };
     exchange.end(core, answered)
 }
 

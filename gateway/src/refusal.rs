@@ -3,6 +3,11 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use popgate_policy::contract::Mistake;
+
+mod catalogue;
+
+pub use catalogue::refusable;
 
 /// Why a request is refused. What the client is told follows from it; what only the operator may know is logged beside it.
 ///
@@ -38,8 +43,11 @@ pub enum Refusal {
         /// What it must be.
         reason: &'static str,
     },
-    /// The body's media type is not JSON.
-    MediaTypeUnsupported,
+    /// The body is of another media type than the operation takes, or encoded.
+    MediaTypeUnsupported {
+        /// The media type that it takes.
+        accepted: &'static str,
+    },
     /// The body is longer than allowed.
     BodyTooLarge {
         /// Bytes.
@@ -49,8 +57,10 @@ pub enum Refusal {
     BodyTimeout,
     /// A parameter is undeclared, missing or invalid.
     ParameterInvalid {
-        /// Names the parameter, never its value.
+        /// Names the first one, never its value.
         detail: String,
+        /// Every mistake that was found.
+        errors: Vec<Mistake>,
     },
     /// No `Gateway-Purpose`, and the system is enrolled for more than one (or none).
     PurposeMissing {
@@ -176,10 +186,12 @@ impl Refusal {
             Self::MethodNotAllowed { allow } => format!("use one of: {allow}"),
             Self::RequestMalformed { reason } => (*reason).into(),
             Self::HeaderInvalid { name, reason } => format!("{name}: {reason}"),
-            Self::MediaTypeUnsupported => "send Content-Type: application/json".into(),
+            Self::MediaTypeUnsupported { accepted } => {
+                format!("send Content-Type: {accepted}, in utf-8, without Content-Encoding")
+            }
             Self::BodyTooLarge { limit } => format!("send at most {limit} bytes"),
             Self::BodyTimeout => "send the whole body without pauses".into(),
-            Self::ParameterInvalid { detail } => detail.clone(),
+            Self::ParameterInvalid { detail, .. } => detail.clone(),
             Self::PurposeMissing { enrolled } => format!("add Gateway-Purpose: one of {}", listed(enrolled)),
             Self::PurposeUnknown => "use a purpose of the purpose registry".into(),
             Self::PurposeExpired => "use a purpose that is valid today".into(),
@@ -231,7 +243,7 @@ impl Refusal {
             | Self::MethodNotAllowed { .. }
             | Self::RequestMalformed { .. }
             | Self::HeaderInvalid { .. }
-            | Self::MediaTypeUnsupported
+            | Self::MediaTypeUnsupported { .. }
             | Self::BodyTooLarge { .. }
             | Self::BodyTimeout
             | Self::ParameterInvalid { .. }
@@ -298,7 +310,7 @@ impl Refusal {
             Self::HeaderInvalid { .. } => {
                 ("header_invalid", S::BAD_REQUEST, Downstream, "a gateway header is not valid")
             }
-            Self::MediaTypeUnsupported => (
+            Self::MediaTypeUnsupported { .. } => (
                 "media_type_unsupported",
                 S::UNSUPPORTED_MEDIA_TYPE,
                 Downstream,

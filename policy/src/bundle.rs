@@ -75,6 +75,12 @@ impl Bundle {
         &self.contracts
     }
 
+    /// What is to be said on that day of operations that should have ended: warnings.
+    pub fn past_sunset(&self, today: jiff::civil::Date) -> Vec<Problem> {
+        let passed = self.contracts.sunsets.iter().filter(|(day, _)| *day <= today);
+        passed.map(|(_, problem)| problem.clone()).collect()
+    }
+
     /// Agencies, systems and purposes.
     pub fn directory(&self) -> &Directory {
         &self.directory

@@ -76,12 +76,22 @@ impl Harness {
         self.client_over(system, Http::One)
     }
 
-    /// A system's client.
+    /// Makes a system's view at once, so that every answer names its digest.
+    pub fn make_view(&self, system: &str) {
+        let live = self.deployment.gateway.node().live();
+        let systems = live.bundle.directory().systems();
+        if let Some(system) = systems.iter().find(|known| known.id.as_str() == system) {
+            live.views.view(system);
+        }
+    }
+
+    /// A system's client. Its view is made.
     ///
     /// # Panics
     /// If its certificate cannot be made.
     #[expect(clippy::panic, reason = "without a client the test cannot go on")]
     pub fn client_over(&self, system: &str, http: Http) -> Client {
+        self.make_view(system);
         match self.deployment.client_over(system, http) {
             Ok(client) => client,
             Err(error) => panic!("no client for {system}: {error}"),

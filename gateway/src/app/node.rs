@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::forward::pool::Pool;
 use crate::forward::registers::{RegisterError, Registers};
 use crate::metrics::{Metrics, OperationTable, PluginMetrics, RegisterMetrics, Tls12Table};
+use crate::publish::Views;
 use crate::suspend::StoreError;
 
 /// What every core shares.
@@ -83,6 +84,8 @@ pub struct Live {
     pub requests: Arc<OperationTable>,
     /// Its systems' counters of requests over TLS 1.2.
     pub tls12: Arc<Tls12Table>,
+    /// Its systems' views.
+    pub views: Arc<Views>,
     /// What its author should still look at.
     pub warnings: Vec<Problem>,
     /// Since when it has been in force.
@@ -164,7 +167,7 @@ impl Node {
         let suspensions = Suspensions::open(&config.state, &clock, &metrics)?;
         let (source, loaded) = read_bundle(&config)?;
         let gates = Gates::build(&loaded.bundle, None, &clock);
-        let live = Live::new(source, loaded, gates, &metrics, clock.wall()).without(suspensions.policies(clock.wall()));
+        let live = Live::new(source, loaded, gates, &metrics, &clock).without(suspensions.policies(clock.wall()));
         let (trust, trust_warnings) = load_trust(&config, 1, &clock, None)?;
         let trust = Arc::new(trust);
         let registers = Registers::load(&config.registers, 1)?;
@@ -261,7 +264,7 @@ impl Node {
         warn_of_missing_registers(&self.config, &loaded.bundle);
         plugins::warn_of_unknown_names(&self.plugins, &loaded.bundle);
         self.metrics.bundle_reloads.accepted.inc();
-        self.put_in_force(Some(Live::new(source, loaded, gates, &self.metrics, self.clock.wall())));
+        self.put_in_force(Some(Live::new(source, loaded, gates, &self.metrics, &self.clock)));
         self.say_suspensions();
         let mut last = self.last();
         last.bundle_problems.clear();
@@ -336,10 +339,14 @@ impl Node {
 }
 
 impl Live {
-    fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, since: jiff::Timestamp) -> Self {
+    fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, clock: &Clock) -> Self {
+        let since = clock.wall();
+        let mut warnings = loaded.warnings;
+        warnings.extend(loaded.bundle.past_sunset(clock.local().date()));
         let requests = metrics.bundle(&loaded.bundle, since.as_second());
         let tls12 = metrics.tls12(loaded.bundle.directory());
         Self {
+            views: Views::of(&loaded.bundle),
             bundle: Arc::clone(&loaded.bundle),
             loaded: loaded.bundle,
             suspended: BTreeSet::new(),
@@ -347,16 +354,19 @@ impl Live {
             gates: Arc::new(gates),
             requests: Arc::new(requests),
             tls12: Arc::new(tls12),
-            warnings: loaded.warnings,
+            warnings,
             since,
         }
     }
 
     /// The same, but for permits that are suspended.
     fn without(mut self, suspended: BTreeSet<String>) -> Self {
-        self.bundle =
-            if suspended.is_empty() { Arc::clone(&self.loaded) } else { Arc::new(self.loaded.without(&suspended)) };
-        self.suspended = suspended;
+        if self.suspended != suspended {
+            self.bundle =
+                if suspended.is_empty() { Arc::clone(&self.loaded) } else { Arc::new(self.loaded.without(&suspended)) };
+            self.views = Views::of(&self.bundle);
+            self.suspended = suspended;
+        }
         self
     }
 }

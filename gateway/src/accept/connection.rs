@@ -7,17 +7,17 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use popgate_policy::directory::TlsVersion;
 
 use super::counters::Counters;
 use super::framing::Fault;
-use super::h1h2::{self, Graceful};
+use super::h1h2;
 use super::io::{Watch, linger};
-use super::listen::{Core, Phase, Seat};
-use super::meter::{Flood, FrameKind};
+use super::listen::{Core, Phase, Registered, Seat};
+use super::meter::{Flood, FrameKind, Meter};
 use super::tls::{self, HandshakeFailure};
 use super::{Connection, Inbound, Protocol};
 use crate::clock::Clock;
@@ -40,21 +40,7 @@ where
     drop(trust);
     match outcome {
         Ok(accepted) => {
-            let counters = &core.counters;
-            counters.handshakes.add(1);
-            counters.resumed.add(u64::from(accepted.resumed));
-            let by_protocol = match accepted.connection.protocol {
-                Protocol::H1 => &counters.h1,
-                Protocol::H2 => &counters.h2,
-            };
-            by_protocol.add(1);
-            let by_version = match accepted.connection.tls {
-                TlsVersion::Tls12 => &counters.tls12,
-                TlsVersion::Tls13 => &counters.tls13,
-            };
-            by_version.add(1);
-            let state = Rc::new(State::new(&core, accepted.connection.protocol));
-            let _registered = core.connections.register(&state);
+            let (state, _registered) = established(&core, &accepted.connection, accepted.resumed);
             h1h2::serve(&core, Arc::new(accepted.connection), generation, accepted.stream, &state).await;
             state.count_bytes();
         }
@@ -69,7 +55,42 @@ where
     drop(seat);
 }
 
-/// Drives a connection of either protocol until it is done or must end.
+/// Counts a connection whose handshake is done, and enters it among those of its core.
+pub(super) fn established<S>(core: &Core<S>, connection: &Connection, resumed: bool) -> (Rc<State>, Registered) {
+    let counters = &core.counters;
+    counters.handshakes.add(1);
+    counters.resumed.add(u64::from(resumed));
+    let by_protocol = match connection.protocol {
+        Protocol::H1 => &counters.h1,
+        Protocol::H2 => &counters.h2,
+        Protocol::H3 => &counters.h3,
+    };
+    by_protocol.add(1);
+    let by_version = match connection.tls {
+        TlsVersion::Tls12 => &counters.tls12,
+        TlsVersion::Tls13 => &counters.tls13,
+    };
+    by_version.add(1);
+    let state = Rc::new(State::new(core, connection.protocol));
+    let registered = core.connections.register(&state);
+    (state, registered)
+}
+
+/// A connection's HTTP, which can be shut down gracefully.
+pub(super) trait Graceful {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>;
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+/// Why a connection broke. The error names the kind of failure, never bytes of the request.
+#[derive(Debug)]
+pub(super) struct Broken {
+    /// The client may still be sending, and should read why it is over.
+    pub(super) linger: bool,
+    pub(super) error: Box<dyn std::error::Error>,
+}
+
+/// Drives a connection of any protocol until it is done or must end.
 pub(super) async fn drive<S, C: Graceful>(
     core: &Core<S>,
     connection: &Connection,
@@ -91,8 +112,9 @@ pub(super) async fn drive<S, C: Graceful>(
                 return Poll::Ready(life.ended(result));
             }
             let step = match state.signals.take() {
-                Signals { trust: true, close, drain } => {
-                    state.signal(|signals| *signals = Signals { trust: false, close, drain });
+                Signals { abort: true, .. } => Step::Abort,
+                Signals { trust: true, close, drain, abort } => {
+                    state.signal(|signals| *signals = Signals { trust: false, close, drain, abort });
                     life.trust_changed()
                 }
                 Signals { close: true, .. } | Signals { drain: true, .. } => life.close(),
@@ -174,6 +196,7 @@ impl<S> Life<'_, S> {
             _ => counters.ended_invalid.add(1),
         }
         tracing::info!(peer = %self.connection.peer, code = refusal.code(), "ending a live connection");
+        self.state.why.set(refusal.code());
         self.ending = Ending::Doomed;
         Step::Timer(self.core.clock.now() + DOOMED)
     }
@@ -209,6 +232,7 @@ impl<S> Life<'_, S> {
         let quiet = sent == self.sent;
         if quiet && self.state.client_is_slow() {
             self.core.counters.ended_stalled.add(1);
+            self.state.why.set("stalled");
             return Step::Abort;
         }
         let since = |begun: Instant| now.saturating_duration_since(begun);
@@ -224,7 +248,7 @@ impl<S> Life<'_, S> {
         Step::Timer(now + left.max(Duration::from_millis(1)))
     }
 
-    fn ended(&self, result: Result<(), hyper::Error>) -> Farewell {
+    fn ended(&self, result: Result<(), Broken>) -> Farewell {
         if let Some(frame) = self.state.flood.get() {
             self.core.counters.flooded(frame);
             tracing::warn!(peer = %self.connection.peer, frame = frame.name(), "ended a connection: a flood of frames");
@@ -233,14 +257,9 @@ impl<S> Life<'_, S> {
         match result {
             Ok(()) if self.state.refused.get() => Farewell::Linger,
             Ok(()) => Farewell::Close,
-            Err(error) => {
-                // hyper's errors name the kind of failure, never bytes of the request.
+            Err(Broken { linger, error }) => {
                 tracing::debug!(peer = %self.connection.peer, %error, "connection ended");
-                if error.is_parse() || error.is_timeout() || self.state.refused.get() {
-                    Farewell::Linger
-                } else {
-                    Farewell::Close
-                }
+                if linger || self.state.refused.get() { Farewell::Linger } else { Farewell::Close }
             }
         }
     }
@@ -270,6 +289,8 @@ pub(super) struct State {
     flood: Cell<Option<FrameKind>>,
     /// The last response is a refusal that closes the connection.
     refused: Cell<bool>,
+    /// Why the gateway ends the connection, if not because all is done.
+    why: Cell<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -277,13 +298,16 @@ struct Signals {
     trust: bool,
     close: bool,
     drain: bool,
+    /// At once, whatever is in flight.
+    abort: bool,
 }
 
 impl State {
     fn new<S>(core: &Core<S>, protocol: Protocol) -> Self {
         let watch = match protocol {
             Protocol::H1 => Watch::H1(super::framing::Observer::new(core.http.max_headers)),
-            Protocol::H2 => Watch::H2(super::meter::Meter::new(core.http.max_control_frames)),
+            Protocol::H2 => Watch::H2(Meter::new(core.http.max_control_frames)),
+            Protocol::H3 => Watch::H3(Meter::new(core.http.max_control_frames)),
         };
         Self {
             signals: Cell::default(),
@@ -301,6 +325,7 @@ impl State {
             blocked: Cell::new(false),
             flood: Cell::new(None),
             refused: Cell::new(false),
+            why: Cell::new(""),
         }
     }
 
@@ -312,6 +337,16 @@ impl State {
     /// The node shuts down.
     pub(super) fn drain(&self) {
         self.signal(|signals| signals.drain = true);
+    }
+
+    /// The node's patience with what is in flight is over.
+    pub(super) fn abort(&self) {
+        self.signal(|signals| signals.abort = true);
+    }
+
+    /// Why the gateway ends the connection: a stable word, empty if all is done.
+    pub(super) fn why(&self) -> &'static str {
+        self.flood.get().map_or(self.why.get(), |_| "flood")
     }
 
     /// A refusal ends the connection.
@@ -326,14 +361,18 @@ impl State {
         self.served.set(served);
         self.in_flight.set(self.in_flight.get() + 1);
         self.waiting.set(self.waiting.get() + 1);
-        match &*self.watch.borrow() {
+        match &mut *self.watch.borrow_mut() {
             Watch::H1(observer) => observer.fault(served),
             Watch::H2(_) => None,
+            Watch::H3(meter) => {
+                meter.opened();
+                None
+            }
         }
     }
 
     /// A response waits for the client, not for us; or the reverse.
-    pub(super) fn turn(&self, waits_for_us: &mut bool, now_waits: bool) {
+    fn turn(&self, waits_for_us: &mut bool, now_waits: bool) {
         match (*waits_for_us, now_waits) {
             (false, true) => self.waiting.set(self.waiting.get() + 1),
             (true, false) => self.waiting.set(self.waiting.get().saturating_sub(1)),
@@ -343,7 +382,7 @@ impl State {
     }
 
     /// A response is sent, or was given up.
-    pub(super) fn answered(&self, clock: &Clock) {
+    fn answered(&self, clock: &Clock) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
         if self.in_flight.get() == 0 {
             self.idle_since.set(clock.now());
@@ -373,22 +412,36 @@ impl State {
                 self.flood.set(Some(frame));
                 io::Error::new(io::ErrorKind::InvalidData, flood)
             }),
+            Watch::H3(_) => Ok(()),
         }
     }
 
     pub(super) fn sent(&self, bytes: usize) {
         self.bytes_sent.set(self.bytes_sent.get() + bytes as u64);
         self.new_out.set(self.new_out.get() + bytes as u64);
-        if let Watch::H2(meter) = &mut *self.watch.borrow_mut() {
+        if let Watch::H2(meter) | Watch::H3(meter) = &mut *self.watch.borrow_mut() {
             meter.sent(bytes);
         }
+    }
+
+    /// Frames of HTTP/3 or QUIC came that count.
+    ///
+    /// # Errors
+    /// If they are too many: the connection MUST be ended.
+    pub(super) fn counted(&self, kind: FrameKind, frames: u64, clock: &Clock) -> Result<(), Flood> {
+        let Watch::H3(meter) = &mut *self.watch.borrow_mut() else { return Ok(()) };
+        let counted = match kind {
+            FrameKind::WindowUpdate => meter.updates(frames, clock.now()),
+            _ => meter.counted(kind, frames, clock.now()),
+        };
+        counted.inspect_err(|Flood(frame)| self.flood.set(Some(*frame)))
     }
 
     pub(super) fn blocked(&self, blocked: bool) {
         self.blocked.set(blocked);
     }
 
-    fn count_bytes(&self) {
+    pub(super) fn count_bytes(&self) {
         self.counters.bytes_in.add(self.new_in.take());
         self.counters.bytes_out.add(self.new_out.take());
     }
@@ -411,6 +464,37 @@ impl State {
         if !waker.as_ref().is_some_and(|old| old.will_wake(new)) {
             *waker = Some(new.clone());
         }
+    }
+}
+
+/// A request from its arrival until its response is sent or given up.
+pub(super) struct Turn {
+    state: Rc<State>,
+    clock: Clock,
+    waits_for_us: bool,
+}
+
+impl Turn {
+    /// The request was counted by [`State::arrived`].
+    pub(super) fn new(state: &Rc<State>, clock: &Clock) -> Self {
+        Self { state: Rc::clone(state), clock: clock.clone(), waits_for_us: true }
+    }
+
+    /// Whether its response waits for us, or for the client.
+    pub(super) fn now_waits(&mut self, waits: bool) {
+        self.state.turn(&mut self.waits_for_us, waits);
+    }
+
+    /// Its response is the connection's last.
+    pub(super) fn close(&self) {
+        self.state.close();
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.now_waits(false);
+        self.state.answered(&self.clock);
     }
 }
 

@@ -27,6 +27,7 @@ use crate::refusal::Refusal;
 pub struct Trust {
     generation: u64,
     server: Arc<ServerConfig>,
+    quic: Arc<ServerConfig>,
     verifier: Arc<Verifier>,
     own: Own,
     authorities: Vec<Authority>,
@@ -164,14 +165,16 @@ impl Trust {
         }
         warnings.extend(refused.into_iter().map(|error| Warning::refused(error, tls)));
         let verifier = Arc::new(Verifier::new(&roots, &lists, tls.crl_grace)?);
-        let server =
-            tls::server_config(&own.certified, verifier.clone(), clock).map_err(|error| TrustError::Content {
-                file: tls.certificate.clone(),
-                problem: format!("the certificate or its key cannot be used: {error}"),
-            })?;
+        let unusable = |error| TrustError::Content {
+            file: tls.certificate.clone(),
+            problem: format!("the certificate or its key cannot be used: {error}"),
+        };
+        let server = tls::server_config(&own.certified, verifier.clone(), clock).map_err(unusable)?;
+        let quic = tls::quic_config(&own.certified, verifier.clone(), clock).map_err(unusable)?;
         let trust = Self {
             generation,
             server: Arc::new(server),
+            quic: Arc::new(quic),
             verifier,
             own,
             authorities,
@@ -237,6 +240,10 @@ impl Trust {
 
     pub(super) fn server_config(&self) -> &Arc<ServerConfig> {
         &self.server
+    }
+
+    pub(super) fn quic_config(&self) -> &Arc<ServerConfig> {
+        &self.quic
     }
 
     /// Verifies a chain as at a full handshake.

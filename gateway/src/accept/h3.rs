@@ -7,6 +7,7 @@ mod body;
 mod endpoint;
 mod fields;
 mod frames;
+mod probe;
 mod session;
 mod streams;
 
@@ -16,7 +17,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h3::error::{Code, StreamError};
@@ -33,12 +34,12 @@ use tokio::task::JoinSet;
 pub(super) use endpoint::{Acceptor, Knock, alt_svc, bind, server_config};
 
 use self::body::Upload;
+use self::probe::Probe;
 use self::session::Shaken;
 use self::streams::{Link, Outlet, Side, Streams};
 use super::connection::{Broken, Graceful, State, Turn, drive, established};
 use super::framing::content_length;
 use super::listen::{Core, Seat};
-use super::meter::FrameKind;
 use super::tls::{self, HandshakeFailure};
 use super::trust::Trust;
 use super::{ClientBody, CloseConnection, Connection, Inbound, Protocol};
@@ -180,21 +181,21 @@ where
     let mut probe = Probe::new(&link, core.clock.now());
     let mut builder = h3::server::builder();
     builder.max_field_section_size(core.http.max_headers as u64).send_grease(false);
-    let mut h3 = builder.build::<_, Bytes>(Streams::new(Rc::clone(&link))).await.map_err(broken)?;
+    let mut h3 = builder.build::<_, Bytes>(Streams::new(Rc::clone(&link))).await.map_err(ended)?;
     // Dropped with what is in flight: a connection that ends takes its requests with it.
     let mut exchanges = JoinSet::new();
-    let (mut leaving, mut accepting) = (false, true);
+    let (mut leaving, mut accepting, mut headless) = (false, true, 0);
     let quiet = core.http.header_timeout.min(core.http.idle_timeout);
     let mut look = pin!(tokio::time::sleep(quiet.min(LOOK)));
     loop {
         tokio::select! {
-            accepted = h3.accept(), if accepting => match accepted.map_err(broken)? {
+            accepted = h3.accept(), if accepting => match accepted.map_err(ended)? {
                 Some(resolver) => {
                     if let Some(side) = link.accepted() {
                         exchanges.spawn_local(exchange(core.clone(), connection.clone(), state.clone(), resolver, side));
                     }
                     if probe.opened() {
-                        probe.look(&link, core.clock.now())?;
+                        probe.look(&link, core.clock.now()).map_err(broken)?;
                     }
                 }
                 // The client has said that it asks no more.
@@ -204,12 +205,19 @@ where
                 leaving = true;
                 link.refuse_more();
                 // One more than the last: a GOAWAY names the first request that is not answered (RFC 9114, section 5.2).
-                h3.shutdown(1).await.map_err(broken)?;
+                h3.shutdown(1).await.map_err(ended)?;
             }
-            // Why one ended is its own affair; a panic ends its request only, as everywhere.
-            Some(_) = exchanges.join_next(), if !exchanges.is_empty() => {}
+            Some(exchanged) = exchanges.join_next(), if !exchanges.is_empty() => {
+                // A panic ends its request only, as everywhere.
+                if let Ok(Exchanged::Headless) = exchanged {
+                    headless += 1;
+                    if headless == MAX_HEADLESS {
+                        leave.notify_one();
+                    }
+                }
+            }
             () = look.as_mut() => {
-                let active = probe.look(&link, core.clock.now())?;
+                let active = probe.look(&link, core.clock.now()).map_err(broken)?;
                 look.as_mut().reset(tokio::time::Instant::now() + if active { LOOK } else { quiet.max(LOOK) });
             }
         }
@@ -219,6 +227,14 @@ where
     }
 }
 
+/// How far one request came.
+enum Exchanged {
+    /// It was answered, or given up.
+    Ended,
+    /// It had no header section that could be read. h3 0.0.8 never forgets such a stream.
+    Headless,
+}
+
 /// Answers one request.
 async fn exchange<S, F>(
     core: Rc<Core<S>>,
@@ -226,7 +242,8 @@ async fn exchange<S, F>(
     state: Rc<State>,
     resolver: RequestResolver<Streams, Bytes>,
     side: Side,
-) where
+) -> Exchanged
+where
     S: Fn(Inbound) -> F,
     F: Future<Output = http::Response<Body>>,
 {
@@ -236,9 +253,12 @@ async fn exchange<S, F>(
     let (request, stream) = match tokio::time::timeout(core.http.header_timeout, resolver.resolve_request()).await {
         Ok(Ok(resolved)) => resolved,
         // h3 has answered 431.
-        Ok(Err(StreamError::HeaderTooBig { .. })) => return reply.leave(),
+        Ok(Err(StreamError::HeaderTooBig { .. })) => {
+            reply.leave();
+            return Exchanged::Ended;
+        }
         // h3 has reset the stream, or it is reset now.
-        Ok(Err(_)) | Err(_) => return,
+        Ok(Err(_)) | Err(_) => return Exchanged::Headless,
     };
     let _ = state.arrived();
     let mut turn = Turn::new(&state, &core.clock);
@@ -252,7 +272,7 @@ async fn exchange<S, F>(
     let response = tokio::select! {
         biased;
         // The client wants no answer any more, or is gone.
-        _ = stopped.as_mut() => return,
+        _ = stopped.as_mut() => return Exchanged::Ended,
         response = answer => response,
     };
     if response.extensions().get::<CloseConnection>().is_some() {
@@ -263,14 +283,14 @@ async fn exchange<S, F>(
     if let Some(date) = date(&core.clock) {
         parts.headers.insert(DATE, date);
     }
-    if head.send_response(http::Response::from_parts(parts, ())).await.is_err() {
-        return;
-    }
-    if reply.send(body, &mut turn).await.is_err() {
-        return;
+    if head.send_response(http::Response::from_parts(parts, ())).await.is_err()
+        || reply.send(body, &mut turn).await.is_err()
+    {
+        return Exchanged::Ended;
     }
     // The connection must not be closed before the client has everything; a client that does not take it is a slow one.
     let _ = stopped.await;
+    Exchanged::Ended
 }
 
 /// The sending of one answer. Dropped before it is whole, it resets the stream: what is cut short must not look complete.
@@ -313,70 +333,27 @@ impl Drop for Reply {
     }
 }
 
-/// Watches what only quinn's statistics show: frames of QUIC itself (RFC 9000, section 19). They are looked at every so many
-/// requests, each second while the connection is active, and else as seldom as its other bounds: a flood may go on for as
-/// long. Acknowledgements and STREAM frames, however small, are not bounded: quinn does not tell what is in them.
-struct Probe {
-    seen: quinn::FrameStats,
-    datagrams: u64,
-    at: Instant,
-    opened: u32,
-}
-
-impl Probe {
-    fn new(link: &Link, now: Instant) -> Self {
-        let stats = link.stats();
-        Self { seen: stats.frame_rx, datagrams: stats.udp_rx.datagrams, at: now, opened: 0 }
-    }
-
-    /// Notes a request; whether it is time to look.
-    fn opened(&mut self) -> bool {
-        self.opened += 1;
-        self.opened >= LOOK_REQUESTS
-    }
-
-    /// Whether anything came since the last look.
-    fn look(&mut self, link: &Link, now: Instant) -> Result<bool, Broken> {
-        let stats = link.stats();
-        let new = |count: fn(&quinn::FrameStats) -> u64| {
-            count(&stats.frame_rx).saturating_sub(count(&self.seen))
-                / now.saturating_duration_since(self.at).as_secs().max(1)
-        };
-        let counts = [
-            (FrameKind::RstStream, new(|frames| frames.reset_stream + frames.stop_sending)),
-            (FrameKind::Ping, new(|frames| frames.ping + frames.path_challenge + frames.immediate_ack)),
-            (
-                FrameKind::WindowUpdate,
-                new(|frames| {
-                    frames.max_data + frames.max_stream_data + frames.max_streams_bidi + frames.max_streams_uni
-                }),
-            ),
-            (
-                FrameKind::Other,
-                new(|frames| {
-                    frames.new_connection_id
-                        + frames.retire_connection_id
-                        + frames.data_blocked
-                        + frames.stream_data_blocked
-                        + frames.streams_blocked_bidi
-                        + frames.streams_blocked_uni
-                        + frames.path_response
-                        + frames.datagram
-                        + frames.ack_frequency
-                }),
-            ),
-        ];
-        for (kind, count) in counts {
-            link.counted(kind, count).map_err(broken)?;
-        }
-        let active = stats.udp_rx.datagrams > self.datagrams;
-        *self = Self { seen: stats.frame_rx, datagrams: stats.udp_rx.datagrams, at: now, opened: 0 };
-        Ok(active)
-    }
-}
-
 fn end(quic: &quinn::Connection, code: Code, why: &str) {
     quic.close(quinn::VarInt::from_u64(code.value()).unwrap_or_default(), why.as_bytes());
+}
+
+/// How h3 ended the connection. What the client says of its own end is not repeated.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the client broke HTTP/3: {0}")]
+    Local(String),
+    #[error("the client, or its transport, ended the connection")]
+    Remote,
+    #[error("the client is silent")]
+    Silent,
+}
+
+fn ended(error: h3::error::ConnectionError) -> Broken {
+    broken(match &error {
+        h3::error::ConnectionError::Local { .. } => Ended::Local(error.to_string()),
+        h3::error::ConnectionError::Timeout { .. } => Ended::Silent,
+        _ => Ended::Remote,
+    })
 }
 
 fn broken(error: impl std::error::Error + 'static) -> Broken {
@@ -390,4 +367,5 @@ fn date(clock: &Clock) -> Option<HeaderValue> {
 
 /// How often the frames of an active connection are looked at, beside every so many requests.
 const LOOK: Duration = Duration::from_secs(1);
-const LOOK_REQUESTS: u32 = 32;
+/// After so many the client must connect anew.
+const MAX_HEADLESS: u32 = 1000;

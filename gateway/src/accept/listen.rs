@@ -130,7 +130,7 @@ impl Serving {
         self.local_addr
     }
 
-    /// Stops accepting, lets requests in flight end (HTTP/2: GOAWAY; HTTP/1: the connection closes after the response),
+    /// Stops accepting, lets requests in flight end (HTTP/2 and 3: GOAWAY; HTTP/1: the connection closes after the response),
     /// and ends what still goes on after `grace`. Returns when all threads have ended.
     pub async fn drain(mut self, grace: Duration) {
         self.phase.send_replace(Phase::Draining);
@@ -190,7 +190,7 @@ where
                         tokio::task::spawn_local(connection::run(self.clone(), socket, peer, seat));
                     }
                     Some((Arrival::Quic(knock), seat)) => {
-                        tokio::task::spawn_local(h3::run(self.clone(), knock, seat));
+                        tokio::task::spawn_local(h3::run(self.clone(), *knock, seat));
                     }
                     // The acceptor has ended: no more connections come.
                     None => break,
@@ -286,7 +286,7 @@ type Accepted = (Arrival, Seat);
 /// A connection that begins.
 pub(super) enum Arrival {
     Tcp(std::net::TcpStream, SocketAddr),
-    Quic(h3::Knock),
+    Quic(Box<h3::Knock>),
 }
 
 /// The way to one core.

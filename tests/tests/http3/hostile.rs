@@ -123,7 +123,7 @@ async fn floods_end_the_connection_and_nobody_elses() {
         drop(recv);
     }
     assert_eq!(session.closed().await.unwrap(), (0x107, "flood".to_owned()), "H3_EXCESSIVE_LOAD");
-    assert!(flooded("rst_stream"), "{:?}", counters.floods());
+    eventually("it is counted", || flooded("rst_stream")).await;
 
     // Frames that nobody needs to know, on one stream.
     for (kind, payload, name) in [(0x21, &b""[..], "other"), (DATA, b"", "empty_data"), (0xf0700, b"\x00", "priority")]
@@ -134,7 +134,7 @@ async fn floods_end_the_connection_and_nobody_elses() {
             frame(HEADERS, &section(&[&start("POST", LOOKUP)[..], &[("content-type", "application/json")]].concat()));
         let _ = send.write_all(&[head, frame(kind, payload).repeat(200)].concat()).await;
         assert_eq!(session.closed().await.unwrap(), (0x107, "flood".to_owned()), "{name}");
-        assert!(flooded(name), "{name}: {:?}", counters.floods());
+        eventually(&format!("{name} is counted"), || flooded(name)).await;
     }
     assert_eq!(other.send(get(&read_path(HOA.number), None)).await.unwrap().status, StatusCode::OK);
 }
@@ -188,7 +188,7 @@ async fn a_client_that_takes_its_request_back_frees_its_slot() {
 
 #[tokio::test]
 async fn with_many_handshakes_pending_a_client_must_prove_its_address() {
-    let harness = Harness::start();
+    let harness = Harness::start_with("\n[http]\nhandshake_timeout = \"30s\"\n");
     let gateway = harness.deployment.gateway.https();
     let mut first = harness.quic("tax/etax").connect().await.unwrap();
     let counters = &harness.deployment.gateway.node().counters;
@@ -200,6 +200,8 @@ async fn with_many_handshakes_pending_a_client_must_prove_its_address() {
     let mut begun = Vec::new();
     for _ in 0..140 {
         begun.push(client.begin().unwrap());
+        // Not more at once than the relay's socket holds.
+        tokio::time::sleep(Duration::from_millis(3)).await;
     }
     eventually("many are pending", || counters.retried.value() > 0).await;
     let before = counters.retried.value();

@@ -145,7 +145,7 @@ impl Acceptor {
             return;
         }
         let knock = Knock { incoming, config: Arc::clone(&self.config), pending: Pending::begin(&self.pending) };
-        if let Some(Arrival::Quic(knock)) = desks.place(Arrival::Quic(knock)) {
+        if let Some(Arrival::Quic(knock)) = desks.place(Arrival::Quic(Box::new(knock))) {
             knock.incoming.refuse();
         }
     }

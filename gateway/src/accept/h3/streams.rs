@@ -164,8 +164,10 @@ impl OpenStreams<Bytes> for Streams {
         Poll::Ready(Ok(Sender::new(self.link.outlet(stream))))
     }
 
+    /// h3 closes the connection when it is dropped, too, and does not know why.
     fn close(&mut self, code: Code, reason: &[u8]) {
-        close(&self.link.quic, code, reason);
+        let why = self.link.state.why().as_bytes();
+        close(&self.link.quic, code, if code == Code::H3_NO_ERROR { why } else { reason });
     }
 }
 

@@ -209,7 +209,7 @@ impl Answered {
 
     /// The code of the refusal in it; empty if it is none.
     pub fn code(&self) -> String {
-        let from = self.0.iter().position(|byte| *byte == b'{').unwrap_or_default();
+        let from = self.0.windows(2).position(|two| two == b"{\"").unwrap_or_default();
         let document: serde_json::Value =
             serde_json::from_slice(self.0.get(from..).unwrap_or_default()).unwrap_or_default();
         document.get("code").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()

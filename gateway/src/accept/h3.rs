@@ -52,6 +52,7 @@ where
     S: Fn(Inbound) -> F + 'static,
     F: Future<Output = http::Response<Body>> + 'static,
 {
+    core.quic.set(true);
     let peer = knock.peer();
     let trust = core.trust.borrow().clone();
     let generation = trust.generation();
@@ -218,7 +219,8 @@ where
             }
             () = look.as_mut() => {
                 let active = probe.look(&link, core.clock.now()).map_err(broken)?;
-                look.as_mut().reset(tokio::time::Instant::now() + if active { LOOK } else { quiet.max(LOOK) });
+                let next = core.clock.now() + if active { LOOK } else { quiet.max(LOOK) };
+                look.as_mut().reset(next.into());
             }
         }
         if leaving && exchanges.is_empty() {

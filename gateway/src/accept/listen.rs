@@ -82,8 +82,22 @@ where
             runtime.block_on(async move {
                 let service = make(index);
                 let connections = Rc::default();
-                let core = Rc::new(Core { service, trust, phase, clock, http, counters, connections, alt_svc });
+                let core = Rc::new(Core {
+                    service,
+                    trust,
+                    phase,
+                    clock,
+                    http,
+                    counters,
+                    connections,
+                    alt_svc,
+                    quic: Cell::new(false),
+                });
                 core.run(accepted, &live, &left).await;
+                // The ends of connections over QUIC are sent, and answered: whoever is unknown by then is told to have been reset.
+                if core.quic.get() {
+                    tokio::time::sleep(PARTING).await;
+                }
             });
         })?);
         desks.push(desk);
@@ -173,6 +187,8 @@ pub(super) struct Core<S> {
     pub(super) connections: Rc<Connections>,
     /// What answers over TCP say of HTTP/3, if it is served.
     pub(super) alt_svc: Option<HeaderValue>,
+    /// Whether there was a connection over QUIC.
+    pub(super) quic: Cell<bool>,
 }
 
 impl<S, F> Core<S>
@@ -180,7 +196,7 @@ where
     S: Fn(Inbound) -> F + 'static,
     F: Future<Output = http::Response<Body>> + 'static,
 {
-    async fn run(self: Rc<Self>, mut accepted: mpsc::UnboundedReceiver<Accepted>, live: &AtomicUsize, left: &Notify) {
+    async fn run(self: &Rc<Self>, mut accepted: mpsc::UnboundedReceiver<Accepted>, live: &AtomicUsize, left: &Notify) {
         let (mut trust, mut phase) = (self.trust.clone(), self.phase.clone());
         let mut trusted = true;
         loop {
@@ -412,7 +428,7 @@ fn spawn(name: &str, run: impl FnOnce(Started<'_>) + Send + 'static) -> io::Resu
 
 const BACKLOG: i32 = 4096;
 const PORT_TRIES: u32 = 16;
-/// How long connections have to send their end when the node's patience is over.
+/// How long connections have to send their end, and their clients to answer it, when the node ends.
 const PARTING: Duration = Duration::from_millis(200);
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);

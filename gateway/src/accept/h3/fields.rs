@@ -137,7 +137,7 @@ mod tests {
     const AUTHORITY: &[u8] = b"\x50\x01g";
     const PATH: &[u8] = b"\x51\x02/a";
     /// `accept: */*`, and `x: y`.
-    const OTHER: &[u8] = b"\xdd\x21xX\x01y";
+    const OTHER: &[u8] = b"\xdd\x21x\x01y";
 
     fn check_all(lines: &[&[u8]]) -> Result<(), &'static str> {
         check(&[&b"\x00\x00"[..], &lines.concat()].concat())

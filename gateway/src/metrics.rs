@@ -46,6 +46,8 @@ family!(
         h1 = "http/1.1",
         /// HTTP/2.
         h2 = "h2",
+        /// HTTP/3.
+        h3 = "h3",
     }
 );
 family!(
@@ -107,6 +109,8 @@ pub struct Metrics {
     pub connections_open: IntGauge,
     /// Connections closed at once, because there were too many.
     pub connections_refused: IntCounter,
+    /// QUIC clients that had to prove their address first.
+    pub quic_retries: IntCounter,
     /// Handshakes by TLS version.
     pub tls_versions: TlsVersions,
     /// How records were come by.
@@ -222,7 +226,12 @@ impl Metrics {
                 &["agency", "system"],
             )?,
             handshakes: counters(r, "popgate_handshakes_total", "TLS handshakes by outcome.", &["outcome"])?,
-            floods: counters(r, "popgate_floods_total", "HTTP/2 connections ended for a flood of frames.", &["frame"])?,
+            floods: counters(
+                r,
+                "popgate_floods_total",
+                "HTTP/2 and HTTP/3 connections ended for a flood of frames.",
+                &["frame"],
+            )?,
             upstream_requests: counters(
                 r,
                 "popgate_upstream_requests_total",
@@ -272,6 +281,11 @@ impl Metrics {
                 r,
                 "popgate_connections_refused_total",
                 "Connections closed at once, because there were too many.",
+            )?,
+            quic_retries: counter(
+                r,
+                "popgate_quic_retries_total",
+                "QUIC clients that had to prove their address first, because many handshakes were pending.",
             )?,
             tls_versions: TlsVersions::new(r, "popgate_tls_versions_total", "Handshakes by TLS version.")?,
             cache: CacheRequests::new(r, "popgate_cache_requests_total", "How records were come by.")?,
@@ -390,7 +404,7 @@ impl Metrics {
         self.deprecated.with_label_values(&[operation, system])
     }
 
-    /// `popgate_floods_total{frame}`: HTTP/2 connections ended for a flood, by the frame. A label lookup: hold the handle.
+    /// `popgate_floods_total{frame}`: HTTP/2 and HTTP/3 connections ended for a flood, by the frame. A label lookup: hold the handle.
     pub fn floods(&self, frame: &str) -> IntCounter {
         self.floods.with_label_values(&[frame])
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use popgate_demo::client::{Answer, Client, Http, Session};
+use popgate_demo::client::{Answer, Client, Credentials, Http, Session};
 use popgate_demo::deployment::{Deployment, Options, Site};
 
 pub mod build;
@@ -12,6 +12,7 @@ pub mod consent;
 pub mod made;
 pub mod node;
 pub mod process;
+pub mod quic;
 pub mod wire;
 
 /// A deployment that stops, and whose folder goes, when it is dropped.
@@ -95,6 +96,30 @@ impl Harness {
         match self.deployment.client_over(system, http) {
             Ok(client) => client,
             Err(error) => panic!("no client for {system}: {error}"),
+        }
+    }
+
+    /// A system's client over HTTP/3.
+    ///
+    /// # Panics
+    /// If its certificate cannot be made.
+    #[expect(clippy::panic, reason = "without a client the test cannot go on")]
+    pub fn quic(&self, system: &str) -> quic::Client {
+        match self.deployment.site.credentials(system) {
+            Ok(credentials) => self.quic_with(&credentials),
+            Err(error) => panic!("no credentials for {system}: {error}"),
+        }
+    }
+
+    /// A client over HTTP/3 with these credentials.
+    ///
+    /// # Panics
+    /// If they cannot be used.
+    #[expect(clippy::panic, reason = "without a client the test cannot go on")]
+    pub fn quic_with(&self, credentials: &Credentials) -> quic::Client {
+        match quic::Client::new(self.deployment.gateway.https(), credentials) {
+            Ok(client) => client,
+            Err(error) => panic!("no client: {error}"),
         }
     }
 

@@ -236,6 +236,7 @@ async fn who_asks_is_what_the_certificate_says_and_no_header() {
 /// Checks that an answer has exactly the headers that every answer has; its request id.
 fn listed(answer: &Answer, kind: &str) -> String {
     let all = [
+        "alt-svc",
         "cache-control",
         "content-length",
         "content-type",
@@ -245,6 +246,8 @@ fn listed(answer: &Answer, kind: &str) -> String {
         "x-content-type-options",
     ];
     assert_eq!(names(&answer.headers), all, "{:?}", answer.headers);
+    // The gateway's own HTTP/3, not what the register says of its own.
+    assert!(answer.headers["alt-svc"].to_str().unwrap().ends_with("; ma=86400"), "{:?}", answer.headers);
     assert_eq!(answer.headers["cache-control"], "private, no-store");
     assert_eq!(answer.headers["content-type"], kind);
     assert_eq!(answer.headers["content-length"], answer.body.len().to_string().as_str());

@@ -51,6 +51,8 @@ fn listener(metrics: &Metrics, node: &Node) {
     let counters = &node.counters;
     follow(&metrics.connections.h1, counters.h1.value());
     follow(&metrics.connections.h2, counters.h2.value());
+    follow(&metrics.connections.h3, counters.h3.value());
+    follow(&metrics.quic_retries, counters.retried.value());
     follow(&metrics.tls_versions.tls12, counters.tls12.value());
     follow(&metrics.tls_versions.tls13, counters.tls13.value());
     metrics.connections_open.set(gauge(counters.open.value()));

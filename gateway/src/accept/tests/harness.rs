@@ -241,6 +241,7 @@ pub(super) fn hours(hours: i64) -> SignedDuration {
 
 fn limits() -> config::Http {
     config::Http {
+        http3: true,
         max_connections: 1000,
         handshake_timeout: Duration::from_secs(2),
         header_timeout: Duration::from_secs(2),

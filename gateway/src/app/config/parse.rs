@@ -276,6 +276,7 @@ fn http(section: Section<'_>) -> Http {
         usize::try_from(bytes).unwrap_or(usize::MAX)
     };
     let http = Http {
+        http3: section.optional("http3", read::switch).unwrap_or(true),
         max_connections: section.optional("max_connections", read::count(1, 1_000_000)).unwrap_or(20_000) as usize,
         handshake_timeout: time("handshake_timeout", 5),
         header_timeout: time("header_timeout", 10),

@@ -163,6 +163,7 @@ async fn a_disclosure_is_recorded_and_a_refusal_too() {
                 assert!(matches!(closing.outcome, Ended::Complete(_)), "{closing:?}");
                 None
             }
+            What::Action(_) => None,
         })
         .collect();
     assert_eq!(recorded, [("intent", id(&shown)), ("refused", id(&refused))]);

@@ -130,7 +130,7 @@ async fn a_drain_answers_what_is_in_flight_and_takes_nothing_new() {
     let idle = opened(&harness, "tax/etax").await;
     let mut asking = client.connect().await.unwrap();
     let mut late = client.connect().await.unwrap();
-    let Deployment { site, gateway, register } = harness.deployment;
+    let Deployment { site, gateway, register, .. } = harness.deployment;
     register.faults.set_everyone(Fault { delay_head: Some(Duration::from_millis(900)), ..Fault::default() });
     let in_flight = asking.ask(get(&read_path(HUSBAND.number), None)).await.unwrap();
     let mut late_flight = late.ask(get(&read_path(SON.number), None)).await.unwrap();

@@ -61,12 +61,15 @@ impl Checks {
             let known = |it: &Parameter| it.location != Location::Body && it.name == name;
             let at = operation.parameters.iter().position(known);
             if let (Some(at), Some(schema)) = (at, described.get("schema")) {
-                parameters.push((ParamIx(at), Check::compile(written, schema)?));
+                parameters.push((ParamIx(at), Check::compile(written, schema, None)?));
             }
         }
         let content = written.operation(operation).and_then(|it| it.get("requestBody")?.get("content")?.as_object());
         let media = content.and_then(|content| content.values().next()).and_then(|media| media.get("schema"));
-        let body = media.map(|schema| Check::compile(written, schema)).transpose()?;
+        // What the gateway fills in itself may be left out, whatever the contract says.
+        let filled = operation.pushdown.as_ref().and_then(|pushdown| operation.parameters.get(pushdown.parameter.0));
+        let filled = filled.map(|parameter| parameter.name.as_str());
+        let body = media.map(|schema| Check::compile(written, schema, filled)).transpose()?;
         Ok(Self { body, parameters })
     }
 
@@ -105,9 +108,12 @@ impl Checks {
 }
 
 impl Check {
-    fn compile(written: &Written, schema: &Value) -> Result<Self, String> {
+    fn compile(written: &Written, schema: &Value, filled: Option<&str>) -> Result<Self, String> {
         let mut beyond = false;
-        let schema = self_contained(written, schema, true, &mut beyond).ok_or("a reference leads nowhere")?;
+        let mut schema = self_contained(written, schema, true, &mut beyond).ok_or("a reference leads nowhere")?;
+        if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+            required.retain(|name| name.as_str() != filled || filled.is_none());
+        }
         let validator = jsonschema::draft202012::options()
             .should_validate_formats(true)
             // Linear in the length of the value, whatever the pattern.

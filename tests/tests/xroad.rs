@@ -148,7 +148,7 @@ async fn who_spoke_for_whom_is_recorded() {
                 let client = claimed(&refused.sealed.unwrap().claimed)[4].clone();
                 refusals.push((refused.system.as_deref().map(str::to_owned), refused.code.to_string(), client));
             }
-            What::Closing(_) => {}
+            What::Closing(_) | What::Action(_) => {}
         }
     }
     assert_eq!(intents, 1);

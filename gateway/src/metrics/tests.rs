@@ -1,4 +1,4 @@
-//! What is counted, and the text that Prometheus reads.
+//! What metrics promise.
 
 use super::*;
 use crate::refusal::Refusal;

@@ -128,6 +128,7 @@ impl Bulk {
         let caller = identify::on_behalf(&holder, &self.behalf, &self.connection, &live.bundle)
             .map_err(|why| exchange.named(&self.behalf, why))?;
         exchange.identified(&caller, &self.behalf);
+        node.suspensions.switch().caller(caller.system(), &node.clock)?;
         let known = live.bundle.contracts().operation(self.call.operation.id.as_str());
         let operation = known.filter(|operation| operation.bulk).ok_or(Refusal::OperationUnknown)?;
         let call = self.call.of(operation);
@@ -142,6 +143,7 @@ impl Bulk {
         }
         let agreed = decide::purpose(&live.bundle, &caller, &call.claims, &node.clock)?;
         exchange.agreed(&agreed);
+        node.suspensions.switch().call(&agreed.purpose().id, operation, &node.clock)?;
         let arguments = route::arguments_of_line(&call, line)?;
         let (core, connection) = (&*self.core, &*self.connection);
         let asked = Asked { core, live, connection, caller: &caller, call: &call, agreed: &agreed };
@@ -160,6 +162,10 @@ fn ends_all(refusal: &Refusal) -> bool {
             | Refusal::NetworkNotListed
             | Refusal::TlsVersionTooOld
             | Refusal::OperationUnknown
+            | Refusal::AgencySuspended { .. }
+            | Refusal::SystemSuspended { .. }
+            | Refusal::PurposeSuspended { .. }
+            | Refusal::RegisterSuspended { .. }
             | Refusal::AuditUnavailable
     )
 }

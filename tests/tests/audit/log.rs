@@ -174,7 +174,7 @@ async fn the_log_knows_why_an_answer_was_no_match_and_who_was_refused() {
     }
     for (system, answer) in &refusals_seen {
         let refused = refused(&entries, &id(answer)).unwrap_or_else(|| panic!("{} is not recorded", refusal(answer)));
-        assert_eq!((&*refused.system, refused.code.to_string()), (*system, answer.code()));
+        assert_eq!((refused.system.as_deref(), refused.code.to_string()), (Some(*system), answer.code()));
         assert_eq!(refused.sealed.as_ref().unwrap().claimed.case.as_ref().unwrap().expose(), "CASE-9");
         assert!(intent(&entries, &id(answer)).is_none(), "nothing was going to be shown");
     }
@@ -230,7 +230,7 @@ fn disclosure<'e>(entries: &'e [Entry], answer: &Answer) -> (&'e IntentEntry, &'
         entries.iter().position(|entry| match &entry.what {
             What::Intent(intent) => found && intent.disclosure.to_string() == id,
             What::Closing(closing) => !found && closing.disclosure.is_some_and(|of| of.to_string() == id),
-            What::Refused(_) => false,
+            What::Refused(_) | What::Action(_) => false,
         })
     };
     assert!(place(true).unwrap() < place(false).unwrap(), "the intent stands first");

@@ -8,6 +8,7 @@ pub mod node;
 pub mod plugins;
 pub mod serve;
 pub mod status;
+pub mod suspensions;
 pub mod watch;
 
 pub use node::{Core, Live, Node};

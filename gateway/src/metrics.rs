@@ -15,9 +15,11 @@ use prometheus::{
 
 mod operations;
 mod process;
+mod suspensions;
 mod tls12;
 
 pub use operations::{Code, OperationTable};
+pub use suspensions::SuspensionMetrics;
 pub use tls12::Tls12Table;
 
 /// A struct of counters that are one family with one label, each with its value fixed.
@@ -44,6 +46,8 @@ family!(
         h1 = "http/1.1",
         /// HTTP/2.
         h2 = "h2",
+        /// HTTP/3.
+        h3 = "h3",
     }
 );
 family!(
@@ -93,6 +97,7 @@ pub struct Metrics {
     floods: IntCounterVec,
     upstream_requests: IntCounterVec,
     upstream_durations: HistogramVec,
+    deprecated: IntCounterVec,
     bundle_info: IntGaugeVec,
     certificate_expiry: IntGaugeVec,
     crl_next_update: IntGaugeVec,
@@ -104,6 +109,8 @@ pub struct Metrics {
     pub connections_open: IntGauge,
     /// Connections closed at once, because there were too many.
     pub connections_refused: IntCounter,
+    /// QUIC clients that had to prove their address first.
+    pub quic_retries: IntCounter,
     /// Handshakes by TLS version.
     pub tls_versions: TlsVersions,
     /// How records were come by.
@@ -142,6 +149,8 @@ pub struct Metrics {
     pub disclosed_bytes: IntCounter,
     /// Of those, bytes that were copied once on their way.
     pub copied_bytes: IntCounter,
+    /// What is suspended.
+    pub suspensions: SuspensionMetrics,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -217,7 +226,12 @@ impl Metrics {
                 &["agency", "system"],
             )?,
             handshakes: counters(r, "popgate_handshakes_total", "TLS handshakes by outcome.", &["outcome"])?,
-            floods: counters(r, "popgate_floods_total", "HTTP/2 connections ended for a flood of frames.", &["frame"])?,
+            floods: counters(
+                r,
+                "popgate_floods_total",
+                "HTTP/2 and HTTP/3 connections ended for a flood of frames.",
+                &["frame"],
+            )?,
             upstream_requests: counters(
                 r,
                 "popgate_upstream_requests_total",
@@ -229,6 +243,12 @@ impl Metrics {
                 "popgate_upstream_duration_seconds",
                 "From the first attempt to the end of a register's answer.",
                 "register",
+            )?,
+            deprecated: counters(
+                r,
+                "popgate_deprecated_requests_total",
+                "Requests for deprecated operations, by who still asks.",
+                &["operation", "system"],
             )?,
             bundle_info: gauges(r, "popgate_bundle_info", "The bundle in force.", "digest")?,
             certificate_expiry: gauges(
@@ -261,6 +281,11 @@ impl Metrics {
                 r,
                 "popgate_connections_refused_total",
                 "Connections closed at once, because there were too many.",
+            )?,
+            quic_retries: counter(
+                r,
+                "popgate_quic_retries_total",
+                "QUIC clients that had to prove their address first, because many handshakes were pending.",
             )?,
             tls_versions: TlsVersions::new(r, "popgate_tls_versions_total", "Handshakes by TLS version.")?,
             cache: CacheRequests::new(r, "popgate_cache_requests_total", "How records were come by.")?,
@@ -325,6 +350,7 @@ impl Metrics {
                 "popgate_copied_bytes_total",
                 "Bytes of records sent to agencies that were copied once on their way.",
             )?,
+            suspensions: SuspensionMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };
@@ -373,7 +399,12 @@ impl Metrics {
         self.handshakes.with_label_values(&[outcome])
     }
 
-    /// `popgate_floods_total{frame}`: HTTP/2 connections ended for a flood, by the frame. A label lookup: hold the handle.
+    /// `popgate_deprecated_requests_total{operation, system}`: both names are the bundle's. A label lookup: hold the handle.
+    pub fn deprecated(&self, operation: &str, system: &str) -> IntCounter {
+        self.deprecated.with_label_values(&[operation, system])
+    }
+
+    /// `popgate_floods_total{frame}`: HTTP/2 and HTTP/3 connections ended for a flood, by the frame. A label lookup: hold the handle.
     pub fn floods(&self, frame: &str) -> IntCounter {
         self.floods.with_label_values(&[frame])
     }

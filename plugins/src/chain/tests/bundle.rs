@@ -5,6 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use popgate_policy::bundle::{Bundle, Source};
 use popgate_policy::contract::{RequestParts, Route};
+use popgate_policy::disclose::cursor::CursorKey;
+use popgate_policy::disclose::{PseudonymKey, Secrets};
 use popgate_policy::model::DisclosureId;
 use popgate_policy::permit::{Ask, Env, Permit};
 
@@ -26,6 +28,10 @@ pub(super) const HOA: &str = "001187000017";
 pub(super) const RECORD: &str = r#"{"id":"001187000017","full_name":"Le Thi Hoa","date_of_birth":"1987-03-14",
     "sex":"female","phones":["0912345678"],"residence":{"province_code":"001","street":"Hang Bac"}}"#;
 
+pub(super) fn secrets() -> Secrets {
+    Secrets { pseudonyms: PseudonymKey::new([7; 32]), cursors: CursorKey::new([8; 32]) }
+}
+
 /// A permit of `tax/etax` for the record.
 pub(super) fn read() -> Permit {
     let path = format!("/citizens/{HOA}");
@@ -44,6 +50,7 @@ pub(super) fn read() -> Permit {
             claimed_assurance: None,
             claimed_user: false,
         },
+        cursors: &secrets().cursors,
     };
     BUNDLE.decide(ask).unwrap()
 }

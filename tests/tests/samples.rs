@@ -54,7 +54,9 @@ fn every_sample_does_what_it_says() {
         assert_eq!((ran.code, ran.fields()), (Some(0), expected.clone()), "{}: {}", sample.name, ran.errors);
         assert_eq!(ran.errors, "", "{}", sample.name);
 
-        let ran = sample.run(&harness, &good, &keys, |command| drop(command.env("GATEWAY_PURPOSE", "tax-debt")));
+        let ran = sample.run(&harness, &good, &keys, |command| {
+            command.env("GATEWAY_PURPOSE", "tax-debt");
+        });
         let told = "refused: purpose_not_enrolled: use one of assessment, or have the purpose enrolled (request ";
         assert!(ran.code == Some(1) && ran.errors.starts_with(told), "{}: {}", sample.name, ran.errors);
         assert_eq!(ran.said, "", "{}", sample.name);

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod admit;
 pub mod app;
 pub mod audit;
+mod beside;
 pub mod cache;
 pub mod certificate;
 pub mod cli;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,6 +14,7 @@ use popgate_policy::model::Personal;
 use super::report::plural;
 use crate::app::config::Config;
 use crate::app::plugins::SiteFiles;
+use crate::beside;
 
 /// Keep what plugins read
 #[derive(Debug, clap::Args)]
@@ -157,11 +158,11 @@ impl Kept {
     /// Replaces the file: whoever reads it sees the one or the other. It stays its owner's, and as readable as it was: the gateway
     /// may run as somebody else.
     fn write(&self, done: &str, out: &mut dyn Write) -> io::Result<()> {
-        let new = beside(&self.file, "new");
+        let new = with_ending(&self.file, "new");
         let failed = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", new.display()));
-        let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&new);
-        let mut file = open.map_err(failed)?;
-        if let Ok(before) = fs::metadata(&self.file) {
+        let mut file = beside::anew(&new).map_err(failed)?;
+        // Of the list itself, not of what a link names: a link to another's file must not decide whose this becomes.
+        if let Some(before) = fs::symlink_metadata(&self.file).ok().filter(fs::Metadata::is_file) {
             std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid())).map_err(failed)?;
             file.set_permissions(before.permissions()).map_err(failed)?;
         }
@@ -179,10 +180,9 @@ struct Alone(fs::File);
 
 impl Alone {
     fn with(list: &Path) -> io::Result<Self> {
-        let file = beside(list, "lock");
+        let file = with_ending(list, "lock");
         let failed = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", file.display()));
-        let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(&file);
-        let lock = lock.map_err(failed)?;
+        let lock = beside::lock_file(&file).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self(lock)),
             Err(fs::TryLockError::WouldBlock) => {
@@ -228,7 +228,7 @@ fn is_purpose(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-fn beside(file: &Path, ending: &str) -> PathBuf {
+fn with_ending(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{ending}"));
     file.with_file_name(name)

@@ -118,14 +118,22 @@ pub fn suspend(args: &SuspendArgs, clock: &Clock, out: &mut dyn Write) -> Result
     }
     let config = Config::read(&args.place.config)?;
     let store = Store::new(&config.state);
-    let bundle = bundle_of(&config);
+    let by = local_user();
+    // What needs nothing of the bundle does not wait until that is compiled: whether a policy forbids, and whether there is such
+    // an id, is known from the bundle only.
+    let (bundle, before) = if order.target.kind == Kind::Policy || !order.force {
+        let bundle = bundle_of(&config);
+        order.check(now, bundle.as_deref().ok(), config.registers.keys())?;
+        (bundle, order.carry_out(&store, &by, now)?)
+    } else {
+        order.check(now, None, config.registers.keys())?;
+        let before = order.carry_out(&store, &by, now)?;
+        (bundle_of(&config), before)
+    };
     if let Err(why) = &bundle {
         writeln!(out, "warning: {why}; whom this concerns is not known")?;
     }
     let bundle = bundle.ok();
-    order.check(now, bundle.as_deref(), config.registers.keys())?;
-    let by = local_user();
-    let before = order.carry_out(&store, &by, now)?;
     let concern = bundle.as_deref().map(|bundle| Concern::of(bundle, &order.target));
     write_done(&Done { target: order.target, by, until, before, concern }, now, out)?;
     writeln!(out, "a gateway that watches {} takes it up within a second", store.file().display())?;

@@ -23,6 +23,7 @@ mod build;
 mod counts;
 mod decide;
 mod ladder;
+mod shows;
 mod suspend;
 mod table;
 mod warn;
@@ -35,6 +36,7 @@ mod tests;
 pub(crate) use counts::narrowed;
 pub(crate) use decide::{Question, could_answer, unusable, widest};
 pub(crate) use ladder::{Ladder, Rank};
+pub use shows::Shows;
 pub(crate) use table::Outcome;
 pub use table::Table;
 

@@ -119,7 +119,7 @@ pub fn agency(args: &AgencyArgs, clock: &Clock, out: &mut dyn Write) -> Result<E
         AgencyCommand::List(ListArgs { place }) => {
             let Some(source) = place.source(clock)? else { return Ok(place.nowhere()) };
             let lines: Vec<AgencyLine> = source.list("/agencies", |here| listing::agencies(&here.bundle))?;
-            place.write(&lines, text::agencies, out)
+            place.write(&lines, |lines, out| text::agencies(lines, out), out)
         }
         AgencyCommand::Show(ShowArgs { id, place }) => {
             let Some(source) = place.source(clock)? else { return Ok(place.nowhere()) };
@@ -142,7 +142,7 @@ pub fn purpose(args: &PurposeArgs, clock: &Clock, out: &mut dyn Write) -> Result
     let PurposeCommand::List(ListArgs { place }) = &args.command;
     let Some(source) = place.source(clock)? else { return Ok(place.nowhere()) };
     let lines: Vec<PurposeLine> = source.list("/purposes", |here| listing::purposes(&here.bundle, here.today))?;
-    place.write(&lines, text::purposes, out)
+    place.write(&lines, |lines, out| text::purposes(lines, out), out)
 }
 
 /// Runs `popgate operation`.
@@ -153,7 +153,7 @@ pub fn operation(args: &OperationArgs, clock: &Clock, out: &mut dyn Write) -> Re
     let OperationCommand::List(ListArgs { place }) = &args.command;
     let Some(source) = place.source(clock)? else { return Ok(place.nowhere()) };
     let lines: Vec<OperationLine> = source.list("/operations", |here| listing::operations(&here.bundle))?;
-    place.write(&lines, text::operations, out)
+    place.write(&lines, |lines, out| text::operations(lines, out), out)
 }
 
 impl Place {
@@ -211,7 +211,7 @@ fn read<T: DeserializeOwned>(node: &Node, path: &str) -> Result<T, Failed> {
 
 fn unknown(bundle: &Bundle, id: &str) -> String {
     let known: Vec<&str> = bundle.directory().agencies().map(|agency| agency.id.as_str()).collect();
-    let help = Problem::error("", "", "").suggest(id, known.into_iter()).help;
+    let help = Problem::error("", "", "").suggest(id, known).help;
     let help = help.map(|help| format!("; {help}")).unwrap_or_default();
     format!("the bundle has no agency `{id}`{help}")
 }

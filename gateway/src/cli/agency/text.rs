@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use crate::listing::{AgencyLine, AgencySheet, Allowed, OperationLine, PurposeLine, RateSheet, SystemSheet};
 
 /// `popgate agency list`.
-pub(super) fn agencies(lines: &Vec<AgencyLine>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn agencies(lines: &[AgencyLine], out: &mut dyn Write) -> io::Result<()> {
     let mut rows = vec![row(["AGENCY", "SECTOR", "LEVEL", "SYSTEMS", "PURPOSES", "NAME"])];
     rows.extend(lines.iter().map(|line| {
         let level = line.province.as_ref().map_or_else(|| line.level.clone(), |code| format!("{} {code}", line.level));
@@ -34,7 +34,7 @@ pub(super) fn agency(sheet: &AgencySheet, out: &mut dyn Write) -> io::Result<()>
 }
 
 /// `popgate purpose list`.
-pub(super) fn purposes(lines: &Vec<PurposeLine>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn purposes(lines: &[PurposeLine], out: &mut dyn Write) -> io::Result<()> {
     let mut rows = vec![row(["PURPOSE", "TODAY", "VALID", "REQUIRES", "AGENCIES", "BASIS"])];
     rows.extend(lines.iter().map(|line| {
         let agencies = line.agencies.to_string();
@@ -44,7 +44,7 @@ pub(super) fn purposes(lines: &Vec<PurposeLine>, out: &mut dyn Write) -> io::Res
 }
 
 /// `popgate operation list`.
-pub(super) fn operations(lines: &Vec<OperationLine>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn operations(lines: &[OperationLine], out: &mut dyn Write) -> io::Result<()> {
     let mut rows = vec![row(["OPERATION", "REGISTER", "ANSWER", "FIELDS", "ROUTE", "SUMMARY"])];
     rows.extend(lines.iter().map(|line| {
         let answer = if line.bulk { format!("{} bulk", line.answer) } else { line.answer.clone() };

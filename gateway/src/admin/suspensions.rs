@@ -167,7 +167,7 @@ fn refused(error: &OrderError) -> Response {
 }
 
 /// A percent-encoded text (RFC 3986, section 2.1).
-fn decoded(text: &str) -> Option<String> {
+pub(super) fn decoded(text: &str) -> Option<String> {
     if text.contains(['&', '+']) {
         return None;
     }

@@ -187,7 +187,10 @@ impl Guess<'_> {
         let Some((agency, subject)) = self.guess else { return opened };
         let (failed, tally) = match &opened {
             Opened::Shown(redacted) => (!redacted.tally().refuted.is_empty(), redacted.tally()),
-            Opened::NoMatch(NoMatch::Unknown | NoMatch::Guard | NoMatch::Claims, tally) => (true, *tally),
+            // A sealed person is guessed at as an unknown one is: whatever is claimed is wrong.
+            Opened::NoMatch(NoMatch::Unknown | NoMatch::Guard | NoMatch::Claims | NoMatch::Sealed, tally) => {
+                (true, *tally)
+            }
             Opened::NoMatch(NoMatch::Hidden | NoMatch::Throttled, tally) => (false, *tally),
         };
         if self.guesses.count(&agency, &subject, failed) {

@@ -9,9 +9,11 @@ use crate::clock::Clock;
 
 pub mod audit;
 pub mod check;
+mod keyed;
 pub mod pki;
 pub mod plugin;
 mod report;
+pub mod seal;
 pub mod serve;
 
 /// The gateway in front of a country's population database
@@ -31,6 +33,7 @@ enum Command {
     Audit(audit::Args),
     Pki(pki::Args),
     Plugin(plugin::Args),
+    Seal(seal::Args),
     Completions(Completions),
 }
 
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Audit(args) => audit::run(&args, out),
         Command::Pki(args) => run_pki(args, out),
         Command::Plugin(args) => plugin::run(&args, &mut io::stdin().lock(), out),
+        Command::Seal(args) => seal::run(&args, &mut io::stdin().lock(), out),
         Command::Completions(args) => {
             // Into memory first: the generator panics if its output cannot be written.
             let mut script = Vec::new();
@@ -112,7 +116,7 @@ mod tests {
     #[test]
     fn help_gives_examples_and_exit_codes() {
         let help = Cli::command().render_long_help().to_string();
-        for part in ["Examples:", "Exit codes:", "serve", "check", "audit", "pki", "plugin", "completions"] {
+        for part in ["Examples:", "Exit codes:", "serve", "check", "audit", "pki", "plugin", "seal", "completions"] {
             assert!(help.contains(part), "{part} in {help}");
         }
     }

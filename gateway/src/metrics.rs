@@ -15,6 +15,7 @@ use prometheus::{
 
 mod operations;
 mod process;
+mod seals;
 mod tls12;
 
 pub use operations::{Code, OperationTable};

@@ -23,3 +23,4 @@ pub mod model;
 pub mod narrow;
 pub mod permit;
 pub mod problem;
+pub mod seal;

@@ -357,7 +357,16 @@ impl Reference {
             claimed_user: true,
         };
         let disclosure = DisclosureId::from_random(7);
-        let denied = self.bundle.decide(Ask { disclosure, system, operation, purpose, arguments, env, cursors: &CursorKey::new([8; 32]) });
+        let denied = self.bundle.decide(Ask {
+            disclosure,
+            system,
+            operation,
+            purpose,
+            arguments,
+            env,
+            cursors: &CursorKey::new([8; 32]),
+            seals: None,
+        });
         denied.map_err(|denied| {
             assert_eq!(denied.policy_errors, 0, "{}: a policy fails", operation.id);
             denied.why

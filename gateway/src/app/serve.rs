@@ -16,6 +16,7 @@ use crate::admin::{self, AdminState};
 use crate::app::config::Config;
 use crate::app::node::{Core, Node, Parts, ReloadError};
 use crate::app::plugins;
+use crate::app::seals;
 use crate::app::status;
 use crate::app::watch::{self, Targets, Watcher};
 use crate::audit::{Audit, AuditError, AuditKey, Options};
@@ -145,6 +146,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         }
         if changed.plugins {
             plugins::reload(&reloaded);
+            seals::reload(&reloaded);
         }
         if changed.bundle {
             reload_bundle(&reloaded);

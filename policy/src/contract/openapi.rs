@@ -18,6 +18,7 @@ mod operation;
 mod page;
 mod parameter;
 mod record;
+mod reference;
 mod role;
 mod schema;
 mod whole;

@@ -5,6 +5,7 @@ use crate::disclose::cursor::Scope;
 use crate::engine::{Engine, Outcome, counts};
 use crate::model::{FieldIx, FieldSet, Personal, Treatment};
 use crate::permit::{Ask, Denial, Denied, Permit};
+use crate::seal::Sealing;
 
 impl Engine {
     /// See [`crate::bundle::Bundle::decide`].
@@ -24,6 +25,10 @@ impl Engine {
         if let (Answer::List(list), None) = (&operation.answer, operation.subject) {
             let counted = counts::of(&table, &outcome, list, &ask, filled);
             (outcome, filter) = (counted.outcome, counted.filter);
+        }
+        let sealing = ask.seals.map(|seals| Sealing::begin(seals, ask.system, operation, &mut ask.arguments));
+        if let Some(sealing) = &sealing {
+            outcome = sealing.uncount(&outcome, operation);
         }
         if let Some(name) = unusable(&outcome, &Question { operation, arguments: &ask.arguments, filled }) {
             return Err(denied(Denial::Parameter { name }));
@@ -49,6 +54,7 @@ impl Engine {
             filter,
             scope,
             limits: None,
+            sealing,
         })
     }
 }
@@ -161,7 +167,7 @@ fn name(operation: &Operation, at: Option<ParamIx>) -> String {
 }
 
 impl Arguments {
-    fn set(&mut self, at: ParamIx, value: Personal<String>) {
+    pub(crate) fn set(&mut self, at: ParamIx, value: Personal<String>) {
         if let Some(slot) = self.0.get_mut(at.0) {
             *slot = Some(value);
         }

@@ -5,6 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use popgate_policy::bundle::{Bundle, Source};
 use popgate_policy::contract::{RequestParts, Route};
+use popgate_policy::disclose::cursor::CursorKey;
+use popgate_policy::disclose::{PseudonymKey, Secrets};
 use popgate_policy::model::DisclosureId;
 use popgate_policy::permit::{Ask, Env, Permit};
 
@@ -44,8 +46,14 @@ pub(super) fn read() -> Permit {
             claimed_assurance: None,
             claimed_user: false,
         },
+        cursors: &secrets().cursors,
+        seals: None,
     };
     BUNDLE.decide(ask).unwrap()
+}
+
+pub(super) fn secrets() -> Secrets {
+    Secrets { pseudonyms: PseudonymKey::new([7; 32]), cursors: CursorKey::new([8; 32]) }
 }
 
 const CONTRACT: &str = r##"

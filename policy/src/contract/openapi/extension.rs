@@ -24,6 +24,7 @@ pub(super) const LEAF: &[&str] = &[
     "x-gateway-implies",
     "x-gateway-compare",
     "x-gateway-whole",
+    "x-gateway-person",
 ];
 /// Of a leaf in the envelope of a list.
 pub(super) const ENVELOPE_LEAF: &[&str] = &[
@@ -33,6 +34,7 @@ pub(super) const ENVELOPE_LEAF: &[&str] = &[
     "x-gateway-implies",
     "x-gateway-compare",
     "x-gateway-whole",
+    "x-gateway-person",
     "x-gateway-role",
 ];
 

@@ -1,12 +1,13 @@
 //! Accept: listeners, TLS, and one [`Inbound`] for every protocol.
 //!
-//! What is constant for a connection is resolved once, at the handshake, into a [`Connection`]. hyper's body type of the
-//! agency side is named in this module only, and the one body that can be sent is [`respond::Body`](crate::respond::Body).
+//! What is constant for a connection is resolved once, at the handshake, into a [`Connection`]. The body types of hyper's and
+//! h3's agency sides are named in this module only, and the one body that can be sent is [`respond::Body`](crate::respond::Body).
 
 mod connection;
 pub mod counters;
 pub mod framing;
 mod h1h2;
+mod h3;
 mod io;
 pub mod listen;
 pub mod meter;
@@ -16,6 +17,7 @@ pub mod trust;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -63,13 +65,15 @@ pub struct Connection {
     pub verdict: ArcSwapOption<Verdict>,
 }
 
-/// The protocols over TCP.
+/// The protocols: the first two over TCP, the third over QUIC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Protocol {
     /// HTTP/1.1 (or 1.0).
     H1,
     /// HTTP/2.
     H2,
+    /// HTTP/3.
+    H3,
 }
 
 impl Protocol {
@@ -78,36 +82,66 @@ impl Protocol {
         match self {
             Self::H1 => "http/1.1",
             Self::H2 => "h2",
+            Self::H3 => "h3",
         }
     }
 }
 
-/// A response extension: the connection is closed after this response (HTTP/1: `Connection: close`; HTTP/2: GOAWAY).
+/// A response extension: the connection is closed after this response (HTTP/1: `Connection: close`; HTTP/2 and 3: GOAWAY).
 #[derive(Clone, Copy, Debug)]
 pub struct CloseConnection;
 
-/// The client's request body.
-#[derive(Debug)]
-pub struct ClientBody(hyper::body::Incoming);
+/// The client's request body, the same for every protocol.
+pub struct ClientBody(Source);
+
+enum Source {
+    Http(hyper::body::Incoming),
+    Stream(Pin<Box<dyn Body<Data = Bytes, Error = BodyBroken>>>),
+}
 
 /// The client's body did not arrive whole: it went away, or broke the framing.
 #[derive(Debug, thiserror::Error)]
 #[error("the client's body did not arrive whole")]
-pub struct BodyBroken(#[source] hyper::Error);
+pub struct BodyBroken(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl ClientBody {
+    fn of_http(body: hyper::body::Incoming) -> Self {
+        Self(Source::Http(body))
+    }
+
+    fn of_stream(body: impl Body<Data = Bytes, Error = BodyBroken> + 'static) -> Self {
+        Self(Source::Stream(Box::pin(body)))
+    }
+}
+
+impl fmt::Debug for ClientBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<the client's body>")
+    }
+}
 
 impl Body for ClientBody {
     type Data = Bytes;
     type Error = BodyBroken;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
-        Pin::new(&mut self.0).poll_frame(cx).map_err(BodyBroken)
+        match &mut self.0 {
+            Source::Http(body) => Pin::new(body).poll_frame(cx).map_err(|error| BodyBroken(Box::new(error))),
+            Source::Stream(body) => body.as_mut().poll_frame(cx),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        match &self.0 {
+            Source::Http(body) => body.is_end_stream(),
+            Source::Stream(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        match &self.0 {
+            Source::Http(body) => body.size_hint(),
+            Source::Stream(body) => body.size_hint(),
+        }
     }
 }

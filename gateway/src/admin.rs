@@ -21,11 +21,13 @@ use crate::metrics::Metrics;
 mod connections;
 mod routes;
 mod status;
+mod suspensions;
 #[cfg(test)]
 mod tests;
 mod tls;
 
-pub use status::{BundleStatus, ProblemStatus, Status, TrustStatus};
+pub use status::{BundleStatus, ProblemStatus, Status, SuspensionStatus, SuspensionsStatus, TrustStatus};
+pub use suspensions::{Ask, KillSwitch};
 
 /// What the admin listener needs of the configuration.
 #[derive(Clone, Debug)]
@@ -67,6 +69,8 @@ pub struct AdminState {
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
     /// Called before the metrics are encoded: brings in what others count for themselves.
     pub collect: Arc<dyn Fn() + Send + Sync>,
+    /// For `/suspensions`.
+    pub suspensions: KillSwitch,
 }
 
 impl fmt::Debug for AdminState {

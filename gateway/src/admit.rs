@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ pub struct Gate {
     limits: Limits,
     operations: Vec<String>,
     buckets: Box<[Bucket]>,
+    /// For views: they cost no register anything, and none of what a system may ask of one.
+    views: Bucket,
     in_flight: AtomicU32,
 }
 
@@ -68,6 +71,10 @@ impl Gate {
                 .iter()
                 .map(|id| RateLimiter::direct_with_clock(quota(rate(id)), clock.clone()))
                 .collect(),
+            views: RateLimiter::direct_with_clock(
+                Quota::per_second(NonZeroU32::MIN).allow_burst(VIEWS_AT_ONCE),
+                clock.clone(),
+            ),
             in_flight: AtomicU32::new(0),
         }
     }
@@ -114,6 +121,17 @@ pub fn token(gates: &Gates, system: usize, operation: usize) -> Result<(), Refus
         Ok(()) => Ok(()),
         Err(not_until) => Err(Refusal::RateExceeded { retry_after: not_until.wait_time_from(bucket.clock().now()) }),
     }
+}
+
+/// Takes a token for a view: one a second, and [`VIEWS_AT_ONCE`] at once.
+///
+/// # Errors
+/// [`Refusal::RateExceeded`].
+pub fn view(gates: &Gates, system: usize) -> Result<(), Refusal> {
+    let bucket = &gates.0.get(system).ok_or(Refusal::Internal)?.views;
+    bucket
+        .check()
+        .map_err(|not_until| Refusal::RateExceeded { retry_after: not_until.wait_time_from(bucket.clock().now()) })
 }
 
 /// Failed guesses (guard mismatches, wrong claims, unknown persons) by subject over all agencies, and by agency.
@@ -200,6 +218,9 @@ impl Guess<'_> {
         }
     }
 }
+
+/// How many views a system may ask for at once.
+const VIEWS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
 /// The most subjects with failed guesses that are remembered at once (about 100 bytes each).
 const MOST_SUBJECTS: u64 = 1_000_000;

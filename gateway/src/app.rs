@@ -9,6 +9,7 @@ pub mod plugins;
 pub mod seals;
 pub mod serve;
 pub mod status;
+pub mod suspensions;
 pub mod watch;
 
 pub use node::{Core, Live, Node};

@@ -32,7 +32,7 @@ mod writer;
 pub use decode::{ClosingEntry, Ended, Entry, IntentEntry, RefusedEntry, Schema, Unsealed, What};
 pub use key::{AuditKey, SubjectTag};
 pub use log::{Damage, Torn, Wrong};
-pub use record::{Claimed, Intent, NoMatch, Outcome, PurposeSource, Refused, Shown, Unavailable};
+pub use record::{Action, Claimed, Intent, NoMatch, Outcome, PurposeSource, Refused, Shown, Unavailable};
 pub use writer::Receipt;
 
 use crate::clock::Clock;
@@ -232,6 +232,27 @@ impl Audit {
         }
     }
 
+    /// Hands over what an operator did. Also while the disk is too full for disclosures: the kill switch is recorded as long as
+    /// there is any room.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; nothing was recorded.
+    pub fn act(&self, action: Action) -> Result<Acted, Unavailable> {
+        let shared = &self.0;
+        match shared.serving() {
+            Ok(()) | Err(Unavailable::DiskFull) => {}
+            Err(unavailable) => return Err(unavailable),
+        }
+        if !shared.reserve(1) {
+            return Err(Unavailable::QueueFull);
+        }
+        let (done, acted) = mpsc::sync_channel(1);
+        let at = shared.clock.wall().as_microsecond();
+        let command = Command::Act { action: Box::new(action), at, done };
+        shared.commands.send(command).map_err(|_| Unavailable::Closed)?;
+        Ok(Acted(acted))
+    }
+
     /// Whether disclosures can be recorded now.
     pub fn is_serving(&self) -> bool {
         self.0.serving().is_ok()
@@ -313,6 +334,20 @@ impl Pending {
     /// [`Unavailable`]: it is not known to be durable, and nothing may be disclosed.
     pub async fn durable(self) -> Result<Receipt, Unavailable> {
         self.0.await.unwrap_or(Err(Unavailable::Closed))
+    }
+}
+
+/// An action on its way to the disk.
+#[must_use = "an action that is not known to be durable must be recorded again"]
+pub struct Acted(mpsc::Receiver<Result<(), Unavailable>>);
+
+impl Acted {
+    /// Blocks until the fdatasync that made the action durable: never on a data-plane core.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it is not known to be durable.
+    pub fn durable(self) -> Result<(), Unavailable> {
+        self.0.recv().unwrap_or(Err(Unavailable::Closed))
     }
 }
 

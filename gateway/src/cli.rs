@@ -10,11 +10,13 @@ use crate::clock::Clock;
 pub mod audit;
 pub mod check;
 mod keyed;
+pub mod node;
 pub mod pki;
 pub mod plugin;
 mod report;
 pub mod seal;
 pub mod serve;
+pub mod suspend;
 
 /// The gateway in front of a country's population database
 ///
@@ -31,6 +33,9 @@ enum Command {
     Serve(serve::Args),
     Check(check::Args),
     Audit(audit::Args),
+    Suspend(suspend::SuspendArgs),
+    Resume(suspend::ResumeArgs),
+    Suspensions(suspend::ListArgs),
     Pki(pki::Args),
     Plugin(plugin::Args),
     Seal(seal::Args),
@@ -55,6 +60,9 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => return serve::run(&args),
         Command::Check(args) => check::run(&args, colours(&io::stdout()), out),
         Command::Audit(args) => audit::run(&args, out),
+        Command::Suspend(args) => run_switch(|clock| suspend::suspend(&args, clock, out)),
+        Command::Resume(args) => run_switch(|clock| suspend::resume(&args, clock, out)),
+        Command::Suspensions(args) => run_switch(|clock| suspend::list(&args, clock, out)),
         Command::Pki(args) => run_pki(args, out),
         Command::Plugin(args) => plugin::run(&args, &mut io::stdin().lock(), out),
         Command::Seal(args) => seal::run(&args, &mut io::stdin().lock(), out),
@@ -81,6 +89,14 @@ fn run_pki(args: pki::Args, out: &mut dyn Write) -> io::Result<ExitCode> {
     }
 }
 
+fn run_switch(run: impl FnOnce(&Clock) -> Result<ExitCode, Box<dyn std::error::Error>>) -> io::Result<ExitCode> {
+    let clock = Clock::system("UTC").map_err(io::Error::other)?;
+    run(&clock).or_else(|error| match error.downcast::<io::Error>() {
+        Ok(error) => Err(*error),
+        Err(error) => Ok(failed(&*error)),
+    })
+}
+
 /// Says on standard error why nothing came of it.
 fn failed(error: &dyn std::error::Error) -> ExitCode {
     // If nobody can be told, the exit code still says it.
@@ -97,6 +113,7 @@ const AFTER_HELP: &str = "\
 Examples:
   popgate check /etc/popgate/bundle
   popgate serve --config /etc/popgate/gateway.toml
+  popgate suspend agency bank-a --reason INC-77 --for 2h
   popgate audit verify /var/lib/popgate/audit
 
 Exit codes:

@@ -64,6 +64,20 @@ pub fn purpose(bundle: &Bundle, caller: &Caller, claims: &Claims, clock: &Clock)
     Ok(Agreed { purpose: Arc::clone(purpose), source })
 }
 
+/// A purpose that a view is asked for: it must be the caller's, though not today's.
+///
+/// # Errors
+/// A refusal that names the gate that did not agree.
+pub fn enrolled(bundle: &Bundle, caller: &Caller, named: &str) -> Result<Arc<Purpose>, Refusal> {
+    let system = caller.system();
+    let purpose = bundle.directory().purpose(named).ok_or(Refusal::PurposeUnknown)?;
+    if system.purposes.contains(&purpose.id) {
+        return Ok(Arc::clone(purpose));
+    }
+    let enrolled = system.purposes.iter().map(|purpose| purpose.as_str().to_owned()).collect();
+    Err(Refusal::PurposeNotEnrolled { enrolled })
+}
+
 /// Asks the policies: the third gate.
 ///
 /// # Errors
@@ -107,9 +121,12 @@ pub fn refusal(denial: Denial) -> Refusal {
     match denial {
         Denial::Nothing => Refusal::PolicyDenied,
         Denial::Parameter { name } => Refusal::ParameterDenied { name },
-        Denial::Missing { name } => Refusal::ParameterInvalid { detail: format!("parameter `{name}` is missing") },
+        Denial::Missing { name } => {
+            Refusal::ParameterInvalid { detail: format!("parameter `{name}` is missing"), errors: Vec::new() }
+        }
         Denial::Cursor { name } => Refusal::ParameterInvalid {
             detail: format!("parameter `{name}` is not valid: it must be the cursor of the same question's last page"),
+            errors: Vec::new(),
         },
     }
 }

@@ -1,7 +1,7 @@
 //! The popgate appliance.
 //!
 //! [`pipeline`] tells the life of a request once; every other module is one stage of it, named by its verb, or what the
-//! stages stand on ([`app`], [`metrics`], [`clock`], [`custody`]). A stage may import another stage's proof type, never its functions.
+//! stages stand on ([`app`], [`suspend`], [`metrics`], [`clock`], [`custody`]). A stage may import another stage's proof type, never its functions.
 
 pub mod accept;
 pub mod admin;
@@ -21,8 +21,10 @@ pub mod metrics;
 pub mod narrow;
 pub mod pipeline;
 pub mod pki;
+pub mod publish;
 pub mod redact;
 pub mod refusal;
 pub mod respond;
 pub mod route;
+pub mod suspend;
 pub mod whoami;

@@ -16,9 +16,13 @@ use prometheus::{
 mod operations;
 mod process;
 mod seals;
+mod suspensions;
+#[cfg(test)]
+mod tests;
 mod tls12;
 
 pub use operations::{Code, OperationTable};
+pub use suspensions::SuspensionMetrics;
 pub use tls12::Tls12Table;
 
 /// A struct of counters that are one family with one label, each with its value fixed.
@@ -45,6 +49,8 @@ family!(
         h1 = "http/1.1",
         /// HTTP/2.
         h2 = "h2",
+        /// HTTP/3.
+        h3 = "h3",
     }
 );
 family!(
@@ -94,6 +100,7 @@ pub struct Metrics {
     floods: IntCounterVec,
     upstream_requests: IntCounterVec,
     upstream_durations: HistogramVec,
+    deprecated: IntCounterVec,
     bundle_info: IntGaugeVec,
     certificate_expiry: IntGaugeVec,
     crl_next_update: IntGaugeVec,
@@ -105,6 +112,8 @@ pub struct Metrics {
     pub connections_open: IntGauge,
     /// Connections closed at once, because there were too many.
     pub connections_refused: IntCounter,
+    /// QUIC clients that had to prove their address first.
+    pub quic_retries: IntCounter,
     /// Handshakes by TLS version.
     pub tls_versions: TlsVersions,
     /// How records were come by.
@@ -143,6 +152,8 @@ pub struct Metrics {
     pub disclosed_bytes: IntCounter,
     /// Of those, bytes that were copied once on their way.
     pub copied_bytes: IntCounter,
+    /// What is suspended.
+    pub suspensions: SuspensionMetrics,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -218,7 +229,12 @@ impl Metrics {
                 &["agency", "system"],
             )?,
             handshakes: counters(r, "popgate_handshakes_total", "TLS handshakes by outcome.", &["outcome"])?,
-            floods: counters(r, "popgate_floods_total", "HTTP/2 connections ended for a flood of frames.", &["frame"])?,
+            floods: counters(
+                r,
+                "popgate_floods_total",
+                "HTTP/2 and HTTP/3 connections ended for a flood of frames.",
+                &["frame"],
+            )?,
             upstream_requests: counters(
                 r,
                 "popgate_upstream_requests_total",
@@ -230,6 +246,12 @@ impl Metrics {
                 "popgate_upstream_duration_seconds",
                 "From the first attempt to the end of a register's answer.",
                 "register",
+            )?,
+            deprecated: counters(
+                r,
+                "popgate_deprecated_requests_total",
+                "Requests for deprecated operations, by who still asks.",
+                &["operation", "system"],
             )?,
             bundle_info: gauges(r, "popgate_bundle_info", "The bundle in force.", "digest")?,
             certificate_expiry: gauges(
@@ -262,6 +284,11 @@ impl Metrics {
                 r,
                 "popgate_connections_refused_total",
                 "Connections closed at once, because there were too many.",
+            )?,
+            quic_retries: counter(
+                r,
+                "popgate_quic_retries_total",
+                "QUIC clients that had to prove their address first, because many handshakes were pending.",
             )?,
             tls_versions: TlsVersions::new(r, "popgate_tls_versions_total", "Handshakes by TLS version.")?,
             cache: CacheRequests::new(r, "popgate_cache_requests_total", "How records were come by.")?,
@@ -326,6 +353,7 @@ impl Metrics {
                 "popgate_copied_bytes_total",
                 "Bytes of records sent to agencies that were copied once on their way.",
             )?,
+            suspensions: SuspensionMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };
@@ -374,7 +402,12 @@ impl Metrics {
         self.handshakes.with_label_values(&[outcome])
     }
 
-    /// `popgate_floods_total{frame}`: HTTP/2 connections ended for a flood, by the frame. A label lookup: hold the handle.
+    /// `popgate_deprecated_requests_total{operation, system}`: both names are the bundle's. A label lookup: hold the handle.
+    pub fn deprecated(&self, operation: &str, system: &str) -> IntCounter {
+        self.deprecated.with_label_values(&[operation, system])
+    }
+
+    /// `popgate_floods_total{frame}`: HTTP/2 and HTTP/3 connections ended for a flood, by the frame. A label lookup: hold the handle.
     pub fn floods(&self, frame: &str) -> IntCounter {
         self.floods.with_label_values(&[frame])
     }
@@ -510,90 +543,3 @@ fn histograms(registry: &Registry, name: &str, help: &str, label: &str) -> Resul
 /// Seconds: a cache hit takes tens of microseconds, a deadline is a few seconds.
 const BUCKETS: [f64; 15] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::refusal::Refusal;
-
-    /// The sample lines; panics if a line is not of the text format.
-    fn samples(text: &str) -> Vec<(&str, f64)> {
-        let mut typed = Vec::new();
-        let mut found = Vec::new();
-        for line in text.lines() {
-            if let Some(rest) = line.strip_prefix("# TYPE ") {
-                typed.push(rest.split_once(' ').unwrap().0);
-            } else if !line.starts_with("# HELP ") {
-                let (name, value) = line.rsplit_once(' ').unwrap();
-                let family = name.split('{').next().unwrap();
-                assert!(typed.iter().any(|known| family.starts_with(known)), "{line}");
-                found.push((name, value.parse().unwrap()));
-            }
-        }
-        found
-    }
-
-    fn value(text: &str, name: &str) -> f64 {
-        samples(text).into_iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name} in {text}")).1
-    }
-
-    #[test]
-    fn requests_are_counted_by_operation_and_code() {
-        let metrics = Metrics::new();
-        let table = metrics.operations(["citizen.read", "citizen.lookup"]);
-        table.record(Some(1), Code::OK, Duration::from_micros(300));
-        table.record(Some(1), Code::of(&Refusal::NoMatch), Duration::from_micros(300));
-        table.record(None, Code::of(&Refusal::OperationUnknown), Duration::from_micros(3));
-        let text = metrics.encode();
-        assert_eq!(value(&text, "popgate_requests_total{code=\"ok\",operation=\"citizen.lookup\"}"), 1.0);
-        assert_eq!(value(&text, "popgate_requests_total{code=\"no_match\",operation=\"citizen.lookup\"}"), 1.0);
-        assert_eq!(value(&text, "popgate_requests_total{code=\"operation_unknown\",operation=\"none\"}"), 1.0);
-        assert_eq!(value(&text, "popgate_refusals_total{code=\"no_match\"}"), 1.0);
-        assert_eq!(value(&text, "popgate_request_duration_seconds_count{operation=\"citizen.lookup\"}"), 2.0);
-        assert!(!text.contains("citizen.read\",code"), "pairs that never happened are not shown");
-    }
-
-    #[test]
-    fn counts_go_on_over_a_reload() {
-        let metrics = Metrics::new();
-        metrics.operations(["a"]).record(Some(0), Code::OK, Duration::ZERO);
-        metrics.operations(["b", "a"]).record(Some(1), Code::OK, Duration::ZERO);
-        assert_eq!(value(&metrics.encode(), "popgate_requests_total{code=\"ok\",operation=\"a\"}"), 2.0);
-    }
-
-    #[test]
-    fn the_text_has_every_family_with_help_and_base_units() {
-        let metrics = Metrics::new();
-        metrics.register("population").took(Duration::from_millis(3));
-        metrics.handshakes("ok").inc();
-        metrics.certificate_expiry("server", 1_900_000_000);
-        let text = metrics.encode();
-        assert!(samples(&text).len() > 60);
-        assert_eq!(value(&text, "popgate_upstream_duration_seconds_sum{register=\"population\"}"), 0.003);
-        assert!(value(&text, "process_resident_memory_bytes") > 1e5);
-        assert!(value(&text, "process_cpu_seconds_total") >= 0.0);
-        for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
-            assert!(line.ends_with('.'), "{line}");
-        }
-    }
-
-    #[test]
-    fn what_others_count_is_followed_and_never_goes_down() {
-        let metrics = Metrics::new();
-        for total in [3, 7, 5] {
-            follow(&metrics.guesses_failed, total);
-        }
-        assert_eq!(value(&metrics.encode(), "popgate_guesses_failed_total"), 7.0);
-    }
-
-    #[test]
-    fn only_the_bundle_in_force_is_shown() {
-        let metrics = Metrics::new();
-        metrics.bundle_info.with_label_values(&["old"]).set(1);
-        metrics.bundle_info.reset();
-        metrics.bundle_info.with_label_values(&["new"]).set(1);
-        let text = metrics.encode();
-        assert!(text.contains("popgate_bundle_info{digest=\"new\"} 1"));
-        assert!(!text.contains("old"));
-    }
-}

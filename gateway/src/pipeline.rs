@@ -29,6 +29,7 @@ use crate::{admit, decide, forward, identify, narrow, redact, respond, route};
 
 mod bulk;
 mod exchange;
+mod view;
 
 use exchange::Exchange;
 
@@ -36,7 +37,11 @@ use exchange::Exchange;
 pub async fn answer(core: &Rc<Core>, inbound: Inbound) -> Response<Body> {
     let live = core.node.live();
     let mut exchange = Exchange::begin(core, &inbound, Arc::clone(&live));
-    let answered = disclose(core, &live, inbound, &mut exchange).await;
+    let answered = if route::asks_for_view(&inbound.request) {
+        Box::pin(view::view(core, &live, inbound, &mut exchange)).await
+    } else {
+        disclose(core, &live, inbound, &mut exchange).await
+    };
     exchange.end(core, answered)
 }
 
@@ -53,6 +58,7 @@ async fn disclose(
 
     let caller = identify::caller(&connection, bundle, &node.trust(), clock)?;
     exchange.identified(&caller);
+    node.suspensions.switch().caller(caller.system(), clock)?;
     framing::check(&parts, connection.protocol).map_err(|reason| Refusal::RequestMalformed { reason })?;
     let call = route::call(bundle, &parts)?;
     exchange.routed(&call);
@@ -62,6 +68,7 @@ async fn disclose(
     let ticket = if bulk { admit::slot(&live.gates, system)? } else { admit::ticket(&live.gates, system, operation)? };
     let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;
     exchange.agreed(&agreed);
+    node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
     if bulk {
         let lines = route::lines(&parts.headers, body, &node.config.http)?;
         let answers = bulk::Lines::new(core, &connection, call, lines);

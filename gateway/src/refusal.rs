@@ -3,6 +3,11 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use popgate_policy::contract::Mistake;
+
+mod catalogue;
+
+pub use catalogue::refusable;
 
 /// Why a request is refused. What the client is told follows from it; what only the operator may know is logged beside it.
 ///
@@ -38,8 +43,11 @@ pub enum Refusal {
         /// What it must be.
         reason: &'static str,
     },
-    /// The body's media type is not JSON.
-    MediaTypeUnsupported,
+    /// The body is of another media type than the operation takes, or encoded.
+    MediaTypeUnsupported {
+        /// The media type that it takes.
+        accepted: &'static str,
+    },
     /// The body is longer than allowed.
     BodyTooLarge {
         /// Bytes.
@@ -49,8 +57,10 @@ pub enum Refusal {
     BodyTimeout,
     /// A parameter is undeclared, missing or invalid.
     ParameterInvalid {
-        /// Names the parameter, never its value.
+        /// Names the first one, never its value.
         detail: String,
+        /// Every mistake that was found.
+        errors: Vec<Mistake>,
     },
     /// No `Gateway-Purpose`, and the system is enrolled for more than one (or none).
     PurposeMissing {
@@ -87,6 +97,26 @@ pub enum Refusal {
     PluginFailed,
     /// Unknown person, guard mismatch, or a record hidden whole: one and the same answer.
     NoMatch,
+    /// An operator has suspended the agency. Why, only operators are told.
+    AgencySuspended {
+        /// When it ends, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// An operator has suspended the system.
+    SystemSuspended {
+        /// When it ends, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// An operator has suspended the purpose.
+    PurposeSuspended {
+        /// When it ends, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// An operator has suspended the register.
+    RegisterSuspended {
+        /// When it ends, if that is known.
+        retry_after: Option<Duration>,
+    },
     /// Over the rate.
     RateExceeded {
         /// When to come again.
@@ -156,10 +186,12 @@ impl Refusal {
             Self::MethodNotAllowed { allow } => format!("use one of: {allow}"),
             Self::RequestMalformed { reason } => (*reason).into(),
             Self::HeaderInvalid { name, reason } => format!("{name}: {reason}"),
-            Self::MediaTypeUnsupported => "send Content-Type: application/json".into(),
+            Self::MediaTypeUnsupported { accepted } => {
+                format!("send Content-Type: {accepted}, in utf-8, without Content-Encoding")
+            }
             Self::BodyTooLarge { limit } => format!("send at most {limit} bytes"),
             Self::BodyTimeout => "send the whole body without pauses".into(),
-            Self::ParameterInvalid { detail } => detail.clone(),
+            Self::ParameterInvalid { detail, .. } => detail.clone(),
             Self::PurposeMissing { enrolled } => format!("add Gateway-Purpose: one of {}", listed(enrolled)),
             Self::PurposeUnknown => "use a purpose of the purpose registry".into(),
             Self::PurposeExpired => "use a purpose that is valid today".into(),
@@ -174,6 +206,10 @@ impl Refusal {
             Self::PluginRefused { remedy } => remedy.clone(),
             Self::PluginFailed => "retry later; if it goes on, report the request id to the gateway's operator".into(),
             Self::NoMatch => "check the identity number and every attribute that must match".into(),
+            Self::AgencySuspended { .. }
+            | Self::SystemSuspended { .. }
+            | Self::PurposeSuspended { .. }
+            | Self::RegisterSuspended { .. } => "ask the gateway's operator".into(),
             Self::RateExceeded { retry_after } => format!("retry after {} s", seconds(*retry_after)),
             Self::ConcurrencyExceeded => "wait for answers before sending more requests".into(),
             Self::RegisterUnavailable | Self::RegisterTimeout => "retry later".into(),
@@ -189,6 +225,10 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::RateExceeded { retry_after } => Some(seconds(*retry_after)),
+            Self::AgencySuspended { retry_after }
+            | Self::SystemSuspended { retry_after }
+            | Self::PurposeSuspended { retry_after }
+            | Self::RegisterSuspended { retry_after } => retry_after.map(seconds),
             Self::ConcurrencyExceeded
             | Self::RegisterUnavailable
             | Self::RegisterTimeout
@@ -203,7 +243,7 @@ impl Refusal {
             | Self::MethodNotAllowed { .. }
             | Self::RequestMalformed { .. }
             | Self::HeaderInvalid { .. }
-            | Self::MediaTypeUnsupported
+            | Self::MediaTypeUnsupported { .. }
             | Self::BodyTooLarge { .. }
             | Self::BodyTimeout
             | Self::ParameterInvalid { .. }
@@ -270,7 +310,7 @@ impl Refusal {
             Self::HeaderInvalid { .. } => {
                 ("header_invalid", S::BAD_REQUEST, Downstream, "a gateway header is not valid")
             }
-            Self::MediaTypeUnsupported => (
+            Self::MediaTypeUnsupported { .. } => (
                 "media_type_unsupported",
                 S::UNSUPPORTED_MEDIA_TYPE,
                 Downstream,
@@ -309,6 +349,14 @@ impl Refusal {
                 ("plugin_failed", S::SERVICE_UNAVAILABLE, Gateway, "a rule of this site could not be applied")
             }
             Self::NoMatch => ("no_match", S::NOT_FOUND, Downstream, "no record matches the request"),
+            Self::AgencySuspended { .. } => ("agency_suspended", S::FORBIDDEN, Downstream, "the agency is suspended"),
+            Self::SystemSuspended { .. } => ("system_suspended", S::FORBIDDEN, Downstream, "the system is suspended"),
+            Self::PurposeSuspended { .. } => {
+                ("purpose_suspended", S::FORBIDDEN, Downstream, "the purpose is suspended")
+            }
+            Self::RegisterSuspended { .. } => {
+                ("register_suspended", S::SERVICE_UNAVAILABLE, Gateway, "the register is suspended")
+            }
             Self::RateExceeded { .. } => {
                 ("rate_exceeded", S::TOO_MANY_REQUESTS, Downstream, "the system is over its rate")
             }

@@ -7,16 +7,21 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderName, HeaderValue, Response};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Frame, SizeHint};
+use popgate_policy::contract::{Mistake, Place};
 use popgate_policy::disclose::{Redacted, RedactedChunk};
 use popgate_policy::model::DisclosureId;
+use popgate_policy::view::View;
 
 use crate::accept::CloseConnection;
 use crate::admit::Ticket;
 use crate::audit::{Closing, Outcome, Receipt, Shown};
 use crate::refusal::Refusal;
+use crate::route::{Form, Wanted};
 
 mod bulk;
 
@@ -26,12 +31,20 @@ pub use bulk::{Answers, Cut, LineAnswer};
 /// The header that carries the disclosure's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("gateway-request-id");
 
+/// The header that carries the digest of the caller's view.
+pub const VIEW: HeaderName = HeaderName::from_static("gateway-view");
+
+/// What a `POST` may hold (W3C Linked Data Platform, section 7.1).
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+
 /// Everything that this gateway can say to an agency.
 pub struct Body(Kind);
 
 enum Kind {
     /// A refusal's problem document: built from the closed enum, never from a register's bytes.
     Refusal(Option<Bytes>),
+    /// What is no secret and about nobody: a [`View`], which the policy crate makes of contracts and policies alone.
+    Public(Option<Bytes>),
     /// Released chunks, with what must live until the last of them was handed over.
     Disclosure(Disclosure, #[expect(dead_code, reason = "it counts as long as it is held")] Ticket),
     /// The answers to a bulk request's lines, as they come.
@@ -111,16 +124,42 @@ pub fn bulk(answers: Pin<Box<dyn Answers>>, id: DisclosureId, ticket: Ticket) ->
     response
 }
 
+/// Answers with the caller's view, or with 304 if it has it already (RFC 9110, section 13.1.2).
+pub fn view(view: &View, wanted: &Wanted, id: DisclosureId) -> Response<Body> {
+    let (kind, document, tag) = match wanted.form {
+        Form::Json => ("application/json", view.json(), format!("\"{}\"", view.digest())),
+        Form::Yaml => ("application/yaml", view.yaml(), format!("\"{}-yaml\"", view.digest())),
+    };
+    let known = wanted.has(&tag);
+    let sent = !known && !wanted.head;
+    let mut response = Response::new(Body(Kind::Public(sent.then(|| document.clone()))));
+    common(&mut response, id);
+    if known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(document.len()));
+    }
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(VARY, HeaderValue::from_static("accept"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(ETAG, tag);
+    }
+    response
+}
+
 /// Answers with a refusal (RFC 9457). The document depends on the refusal alone, so that two refusals with one code and
 /// remedy are the same bytes; the request id travels in its header.
 pub fn refusal(refusal: &Refusal, id: DisclosureId, head: bool) -> Response<Body> {
-    let document = serde_json::json!({
+    let mut document = serde_json::json!({
         "type": format!("urn:popgate:refusal:{}", refusal.code()),
         "title": refusal.title(),
         "status": refusal.status().as_u16(),
         "code": refusal.code(),
         "detail": refusal.remedy(),
     });
+    add_mistakes(refusal, &mut document);
     let document = Bytes::from(document.to_string());
     let length = document.len();
     let mut response = Response::new(Body(Kind::Refusal((!head).then_some(document))));
@@ -136,11 +175,32 @@ pub fn refusal(refusal: &Refusal, id: DisclosureId, head: bool) -> Response<Body
     {
         headers.insert(ALLOW, allow);
     }
+    if let Refusal::MediaTypeUnsupported { accepted } = refusal {
+        headers.insert(ACCEPT_POST, HeaderValue::from_static(accepted));
+    }
     if refusal.closes_connection() {
         response.extensions_mut().insert(CloseConnection);
     }
     common(&mut response, id);
     response
+}
+
+/// What is wrong with each parameter, where that is known.
+fn add_mistakes(refusal: &Refusal, document: &mut serde_json::Value) {
+    if let (Refusal::ParameterInvalid { errors, .. }, Some(document)) = (refusal, document.as_object_mut())
+        && !errors.is_empty()
+    {
+        document.insert("errors".to_owned(), errors.iter().map(told).collect());
+    }
+}
+
+/// A mistake as an extension member of the problem document has it (RFC 9457, section 3.2).
+fn told(mistake: &Mistake) -> serde_json::Value {
+    match &mistake.place {
+        Place::Body(pointer) => serde_json::json!({ "pointer": pointer, "detail": mistake.detail }),
+        Place::Parameter(name) => serde_json::json!({ "parameter": name, "detail": mistake.detail }),
+        Place::Query => serde_json::json!({ "detail": format!("the query {}", mistake.detail) }),
+    }
 }
 
 fn common(response: &mut Response<Body>, id: DisclosureId) {
@@ -156,6 +216,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Refusal(_) => f.write_str("<refusal>"),
+            Kind::Public(_) => f.write_str("<public>"),
             Kind::Disclosure(disclosure, _) => write!(f, "<disclosure, {} bytes left>", disclosure.left),
             Kind::Bulk(_) => f.write_str("<bulk>"),
         }
@@ -174,7 +235,7 @@ impl http_body::Body for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let bytes = match &mut self.0 {
-            Kind::Refusal(document) => document.take(),
+            Kind::Refusal(document) | Kind::Public(document) => document.take(),
             Kind::Disclosure(disclosure, _) => disclosure.next(),
             Kind::Bulk(bulk) => return bulk.poll_next(cx).map(|next| next.map(|bytes| bytes.map(Frame::data))),
         };
@@ -183,7 +244,7 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Refusal(document) => document.is_none(),
+            Kind::Refusal(document) | Kind::Public(document) => document.is_none(),
             Kind::Disclosure(disclosure, _) => disclosure.chunks.is_empty(),
             Kind::Bulk(_) => false,
         }
@@ -191,7 +252,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Refusal(document) => {
+            Kind::Refusal(document) | Kind::Public(document) => {
                 SizeHint::with_exact(document.as_ref().map_or(0, |document| document.len() as u64))
             }
             Kind::Disclosure(disclosure, _) => SizeHint::with_exact(disclosure.left),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, header};
 use popgate_policy::bundle::Bundle;
-use popgate_policy::contract::{Arguments, Captures, Operation, RequestParts, Route};
+use popgate_policy::contract::{ArgumentError, Arguments, Captures, Operation, RequestParts, Route};
 use popgate_policy::model::Personal;
 
 use crate::accept::ClientBody;
@@ -16,8 +16,10 @@ use crate::gather::{self, Failed};
 use crate::refusal::Refusal;
 
 mod lines;
+mod wanted;
 
 pub use lines::{Line, Lines};
+pub use wanted::{Form, Wanted, asks_for_view, wanted};
 
 /// A request whose operation and headers are known.
 #[derive(Clone, Debug)]
@@ -81,15 +83,18 @@ pub async fn arguments(
     body: ClientBody,
     limits: &config::Http,
 ) -> Result<Arguments, Refusal> {
-    let body = tokio::time::timeout(limits.body_timeout, read(body, headers, limits.max_body))
+    let operation = &call.operation;
+    let most = operation.max_body.map_or(limits.max_body, |most| most.min(limits.max_body));
+    let body = tokio::time::timeout(limits.body_timeout, read(body, headers, most))
         .await
         .map_err(|_| Refusal::BodyTimeout)??;
-    if !body.is_empty() && !is_json(headers) {
-        return Err(Refusal::MediaTypeUnsupported);
+    if !body.is_empty() && operation.takes_body() && !is_of(JSON, headers) {
+        return Err(Refusal::MediaTypeUnsupported { accepted: JSON });
     }
-    call.operation
-        .arguments(RequestParts { captures: &call.captures, query: call.query.expose(), body: &body })
-        .map_err(|error| Refusal::ParameterInvalid { detail: error.to_string() })
+    let parts = RequestParts { captures: &call.captures, query: call.query.expose(), body: &body };
+    operation
+        .arguments(parts)
+        .map_err(|error| Refusal::ParameterInvalid { detail: error.to_string(), errors: operation.mistakes(parts) })
 }
 
 async fn read(body: ClientBody, headers: &HeaderMap, limit: usize) -> Result<Bytes, Refusal> {
@@ -109,8 +114,8 @@ async fn read(body: ClientBody, headers: &HeaderMap, limit: usize) -> Result<Byt
 /// # Errors
 /// If it is of another type.
 pub fn lines(headers: &HeaderMap, body: ClientBody, limits: &config::Http) -> Result<Lines, Refusal> {
-    if !is_of_type(headers, "application/x-ndjson") {
-        return Err(Refusal::MediaTypeUnsupported);
+    if !is_of(NDJSON, headers) {
+        return Err(Refusal::MediaTypeUnsupported { accepted: NDJSON });
     }
     Ok(Lines::new(body, limits.max_body, limits.body_timeout))
 }
@@ -120,20 +125,25 @@ pub fn lines(headers: &HeaderMap, body: ClientBody, limits: &config::Http) -> Re
 /// # Errors
 /// If a parameter is not as the contract says.
 pub fn arguments_of_line(call: &Call, line: &[u8]) -> Result<Arguments, Refusal> {
-    call.operation
-        .arguments(RequestParts { captures: &call.captures, query: call.query.expose(), body: line })
-        .map_err(|error| Refusal::ParameterInvalid { detail: error.to_string() })
+    let parts = RequestParts { captures: &call.captures, query: call.query.expose(), body: line };
+    let mistakes = |error: ArgumentError| Refusal::ParameterInvalid {
+        detail: error.to_string(),
+        errors: call.operation.mistakes(parts),
+    };
+    call.operation.arguments(parts).map_err(mistakes)
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    is_of_type(headers, "application/json")
-}
-
-fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
-    let Some(Ok(value)) = headers.get(header::CONTENT_TYPE).map(|value| value.to_str()) else { return false };
+/// Whether a body is of that media type, in UTF-8 and not encoded further.
+fn is_of(kind: &str, headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(Ok(value)), None) = (types.next().map(|value| value.to_str()), types.next()) else { return false };
     let mut parts = value.split(';').map(str::trim);
-    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(media_type))
-        && parts.all(|parameter| parameter.eq_ignore_ascii_case("charset=utf-8"))
+    let is_utf8 = |parameter: &str| {
+        let charset = parameter.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("charset"));
+        charset.is_some_and(|(_, value)| value.trim_matches('"').eq_ignore_ascii_case("utf-8"))
+    };
+    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(kind))
+        && parts.all(is_utf8)
         && !headers.contains_key(header::CONTENT_ENCODING)
 }
 
@@ -194,6 +204,9 @@ fn one(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result<St
     }
     Ok(value.to_owned())
 }
+
+const JSON: &str = "application/json";
+const NDJSON: &str = "application/x-ndjson";
 
 fn is_token(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:/@+=-".contains(&byte))

@@ -1,12 +1,13 @@
 //! The bundle: one immutable version of contracts, agencies, purposes and policies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::contract::Contracts;
-use crate::directory::Directory;
+use crate::contract::{Contracts, Operation};
+use crate::directory::{Directory, System};
 use crate::engine::Engine;
+use crate::model::PurposeId;
 use crate::permit::{Ask, Denied, Permit};
 use crate::problem::{Problem, Severity};
 
@@ -25,8 +26,8 @@ pub struct Digest(pub [u8; 32]);
 #[derive(Debug)]
 pub struct Bundle {
     digest: Digest,
-    contracts: Contracts,
-    directory: Directory,
+    contracts: Arc<Contracts>,
+    directory: Arc<Directory>,
     engine: Engine,
 }
 
@@ -52,7 +53,12 @@ impl Bundle {
         problems.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
         match engine {
             Some(engine) if problems.iter().all(|problem| problem.severity == Severity::Warning) => Ok(Loaded {
-                bundle: Arc::new(Self { digest: Digest::of(source), contracts, directory, engine }),
+                bundle: Arc::new(Self {
+                    digest: Digest::of(source),
+                    contracts: Arc::new(contracts),
+                    directory: Arc::new(directory),
+                    engine,
+                }),
                 warnings: problems,
             }),
             _ => Err(problems),
@@ -69,6 +75,12 @@ impl Bundle {
         &self.contracts
     }
 
+    /// What is to be said on that day of operations that should have ended: warnings.
+    pub fn past_sunset(&self, today: jiff::civil::Date) -> Vec<Problem> {
+        let passed = self.contracts.sunsets.iter().filter(|(day, _)| *day <= today);
+        passed.map(|(_, problem)| problem.clone()).collect()
+    }
+
     /// Agencies, systems and purposes.
     pub fn directory(&self) -> &Directory {
         &self.directory
@@ -77,6 +89,28 @@ impl Bundle {
     /// The policies.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The same bundle with some permits (by `@id`) suspended: they give nothing, and everything else is shared, so that this
+    /// takes milliseconds. It only narrows: ids of forbids, and ids that no policy has, change nothing.
+    #[must_use]
+    pub fn without(&self, suspended: &BTreeSet<String>) -> Self {
+        Self {
+            digest: self.digest,
+            contracts: Arc::clone(&self.contracts),
+            directory: Arc::clone(&self.directory),
+            engine: self.engine.without(suspended),
+        }
+    }
+
+    /// Whether the operation could disclose anything to the system for the purpose, whatever circumstances and record are.
+    pub fn discloses(&self, system: &System, operation: &Operation, purpose: &PurposeId) -> bool {
+        self.engine.discloses(system, operation, purpose)
+    }
+
+    /// Whether the policy bears on what the operation discloses to the system for the purpose.
+    pub fn bears_on(&self, policy: &str, system: &System, operation: &Operation, purpose: &PurposeId) -> bool {
+        self.engine.bears_on(policy, system, operation, purpose)
     }
 
     /// Decides one request. `ask` MUST name a system, operation and purpose of this bundle.

@@ -5,18 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{FieldIx, FieldName, FieldSet, GroupId, MaskKind, OperationId, RegisterId};
+use crate::problem::Problem;
 
 mod arguments;
+mod checks;
 mod openapi;
 mod route;
 mod upstream;
+mod written;
 
 pub use arguments::{ArgumentError, Arguments, RequestParts};
+pub use checks::{Mistake, Place};
 pub(crate) use openapi::load;
 #[cfg(test)]
 pub(crate) use openapi::tests as openapi_tests;
 pub use route::{Captures, Route};
 pub use upstream::UpstreamRequest;
+pub(crate) use written::{Resolved, Written};
 
 /// All contracts of one bundle.
 #[derive(Debug, Default)]
@@ -24,6 +29,12 @@ pub struct Contracts {
     pub(crate) operations: Vec<Arc<Operation>>,
     pub(crate) records: Vec<Arc<RecordSchema>>,
     pub(crate) routes: route::Routes,
+    /// The documents as they are written.
+    pub(crate) written: Vec<Written>,
+    /// By operation, the position of its document.
+    pub(crate) written_in: Vec<usize>,
+    /// The days on which operations end, with what is to be said from then on.
+    pub(crate) sunsets: Vec<(jiff::civil::Date, Problem)>,
 }
 
 impl Contracts {
@@ -41,6 +52,11 @@ impl Contracts {
     pub fn fields(&self) -> impl Iterator<Item = &Field> {
         let mut seen = HashSet::new();
         self.records.iter().flat_map(|record| &record.fields).filter(move |field| seen.insert(&field.name))
+    }
+
+    /// The document that an operation stands in.
+    pub(crate) fn written(&self, operation: &Operation) -> Option<&Written> {
+        self.written.get(*self.written_in.get(operation.index)?)
     }
 
     /// The operation of that id.
@@ -81,6 +97,12 @@ pub struct Operation {
     pub pushdown: Option<Pushdown>,
     /// `x-gateway-cache`.
     pub cache: CacheRule,
+    /// Since when it is deprecated, and until when it is there, if it is deprecated.
+    pub lifecycle: Option<Lifecycle>,
+    /// The longest body of a request, in bytes (`x-gateway-max-body`); what the node allows if it does not say.
+    pub max_body: Option<usize>,
+    /// What JSON Schema says of its parameters.
+    pub(crate) checks: checks::Checks,
 }
 
 impl Operation {
@@ -104,6 +126,17 @@ impl Operation {
         }
     }
 
+    /// Whether a request has a body.
+    pub fn takes_body(&self) -> bool {
+        self.parameters.iter().any(|known| known.location == Location::Body)
+    }
+
+    /// The parameters that an answer of yes or no is about: those that neither name the subject nor guard it.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = ParamIx> {
+        let all = (0..self.parameters.len()).map(ParamIx);
+        all.filter(|at| Some(*at) != self.subject && !self.guard.contains(at))
+    }
+
     /// The largest answer of the register that is read, in bytes.
     pub fn most_bytes(&self) -> usize {
         match self.answer {
@@ -111,6 +144,18 @@ impl Operation {
             Answer::List(_) => crate::disclose::MAX_LIST,
         }
     }
+}
+
+/// The end of an operation (`x-gateway-deprecated-since`, `x-gateway-sunset`, `x-gateway-successor`). It is served as long as it is in
+/// the bundle; what this says is for its callers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lifecycle {
+    /// The day since which it is deprecated.
+    pub deprecated: jiff::civil::Date,
+    /// The day on which it ends.
+    pub sunset: Option<jiff::civil::Date>,
+    /// The operation to use in its place. There may be none of that name: that is a warning.
+    pub successor: Option<OperationId>,
 }
 
 /// The position of a parameter in [`Operation::parameters`].

@@ -125,7 +125,7 @@ pub enum TlsVersion {
 }
 
 /// How much a system may ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// For each operation that has no limit of its own.
     pub default: Rate,
@@ -136,7 +136,7 @@ pub struct Limits {
 }
 
 /// A token bucket (GCRA).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// Requests per [`Rate::per`].
     pub count: NonZeroU32,

@@ -9,7 +9,7 @@ mod toml;
 mod yaml;
 
 pub(crate) use self::toml::parse as parse_toml;
-pub(crate) use self::yaml::parse as parse_yaml;
+pub(crate) use self::yaml::{json as yaml_to_json, parse as parse_yaml};
 
 /// Byte offsets into the document's text.
 pub(crate) type Span = Range<usize>;

@@ -23,6 +23,8 @@ mod build;
 mod counts;
 mod decide;
 mod ladder;
+mod prospect;
+mod suspend;
 mod table;
 mod warn;
 
@@ -34,6 +36,7 @@ mod tests;
 pub(crate) use counts::narrowed;
 pub(crate) use decide::{Question, could_answer, unusable, widest};
 pub(crate) use ladder::{Ladder, Rank};
+pub(crate) use prospect::{Chance, Prospect};
 pub(crate) use table::Outcome;
 pub use table::Table;
 
@@ -41,16 +44,20 @@ pub use table::Table;
 #[derive(Debug)]
 pub struct Engine {
     rules: Vec<Rule>,
-    policies: Vec<PolicyInfo>,
-    model: Model,
-    operations: Vec<Asked>,
-    shapes: Vec<Lineage>,
-    shape_of: HashMap<SystemId, usize>,
-    purposes: Vec<EntityUid>,
-    purpose_at: HashMap<PurposeId, usize>,
-    // INVARIANT: one a (shape, operation, purpose), see `Engine::slot`.
-    tables: Vec<OnceLock<Arc<Table>>>,
+    // Shared with the engines that suspend some of the rules, see `Engine::without`.
+    policies: Arc<[PolicyInfo]>,
+    model: Arc<Model>,
+    operations: Arc<[Asked]>,
+    shapes: Arc<[Lineage]>,
+    shape_of: Arc<HashMap<SystemId, usize>>,
+    purposes: Arc<[EntityUid]>,
+    purpose_at: Arc<HashMap<PurposeId, usize>>,
+    // INVARIANT: one a (shape, operation, purpose), see `Engine::table`.
+    tables: Vec<Slot>,
 }
+
+/// A table, once it was asked for.
+type Slot = Arc<OnceLock<Arc<Table>>>;
 
 /// A policy, for listings and audits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +155,7 @@ impl Engine {
                     operation: Arc::clone(operation),
                 })
             })
-            .collect::<Result<Vec<_>, String>>()?;
+            .collect::<Result<Arc<[_]>, String>>()?;
         let named: BTreeSet<EntityUid> = rules.iter().flat_map(|rule| rule.policy.entity_literals()).collect();
         let mut shapes = Vec::new();
         let mut shape_of = HashMap::new();
@@ -161,19 +168,19 @@ impl Engine {
             shape_of.insert(system.id.clone(), at);
         }
         let ids = || directory.purposes().map(|purpose| &purpose.id);
-        let purposes = ids().map(|id| uid("Purpose", id.as_str())).collect::<Result<Vec<_>, _>>()?;
-        let purpose_at = ids().enumerate().map(|(at, id)| (id.clone(), at)).collect();
+        let purposes = ids().map(|id| uid("Purpose", id.as_str())).collect::<Result<Arc<[_]>, _>>()?;
+        let purpose_at = ids().enumerate().map(|(at, id)| (id.clone(), at)).collect::<HashMap<_, _>>();
         let tables = shapes.len() * operations.len() * purposes.len();
         Ok(Self {
             policies: rules.iter().map(|rule| PolicyInfo::of(rule, source)).collect(),
-            tables: std::iter::repeat_with(OnceLock::new).take(tables).collect(),
+            tables: std::iter::repeat_with(Slot::default).take(tables).collect(),
             rules,
-            model,
+            model: Arc::new(model),
             operations,
-            shapes,
-            shape_of,
+            shapes: shapes.into(),
+            shape_of: Arc::new(shape_of),
             purposes,
-            purpose_at,
+            purpose_at: Arc::new(purpose_at),
         })
     }
 

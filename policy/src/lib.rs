@@ -24,3 +24,4 @@ pub mod narrow;
 pub mod permit;
 pub mod problem;
 pub mod seal;
+pub mod view;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use popgate_demo::client::{Answer, Client, Http, Session};
+use popgate_demo::client::{Answer, Client, Credentials, Http, Session};
 use popgate_demo::deployment::{Deployment, Options, Site};
 
 pub mod build;
@@ -12,6 +12,7 @@ pub mod consent;
 pub mod made;
 pub mod node;
 pub mod process;
+pub mod quic;
 pub mod wire;
 
 /// A deployment that stops, and whose folder goes, when it is dropped.
@@ -76,15 +77,49 @@ impl Harness {
         self.client_over(system, Http::One)
     }
 
-    /// A system's client.
+    /// Makes a system's view at once, so that every answer names its digest.
+    pub fn make_view(&self, system: &str) {
+        let live = self.deployment.gateway.node().live();
+        let systems = live.bundle.directory().systems();
+        if let Some(system) = systems.iter().find(|known| known.id.as_str() == system) {
+            live.views.view(system);
+        }
+    }
+
+    /// A system's client. Its view is made.
     ///
     /// # Panics
     /// If its certificate cannot be made.
     #[expect(clippy::panic, reason = "without a client the test cannot go on")]
     pub fn client_over(&self, system: &str, http: Http) -> Client {
+        self.make_view(system);
         match self.deployment.client_over(system, http) {
             Ok(client) => client,
             Err(error) => panic!("no client for {system}: {error}"),
+        }
+    }
+
+    /// A system's client over HTTP/3.
+    ///
+    /// # Panics
+    /// If its certificate cannot be made.
+    #[expect(clippy::panic, reason = "without a client the test cannot go on")]
+    pub fn quic(&self, system: &str) -> quic::Client {
+        match self.deployment.site.credentials(system) {
+            Ok(credentials) => self.quic_with(&credentials),
+            Err(error) => panic!("no credentials for {system}: {error}"),
+        }
+    }
+
+    /// A client over HTTP/3 with these credentials.
+    ///
+    /// # Panics
+    /// If they cannot be used.
+    #[expect(clippy::panic, reason = "without a client the test cannot go on")]
+    pub fn quic_with(&self, credentials: &Credentials) -> quic::Client {
+        match quic::Client::new(self.deployment.gateway.https(), credentials) {
+            Ok(client) => client,
+            Err(error) => panic!("no client: {error}"),
         }
     }
 

@@ -89,7 +89,7 @@ async fn each_line_has_a_record_of_its_own() {
                 assert!(ids.insert(intent.disclosure.to_string()), "an id of its own");
             }
             What::Closing(_) => closed += 1,
-            What::Refused(_) => panic!("nothing is refused"),
+            What::Refused(_) | What::Action(_) => panic!("nothing is refused"),
         }
     }
     assert_eq!((ids.len(), closed), (300, 300));

@@ -384,10 +384,10 @@ fn lift_limits(site: &Site) {
     }
 }
 
-/// The headers of an answer that are the same for equal answers: all but its id and its time.
+/// The headers of an answer that are the same for equal answers: all but its id, its time, and the view, which is soon known.
 fn names(answer: &Answer) -> Vec<String> {
     let mut headers = answer.headers.clone();
-    for own in ["gateway-request-id", "date"] {
+    for own in ["gateway-request-id", "date", "gateway-view"] {
         headers.remove(own);
     }
     headers.iter().map(|(name, value)| format!("{name}: {value:?}")).collect()

@@ -235,12 +235,24 @@ async fn who_asks_is_what_the_certificate_says_and_no_header() {
 
 /// Checks that an answer has exactly the headers that every answer has; its request id.
 fn listed(answer: &Answer, kind: &str) -> String {
-    let all =
-        ["cache-control", "content-length", "content-type", "date", "gateway-request-id", "x-content-type-options"];
+    let all = [
+        "alt-svc",
+        "cache-control",
+        "content-length",
+        "content-type",
+        "date",
+        "gateway-request-id",
+        "gateway-view",
+        "x-content-type-options",
+    ];
     assert_eq!(names(&answer.headers), all, "{:?}", answer.headers);
+    // The gateway's own HTTP/3, not what the register says of its own.
+    assert!(answer.headers["alt-svc"].to_str().unwrap().ends_with("; ma=86400"), "{:?}", answer.headers);
     assert_eq!(answer.headers["cache-control"], "private, no-store");
     assert_eq!(answer.headers["content-type"], kind);
     assert_eq!(answer.headers["content-length"], answer.body.len().to_string().as_str());
+    let view = answer.headers["gateway-view"].to_str().unwrap();
+    assert!(view.len() == 32 && view.bytes().all(|byte| byte.is_ascii_hexdigit()), "{view}");
     assert!(!format!("{:?}", answer.headers).contains("of-the-client"), "{:?}", answer.headers);
     request_id(&answer.headers)
 }

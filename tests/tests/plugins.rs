@@ -65,7 +65,7 @@ async fn recorded(harness: &Harness) -> Vec<String> {
             Ended::Complete(_) => "complete".to_owned(),
             other => format!("{other:?}"),
         }),
-        What::Intent(_) => None,
+        What::Intent(_) | What::Action(_) => None,
     });
     said.collect()
 }

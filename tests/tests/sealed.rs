@@ -134,7 +134,7 @@ async fn recorded(harness: &Harness) -> HashMap<String, (popgate_policy::model::
             What::Closing(closing) => {
                 assert!(closings.insert(closing.disclosure.unwrap().to_string(), closing.outcome).is_none());
             }
-            What::Refused(refused) => panic!("{refused:?}"),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(intents.len(), closings.len());

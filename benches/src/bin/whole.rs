@@ -4,16 +4,14 @@
 //! share the others. CPU time is that of the whole gateway process: data plane, acceptor, audit writer, admin thread.
 
 use std::error::Error;
-use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use clap::Parser;
 use http::StatusCode;
-use popgate::app::config::Config;
+use popgate_benches::{Failure, Gateway, free_port, lift_limits, say, serve};
 use popgate_demo::client::{Client, Http, get};
 use popgate_demo::deployment::{Options, Register, Site};
 use popgate_demo::register::population;
@@ -21,8 +19,6 @@ use popgate_demo::scenario::read_path;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-type Failure = Box<dyn Error + Send + Sync>;
 
 /// Requests a second and CPU a request of the whole job, on one core.
 #[derive(Parser)]
@@ -54,10 +50,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn serve(file: &Path) -> Result<(), Failure> {
-    popgate::app::serve(Config::read(file).map_err(|errors| errors.to_string())?).map_err(Into::into)
 }
 
 fn measure(args: &Args) -> Result<(), Failure> {
@@ -178,74 +170,6 @@ async fn load(
 
 /// How many citizens the hits are spread over: few enough to stay cached and fresh for a run.
 const HOT: u64 = 1000;
-
-struct Gateway(Child);
-
-impl Gateway {
-    fn start(site: &Site) -> Result<Self, Failure> {
-        let child = Command::new("taskset")
-            .args(["--cpu-list", "0"])
-            .arg(std::env::current_exe()?)
-            .arg("--serve")
-            .arg(site.config_file())
-            .stdin(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("taskset (Debian package util-linux): {error}"))?;
-        Ok(Self(child))
-    }
-
-    async fn ready(&self, client: &Client) -> Result<(), Failure> {
-        for _ in 0..200 {
-            match client.send(get(&read_path(population::citizen(0)), None)).await {
-                Ok(answer) if answer.status == StatusCode::OK => return Ok(()),
-                _ => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
-        Err("the gateway does not answer within 10 s".into())
-    }
-
-    /// CPU time of all its threads, from the scheduler's nanoseconds.
-    fn cpu(&self) -> Result<Duration, Failure> {
-        let mut nanos = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
-            let stat = fs::read_to_string(task?.path().join("schedstat"))?;
-            nanos += stat.split(' ').next().unwrap_or_default().parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanos))
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The reference limits are for people; this measures what the machine can do.
-fn lift_limits(site: &Site) -> Result<(), Failure> {
-    let file = site.bundle().join("agencies/tax.toml");
-    let text = fs::read_to_string(&file)?;
-    let lifted = text.replace(
-        r#"rate = "200/s", burst = 400, concurrent = 64"#,
-        r#"rate = "1000000/s", burst = 1000000, concurrent = 100000"#,
-    );
-    if lifted == text {
-        return Err(format!("`{}` has other limits than this bench expects", file.display()).into());
-    }
-    Ok(fs::write(&file, lifted)?)
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
-fn say(text: &str) -> io::Result<()> {
-    use std::io::Write as _;
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
-}
 
 #[expect(clippy::print_stderr, reason = "the last word of a command line program")]
 fn report(error: &dyn Error) {

@@ -7,3 +7,4 @@ pub mod postgres;
 pub mod print;
 pub mod register;
 pub mod scenario;
+pub mod tour;

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use popgate::app::logs::{self, Format, Verbosity};
 use popgate_demo::deployment::{Deployment, Options};
 use popgate_demo::print::{self, Colour};
-use popgate_demo::{register, scenario};
+use popgate_demo::{register, scenario, tour};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -42,6 +42,9 @@ struct Demo {
     /// Read the population from a throw-away PostgreSQL, not from functions: needs Debian's package postgresql
     #[arg(long)]
     postgres: bool,
+    /// Walk further after the scenario: households, searches, lists, portraits, other registers, the kill switch
+    #[arg(long)]
+    tour: bool,
     /// The agencies' port; 0 takes a free one
     #[arg(long, default_value_t = 8443)]
     port: u16,
@@ -85,6 +88,9 @@ fn run(demo: &Demo) -> Result<(), Box<dyn Error>> {
         let deployment = Deployment::start(dir, &Options { port, postgres: demo.postgres, ..Options::default() })?;
         let found = scenario::run(&deployment).await?;
         print(&print::report(&found, colour))?;
+        if demo.tour {
+            print(&tour::text(&tour::run(&deployment).await?))?;
+        }
         if !demo.once {
             print(&print::now_you(&deployment, colour)?)?;
             if let Some(postgres) = &deployment.others.postgres {

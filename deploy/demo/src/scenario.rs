@@ -239,7 +239,7 @@ async fn settled_log(deployment: &Deployment) -> Result<audit::read::Report, Sce
     }
 }
 
-async fn open(deployment: &Deployment, system: &str) -> Result<Session, ScenarioError> {
+pub(crate) async fn open(deployment: &Deployment, system: &str) -> Result<Session, ScenarioError> {
     let client = deployment.client(system)?;
     client.connect().await.map_err(|source| ScenarioError::Client { step: "connect", source })
 }
@@ -251,26 +251,27 @@ async fn ask(
     send(&mut session, request).await
 }
 
-async fn send(
+pub(crate) async fn send(
     session: &mut Session,
     request: http::Request<http_body_util::Full<bytes::Bytes>>,
 ) -> Result<Answer, ScenarioError> {
     session.send(request).await.map_err(|source| ScenarioError::Client { step: "request", source })
 }
 
-fn expect(step: &str, answer: &Answer, status_wanted: StatusCode, code: &str) -> Result<(), ScenarioError> {
+pub(crate) fn expect(step: &str, answer: &Answer, status_wanted: StatusCode, code: &str) -> Result<(), ScenarioError> {
     if answer.status == status_wanted && (code.is_empty() || answer.code() == code) {
         return Ok(());
     }
     Err(unexpected(step, &format!("{} {code}", status_wanted.as_u16()), &status(answer)))
 }
 
-/// Two answers that must not be told apart: the same bytes and headers, but for request id and date.
+/// Two answers that must not be told apart: the same bytes and headers, but for request id, date, and what is the caller's own.
 fn same(step: &str, one: &Answer, other: &Answer) -> Result<(), ScenarioError> {
     let headers = |answer: &Answer| {
         let mut headers = answer.headers.clone();
         headers.remove("gateway-request-id");
         headers.remove("date");
+        headers.remove("gateway-view");
         headers
     };
     if one.status == other.status && one.body == other.body && headers(one) == headers(other) {

@@ -1,26 +1,25 @@
 //! The life of one connection on its core: handshake, requests, and every reason for which it ends.
 
-use std::cell::{Cell, RefCell};
+mod state;
+
 use std::future::{Future, poll_fn};
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use popgate_policy::directory::TlsVersion;
 
-use super::counters::Counters;
-use super::framing::Fault;
-use super::h1h2::{self, Graceful};
-use super::io::{Watch, linger};
-use super::listen::{Core, Phase, Seat};
-use super::meter::{Flood, FrameKind};
+use self::state::Signals;
+pub(super) use self::state::{State, Turn};
+
+use super::h1h2;
+use super::io::linger;
+use super::listen::{Core, Phase, Registered, Seat};
 use super::tls::{self, Failed, HandshakeFailure};
 use super::{Connection, Inbound, Protocol};
-use crate::clock::Clock;
 use crate::refusal::Refusal;
 use crate::respond::Body;
 
@@ -40,21 +39,7 @@ where
     drop(trust);
     match outcome {
         Ok(accepted) => {
-            let counters = &core.counters;
-            counters.handshakes.add(1);
-            counters.resumed.add(u64::from(accepted.resumed));
-            let by_protocol = match accepted.connection.protocol {
-                Protocol::H1 => &counters.h1,
-                Protocol::H2 => &counters.h2,
-            };
-            by_protocol.add(1);
-            let by_version = match accepted.connection.tls {
-                TlsVersion::Tls12 => &counters.tls12,
-                TlsVersion::Tls13 => &counters.tls13,
-            };
-            by_version.add(1);
-            let state = Rc::new(State::new(&core, accepted.connection.protocol));
-            let _registered = core.connections.register(&state);
+            let (state, _registered) = established(&core, &accepted.connection, accepted.resumed);
             h1h2::serve(&core, Arc::new(accepted.connection), generation, accepted.stream, &state).await;
             state.count_bytes();
         }
@@ -69,7 +54,42 @@ where
     drop(seat);
 }
 
-/// Drives a connection of either protocol until it is done or must end.
+/// Counts a connection whose handshake is done, and enters it among those of its core.
+pub(super) fn established<S>(core: &Core<S>, connection: &Connection, resumed: bool) -> (Rc<State>, Registered) {
+    let counters = &core.counters;
+    counters.handshakes.add(1);
+    counters.resumed.add(u64::from(resumed));
+    let by_protocol = match connection.protocol {
+        Protocol::H1 => &counters.h1,
+        Protocol::H2 => &counters.h2,
+        Protocol::H3 => &counters.h3,
+    };
+    by_protocol.add(1);
+    let by_version = match connection.tls {
+        TlsVersion::Tls12 => &counters.tls12,
+        TlsVersion::Tls13 => &counters.tls13,
+    };
+    by_version.add(1);
+    let state = Rc::new(State::new(core, connection.protocol));
+    let registered = core.connections.register(&state);
+    (state, registered)
+}
+
+/// A connection's HTTP, which can be shut down gracefully.
+pub(super) trait Graceful {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>;
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+/// Why a connection broke. The error names the kind of failure, never bytes of the request.
+#[derive(Debug)]
+pub(super) struct Broken {
+    /// The client may still be sending, and should read why it is over.
+    pub(super) linger: bool,
+    pub(super) error: Box<dyn std::error::Error>,
+}
+
+/// Drives a connection of any protocol until it is done or must end.
 pub(super) async fn drive<S, C: Graceful>(
     core: &Core<S>,
     connection: &Connection,
@@ -91,8 +111,9 @@ pub(super) async fn drive<S, C: Graceful>(
                 return Poll::Ready(life.ended(result));
             }
             let step = match state.signals.take() {
-                Signals { trust: true, close, drain } => {
-                    state.signal(|signals| *signals = Signals { trust: false, close, drain });
+                Signals { abort: true, .. } => Step::Abort,
+                Signals { trust: true, close, drain, abort } => {
+                    state.signal(|signals| *signals = Signals { trust: false, close, drain, abort });
                     life.trust_changed()
                 }
                 Signals { close: true, .. } | Signals { drain: true, .. } => life.close(),
@@ -174,6 +195,7 @@ impl<S> Life<'_, S> {
             _ => counters.ended_invalid.add(1),
         }
         tracing::info!(peer = %self.connection.peer, code = refusal.code(), "ending a live connection");
+        self.state.why.set(refusal.code());
         self.ending = Ending::Doomed;
         Step::Timer(self.core.clock.now() + DOOMED)
     }
@@ -209,6 +231,7 @@ impl<S> Life<'_, S> {
         let quiet = sent == self.sent;
         if quiet && self.state.client_is_slow() {
             self.core.counters.ended_stalled.add(1);
+            self.state.why.set("stalled");
             return Step::Abort;
         }
         let since = |begun: Instant| now.saturating_duration_since(begun);
@@ -224,7 +247,7 @@ impl<S> Life<'_, S> {
         Step::Timer(now + left.max(Duration::from_millis(1)))
     }
 
-    fn ended(&self, result: Result<(), hyper::Error>) -> Farewell {
+    fn ended(&self, result: Result<(), Broken>) -> Farewell {
         if let Some(frame) = self.state.flood.get() {
             self.core.counters.flooded(frame);
             tracing::warn!(peer = %self.connection.peer, frame = frame.name(), "ended a connection: a flood of frames");
@@ -233,183 +256,10 @@ impl<S> Life<'_, S> {
         match result {
             Ok(()) if self.state.refused.get() => Farewell::Linger,
             Ok(()) => Farewell::Close,
-            Err(error) => {
-                // hyper's errors name the kind of failure, never bytes of the request.
+            Err(Broken { linger, error }) => {
                 tracing::debug!(peer = %self.connection.peer, %error, "connection ended");
-                if error.is_parse() || error.is_timeout() || self.state.refused.get() {
-                    Farewell::Linger
-                } else {
-                    Farewell::Close
-                }
+                if linger || self.state.refused.get() { Farewell::Linger } else { Farewell::Close }
             }
-        }
-    }
-}
-
-/// What the parts of one connection share. It never leaves its core.
-#[derive(Debug)]
-pub(super) struct State {
-    signals: Cell<Signals>,
-    waker: RefCell<Option<Waker>>,
-    watch: RefCell<Watch>,
-    counters: Arc<Counters>,
-    /// Requests whose response body is not sent yet.
-    in_flight: Cell<usize>,
-    /// Of those, the ones that wait for us and not for the client.
-    waiting: Cell<usize>,
-    served: Cell<u64>,
-    idle_since: Cell<Instant>,
-    /// HTTP/1: when the head began of which a part has arrived.
-    head_since: Cell<Option<Instant>>,
-    bytes_sent: Cell<u64>,
-    /// Not counted in [`Counters`] yet.
-    new_in: Cell<u64>,
-    new_out: Cell<u64>,
-    /// The client does not take what is written: hyper may have let go of the body that it belongs to.
-    blocked: Cell<bool>,
-    flood: Cell<Option<FrameKind>>,
-    /// The last response is a refusal that closes the connection.
-    refused: Cell<bool>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Signals {
-    trust: bool,
-    close: bool,
-    drain: bool,
-}
-
-impl State {
-    fn new<S>(core: &Core<S>, protocol: Protocol) -> Self {
-        let watch = match protocol {
-            Protocol::H1 => Watch::H1(super::framing::Observer::new(core.http.max_headers)),
-            Protocol::H2 => Watch::H2(super::meter::Meter::new(core.http.max_control_frames)),
-        };
-        Self {
-            signals: Cell::default(),
-            waker: RefCell::default(),
-            watch: RefCell::new(watch),
-            counters: core.counters.clone(),
-            in_flight: Cell::new(0),
-            waiting: Cell::new(0),
-            served: Cell::new(0),
-            idle_since: Cell::new(core.clock.now()),
-            head_since: Cell::new(None),
-            bytes_sent: Cell::new(0),
-            new_in: Cell::new(0),
-            new_out: Cell::new(0),
-            blocked: Cell::new(false),
-            flood: Cell::new(None),
-            refused: Cell::new(false),
-        }
-    }
-
-    /// The client certificate may no longer be good.
-    pub(super) fn trust_changed(&self) {
-        self.signal(|signals| signals.trust = true);
-    }
-
-    /// The node shuts down.
-    pub(super) fn drain(&self) {
-        self.signal(|signals| signals.drain = true);
-    }
-
-    /// A refusal ends the connection.
-    pub(super) fn close(&self) {
-        self.refused.set(true);
-        self.signal(|signals| signals.close = true);
-    }
-
-    /// A request arrived; what its bytes had wrong, if its protocol is watched for that.
-    pub(super) fn arrived(&self) -> Option<Fault> {
-        let served = self.served.get() + 1;
-        self.served.set(served);
-        self.in_flight.set(self.in_flight.get() + 1);
-        self.waiting.set(self.waiting.get() + 1);
-        match &*self.watch.borrow() {
-            Watch::H1(observer) => observer.fault(served),
-            Watch::H2(_) => None,
-        }
-    }
-
-    /// A response waits for the client, not for us; or the reverse.
-    pub(super) fn turn(&self, waits_for_us: &mut bool, now_waits: bool) {
-        match (*waits_for_us, now_waits) {
-            (false, true) => self.waiting.set(self.waiting.get() + 1),
-            (true, false) => self.waiting.set(self.waiting.get().saturating_sub(1)),
-            _ => {}
-        }
-        *waits_for_us = now_waits;
-    }
-
-    /// A response is sent, or was given up.
-    pub(super) fn answered(&self, clock: &Clock) {
-        self.in_flight.set(self.in_flight.get().saturating_sub(1));
-        if self.in_flight.get() == 0 {
-            self.idle_since.set(clock.now());
-        }
-    }
-
-    pub(super) fn received(&self, bytes: &[u8], clock: &Clock) -> io::Result<()> {
-        self.new_in.set(self.new_in.get() + bytes.len() as u64);
-        match &mut *self.watch.borrow_mut() {
-            Watch::H1(observer) => {
-                let served = self.served.get();
-                let before = observer.fault(served);
-                observer.received(bytes);
-                match (observer.within_head(), self.head_since.get()) {
-                    (true, None) => self.head_since.set(Some(clock.now())),
-                    (false, Some(_)) => self.head_since.set(None),
-                    _ => {}
-                }
-                match (before, observer.fault(served)) {
-                    // The request was let through, and now its body is wrong.
-                    (None, Some(Fault(reason))) => Err(io::Error::new(io::ErrorKind::InvalidData, reason)),
-                    _ => Ok(()),
-                }
-            }
-            Watch::H2(meter) => meter.received(bytes, || clock.now()).map_err(|flood| {
-                let Flood(frame) = flood;
-                self.flood.set(Some(frame));
-                io::Error::new(io::ErrorKind::InvalidData, flood)
-            }),
-        }
-    }
-
-    pub(super) fn sent(&self, bytes: usize) {
-        self.bytes_sent.set(self.bytes_sent.get() + bytes as u64);
-        self.new_out.set(self.new_out.get() + bytes as u64);
-        if let Watch::H2(meter) = &mut *self.watch.borrow_mut() {
-            meter.sent(bytes);
-        }
-    }
-
-    pub(super) fn blocked(&self, blocked: bool) {
-        self.blocked.set(blocked);
-    }
-
-    fn count_bytes(&self) {
-        self.counters.bytes_in.add(self.new_in.take());
-        self.counters.bytes_out.add(self.new_out.take());
-    }
-
-    fn client_is_slow(&self) -> bool {
-        self.blocked.get() || self.in_flight.get() > self.waiting.get()
-    }
-
-    fn signal(&self, set: impl FnOnce(&mut Signals)) {
-        let mut signals = self.signals.get();
-        set(&mut signals);
-        self.signals.set(signals);
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
-    }
-
-    fn set_waker(&self, new: &Waker) {
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|old| old.will_wake(new)) {
-            *waker = Some(new.clone());
         }
     }
 }

@@ -30,6 +30,10 @@ pub struct Counters {
     pub h1: Counter,
     /// Connections over HTTP/2.
     pub h2: Counter,
+    /// Connections over HTTP/3.
+    pub h3: Counter,
+    /// QUIC clients that had to prove their address first, because many handshakes were pending.
+    pub retried: Counter,
     /// Live connections ended because their certificate was revoked.
     pub ended_revoked: Counter,
     /// Live connections ended because their certificate expired, or its authority was withdrawn.
@@ -50,7 +54,7 @@ impl Counters {
         read(&self.failures)
     }
 
-    /// HTTP/2 connections ended for a flood, by the frame that went over the limit.
+    /// HTTP/2 and HTTP/3 connections ended for a flood, by the frame that went over the limit.
     pub fn floods(&self) -> Vec<(FrameKind, u64)> {
         read(&self.floods)
     }

@@ -6,16 +6,19 @@
 //! dropped), Content-Length given twice with one value, bare LF as a line's end. What it lets through visibly: repeated
 //! or stacked Transfer-Encoding, no or two Hosts, an absolute target for another host, underscores in names.
 //! The hidden ones are seen by an `Observer` on the decrypted bytes; [`check`] refuses all of them.
+//! In HTTP/3, h3 0.0.8 refuses by itself names in upper case, missing `:method`, `:scheme` or `:path`, and an `:authority` that
+//! differs from Host. What it hides: a pseudo-header field given twice or after others, and a DATA frame cut short; these are
+//! seen below it. What it lets through visibly: connection headers, and a Content-Length that the body does not have.
 //! Chunk extensions are read over, as RFC 9112, section 7.1.1, demands; hyper bounds them.
 
 mod observe;
 
 pub(super) use observe::Observer;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, Version};
+use http::{HeaderMap, Method, Version};
 
 use super::Protocol;
 
@@ -42,10 +45,14 @@ pub fn check(parts: &Parts, protocol: Protocol) -> Result<(), &'static str> {
             check_host(parts)
         }
         Protocol::H2 => check_authority(parts),
+        Protocol::H3 => {
+            check_fields(parts)?;
+            check_authority(parts)
+        }
     }
 }
 
-/// What the [`Observer`] saw, as an extension of the request that it concerns.
+/// What was seen on the wire, as an extension of the request that it concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fault(pub(super) &'static str);
 
@@ -74,6 +81,33 @@ fn check_host(parts: &Parts) -> Result<(), &'static str> {
         Some(target) if *target != host => Err("the target names another host than the Host header"),
         _ => Ok(()),
     }
+}
+
+/// What hyper checks by itself in HTTP/2 (RFC 9114, sections 4.2 and 4.1.2). Against the length, the body is held as it comes.
+fn check_fields(parts: &Parts) -> Result<(), &'static str> {
+    let of_the_connection = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
+    if of_the_connection.iter().any(|name| parts.headers.contains_key(name))
+        || ["keep-alive", "proxy-connection"].iter().any(|name| parts.headers.contains_key(*name))
+    {
+        return Err("do not send headers of the connection, such as Connection or Transfer-Encoding");
+    }
+    if parts.headers.get_all(TE).iter().any(|value| value != "trailers") {
+        return Err("send no TE but `trailers`");
+    }
+    if parts.headers.contains_key(CONTENT_LENGTH) && content_length(&parts.headers).is_none() {
+        return Err("Content-Length must be a number");
+    }
+    Ok(())
+}
+
+/// The length that the client announces, if it does so in a valid way.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(CONTENT_LENGTH)?.to_str().ok()?;
+    // `parse` takes a sign, which the grammar does not.
+    if !value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    value.parse().ok()
 }
 
 fn check_authority(parts: &Parts) -> Result<(), &'static str> {
@@ -149,6 +183,22 @@ mod tests {
         ];
         for (n, parts) in h2.iter().enumerate() {
             assert!(check(parts, Protocol::H2).is_err(), "case {n}: {parts:?}");
+            assert!(check(parts, Protocol::H3).is_err(), "case {n}: {parts:?}");
         }
+        let uri = |r: http::request::Builder| r.uri("https://g.test/");
+        let h3 = [
+            parts(|r| uri(r).header("connection", "close")),
+            parts(|r| uri(r).header("transfer-encoding", "chunked")),
+            parts(|r| uri(r).header("keep-alive", "timeout=5")),
+            parts(|r| uri(r).header("te", "gzip")),
+            parts(|r| uri(r).header("content-length", "+3")),
+            parts(|r| uri(r).header("content-length", "3").header("content-length", "3")),
+            parts(|r| uri(r).header("content-length", "99999999999999999999")),
+        ];
+        for (n, parts) in h3.iter().enumerate() {
+            assert!(check(parts, Protocol::H3).is_err(), "case {n}: {parts:?}");
+        }
+        let honest = parts(|r| uri(r).header("te", "trailers").header("content-length", "3"));
+        assert_eq!(check(&honest, Protocol::H3), Ok(()));
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use http::header::CONNECTION;
+use http::header::{ALT_SVC, CONNECTION};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, Write};
@@ -21,12 +21,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::{Farewell, State, drive};
+use super::connection::{Broken, Farewell, Graceful, State, Turn, drive};
 use super::io::{Metered, linger};
 use super::listen::Core;
 use super::{ClientBody, CloseConnection, Connection, Inbound, Protocol};
 use crate::app::config;
-use crate::clock::Clock;
 use crate::respond::Body;
 
 /// Serves the requests of one connection.
@@ -51,7 +50,8 @@ pub(super) async fn serve<S, F>(
             let http = pin!(http1(&core.http).serve_connection(io, service));
             drive(core, &connection, generation, http, state).await
         }
-        Protocol::H2 => {
+        // No TLS connection over TCP is offered HTTP/3.
+        Protocol::H2 | Protocol::H3 => {
             let http = pin!(http2(&core.http).serve_connection(io, service));
             drive(core, &connection, generation, http, state).await
         }
@@ -61,16 +61,15 @@ pub(super) async fn serve<S, F>(
     }
 }
 
-/// What can be shut down gracefully.
-pub(super) trait Graceful: Future<Output = Result<(), hyper::Error>> {
-    fn graceful_shutdown(self: Pin<&mut Self>);
-}
-
 impl<I, S> Graceful for http1::Connection<I, S>
 where
     I: Read + Write + Unpin + 'static,
     S: HttpService<Incoming, ResBody = Outgoing, Error = Infallible>,
 {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        Future::poll(self, cx).map_err(broken)
+    }
+
     fn graceful_shutdown(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
@@ -82,9 +81,17 @@ where
     S: HttpService<Incoming, ResBody = Outgoing, Error = Infallible>,
     S::Future: 'static,
 {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        Future::poll(self, cx).map_err(broken)
+    }
+
     fn graceful_shutdown(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
+}
+
+fn broken(error: hyper::Error) -> Broken {
+    Broken { linger: error.is_parse() || error.is_timeout(), error: Box::new(error) }
 }
 
 /// Bounds on HTTP/1. No upgrades: hyper is never asked for them.
@@ -130,20 +137,23 @@ where
     F: Future<Output = http::Response<Body>>,
 {
     let fault = state.arrived();
-    let mut turn = Turn { state: state.clone(), clock: core.clock.clone(), waits_for_us: true };
-    let mut request = request.map(ClientBody);
+    let mut turn = Turn::new(state, &core.clock);
+    let mut request = request.map(ClientBody::of_http);
     if let Some(fault) = fault {
         request.extensions_mut().insert(fault);
     }
     let answer = (core.service)(Inbound { connection: connection.clone(), request });
-    let protocol = connection.protocol;
+    let (protocol, alt_svc) = (connection.protocol, core.alt_svc.clone());
     async move {
         let mut response = answer.await;
         if response.extensions().get::<CloseConnection>().is_some() {
             if protocol == Protocol::H1 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            turn.state.close();
+            turn.close();
+        }
+        if let Some(alt_svc) = alt_svc {
+            response.headers_mut().insert(ALT_SVC, alt_svc);
         }
         turn.now_waits(false);
         Ok(response.map(|body| Outgoing { body, turn }))
@@ -172,26 +182,6 @@ impl http_body::Body for Outgoing {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// A request from its arrival until its response is sent or given up.
-struct Turn {
-    state: Rc<State>,
-    clock: Clock,
-    waits_for_us: bool,
-}
-
-impl Turn {
-    fn now_waits(&mut self, waits: bool) {
-        self.state.turn(&mut self.waits_for_us, waits);
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.now_waits(false);
-        self.state.answered(&self.clock);
     }
 }
 

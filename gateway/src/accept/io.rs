@@ -27,6 +27,8 @@ pub(super) struct Metered<T> {
 pub(super) enum Watch {
     H1(Observer),
     H2(Meter),
+    /// Frames are counted, not read here: QUIC has no stream of bytes under it.
+    H3(Meter),
 }
 
 impl<T> Metered<T> {

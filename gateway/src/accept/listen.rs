@@ -1,4 +1,5 @@
-//! The listener: one acceptor hands connections to the cores evenly; each core is one thread with one runtime.
+//! The listener: an acceptor a transport (TCP, QUIC) hands connections to the cores evenly; each core is one thread with one
+//! runtime.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -6,11 +7,12 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use http::HeaderValue;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
@@ -19,6 +21,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::Inbound;
 use super::connection::{self, State};
 use super::counters::Counters;
+use super::h3;
 use super::trust::Trust;
 use crate::app::config;
 use crate::clock::Clock;
@@ -27,7 +30,7 @@ use crate::respond::Body;
 /// What a listener needs to know of the configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to listen.
+    /// Where to listen: on TCP, and with `http3` on UDP as well.
     pub listen: SocketAddr,
     /// How many data-plane threads.
     pub cores: usize,
@@ -54,18 +57,23 @@ where
     S: Fn(Inbound) -> F + 'static,
     F: Future<Output = http::Response<Body>> + 'static,
 {
-    let listener = bind(options.listen)?;
+    let (listener, udp) = bind(options.listen, options.http.http3)?;
     let local_addr = listener.local_addr()?;
+    let alt_svc = udp.is_some().then(|| h3::alt_svc(local_addr.port())).flatten();
     let (phase, phases) = watch::channel(Phase::Serving);
     let make = Arc::new(make);
     let mut desks = Vec::new();
     let mut threads = Vec::new();
+    // Gone when all cores have ended.
+    let (serving, cores) = mpsc::channel(1);
     for index in 0..options.cores.max(1) {
         let (sender, accepted) = mpsc::unbounded_channel();
         let desk = Desk { sender, live: Arc::default(), left: Arc::default() };
         let (trust, clock, counters, make) = (trust.clone(), clock.clone(), counters.clone(), make.clone());
         let (http, phase, live, left) = (options.http.clone(), phases.clone(), desk.live.clone(), desk.left.clone());
+        let (alt_svc, serving) = (alt_svc.clone(), serving.clone());
         threads.push(spawn(&format!("core-{index}"), move |started| {
+            let _serving: mpsc::Sender<std::convert::Infallible> = serving;
             let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => runtime,
                 Err(error) => return started(Err(error)),
@@ -73,13 +81,37 @@ where
             started(Ok(()));
             runtime.block_on(async move {
                 let service = make(index);
-                let core = Rc::new(Core { service, trust, phase, clock, http, counters, connections: Rc::default() });
+                let connections = Rc::default();
+                let core = Rc::new(Core {
+                    service,
+                    trust,
+                    phase,
+                    clock,
+                    http,
+                    counters,
+                    connections,
+                    alt_svc,
+                    quic: Cell::new(false),
+                });
                 core.run(accepted, &live, &left).await;
+                // The ends of connections over QUIC are sent, and answered: whoever is unknown by then is told to have been reset.
+                if core.quic.get() {
+                    tokio::time::sleep(PARTING).await;
+                }
             });
         })?);
         desks.push(desk);
     }
-    let acceptor = Acceptor { desks, next: 0, max: options.http.max_connections, counters };
+    drop(serving);
+    let max = options.http.max_connections;
+    let desks = Arc::new(Desks { desks, next: Mutex::new(0), max, counters: counters.clone() });
+    if let Some(udp) = udp {
+        let config = h3::server_config(&options.http, &trust.borrow())?;
+        let acceptor = h3::Acceptor::new(udp, config, Arc::clone(&desks), counters);
+        let phases = phases.clone();
+        threads.push(spawn("quic", move |started| acceptor.run(started, phases, cores))?);
+    }
+    let acceptor = Acceptor { desks };
     threads.push(spawn("accept", move |started| {
         let runtime = match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -112,7 +144,7 @@ impl Serving {
         self.local_addr
     }
 
-    /// Stops accepting, lets requests in flight end (HTTP/2: GOAWAY; HTTP/1: the connection closes after the response),
+    /// Stops accepting, lets requests in flight end (HTTP/2 and 3: GOAWAY; HTTP/1: the connection closes after the response),
     /// and ends what still goes on after `grace`. Returns when all threads have ended.
     pub async fn drain(mut self, grace: Duration) {
         self.phase.send_replace(Phase::Draining);
@@ -153,6 +185,10 @@ pub(super) struct Core<S> {
     pub(super) http: config::Http,
     pub(super) counters: Arc<Counters>,
     pub(super) connections: Rc<Connections>,
+    /// What answers over TCP say of HTTP/3, if it is served.
+    pub(super) alt_svc: Option<HeaderValue>,
+    /// Whether there was a connection over QUIC.
+    pub(super) quic: Cell<bool>,
 }
 
 impl<S, F> Core<S>
@@ -160,14 +196,17 @@ where
     S: Fn(Inbound) -> F + 'static,
     F: Future<Output = http::Response<Body>> + 'static,
 {
-    async fn run(self: Rc<Self>, mut accepted: mpsc::UnboundedReceiver<Accepted>, live: &AtomicUsize, left: &Notify) {
+    async fn run(self: &Rc<Self>, mut accepted: mpsc::UnboundedReceiver<Accepted>, live: &AtomicUsize, left: &Notify) {
         let (mut trust, mut phase) = (self.trust.clone(), self.phase.clone());
         let mut trusted = true;
         loop {
             tokio::select! {
                 next = accepted.recv() => match next {
-                    Some((socket, peer, seat)) => {
+                    Some((Arrival::Tcp(socket, peer), seat)) => {
                         tokio::task::spawn_local(connection::run(self.clone(), socket, peer, seat));
+                    }
+                    Some((Arrival::Quic(knock), seat)) => {
+                        tokio::task::spawn_local(h3::run(self.clone(), *knock, seat));
                     }
                     // The acceptor has ended: no more connections come.
                     None => break,
@@ -181,8 +220,11 @@ where
         self.connections.each(State::drain);
         loop {
             let one_left = left.notified();
-            if live.load(Ordering::Acquire) == 0 || *phase.borrow_and_update() == Phase::Ended {
+            if live.load(Ordering::Acquire) == 0 {
                 return;
+            }
+            if *phase.borrow_and_update() == Phase::Ended {
+                break;
             }
             tokio::select! {
                 () = one_left => {}
@@ -193,6 +235,15 @@ where
                 }
             }
         }
+        // A connection over TCP ends with its socket; the end of one over QUIC must be sent.
+        self.connections.each(State::abort);
+        let gone = async {
+            while live.load(Ordering::Acquire) > 0 {
+                left.notified().await;
+            }
+        };
+        // Whoever is not gone by then is cut off.
+        let _ = tokio::time::timeout(PARTING, gone).await;
     }
 }
 
@@ -246,7 +297,13 @@ impl Drop for Seat {
     }
 }
 
-type Accepted = (std::net::TcpStream, SocketAddr, Seat);
+type Accepted = (Arrival, Seat);
+
+/// A connection that begins.
+pub(super) enum Arrival {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Quic(Box<h3::Knock>),
+}
 
 /// The way to one core.
 struct Desk {
@@ -255,15 +312,20 @@ struct Desk {
     left: Arc<Notify>,
 }
 
-struct Acceptor {
+/// The ways to all cores, shared by the acceptors.
+pub(super) struct Desks {
     desks: Vec<Desk>,
-    next: usize,
+    next: Mutex<usize>,
     max: usize,
     counters: Arc<Counters>,
 }
 
+struct Acceptor {
+    desks: Arc<Desks>,
+}
+
 impl Acceptor {
-    async fn run(mut self, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
+    async fn run(self, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
         let mut pause = MIN_PAUSE;
         loop {
             let accepted = tokio::select! {
@@ -275,14 +337,15 @@ impl Acceptor {
             match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
                 Ok((socket, peer)) => {
                     pause = MIN_PAUSE;
-                    self.place(socket, peer);
+                    // Too many: dropped, the socket closes.
+                    let _ = self.desks.place(Arrival::Tcp(socket, peer));
                 }
                 // The client gave up before it was accepted.
                 Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
                 }
                 Err(error) => {
                     // Too many open files, no memory: it passes when connections end. The queue waits in the kernel.
-                    self.counters.accept_errors.add(1);
+                    self.desks.counters.accept_errors.add(1);
                     tracing::warn!(%error, "cannot accept connections");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(MAX_PAUSE);
@@ -290,29 +353,56 @@ impl Acceptor {
             }
         }
     }
+}
 
-    /// Gives a connection to the core with the fewest; among equals, in turn.
-    fn place(&mut self, socket: std::net::TcpStream, peer: SocketAddr) {
+impl Desks {
+    /// Gives a connection to the core with the fewest; among equals, in turn. If there are too many, it is given back.
+    pub(super) fn place(&self, arrival: Arrival) -> Option<Arrival> {
         self.counters.accepted.add(1);
         let cores = self.desks.len();
+        // Held until the connection is counted: of two at once, both must see the other.
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let live: Vec<usize> = self.desks.iter().map(|desk| desk.live.load(Ordering::Acquire)).collect();
         if live.iter().sum::<usize>() >= self.max {
             self.counters.refused_full.add(1);
-            return;
+            return Some(arrival);
         }
-        let turn = |index: &usize| (index + cores - self.next % cores) % cores;
+        let turn = |index: &usize| (index + cores - *next % cores) % cores;
         let fewest = (0..cores).min_by_key(|index| (live.get(*index).copied(), turn(index)));
-        let Some((index, desk)) = fewest.and_then(|index| Some((index, self.desks.get(index)?))) else { return };
-        self.next = index + 1;
+        let (index, desk) = fewest.and_then(|index| Some((index, self.desks.get(index)?)))?;
+        *next = index + 1;
         desk.live.fetch_add(1, Ordering::AcqRel);
         self.counters.open.add(1);
         let seat = Seat { live: desk.live.clone(), left: desk.left.clone(), counters: self.counters.clone() };
         // If the core has ended, so has the connection.
-        let _ = desk.sender.send((socket, peer, seat));
+        let _ = desk.sender.send((arrival, seat));
+        None
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// Binds TCP, and UDP on the same port if HTTP/3 is served.
+fn bind(address: SocketAddr, http3: bool) -> io::Result<(std::net::TcpListener, Option<std::net::UdpSocket>)> {
+    let mut tries = 0;
+    loop {
+        let listener = bind_tcp(address)?;
+        if !http3 {
+            return Ok((listener, None));
+        }
+        match h3::bind(listener.local_addr()?) {
+            Ok(udp) => return Ok((listener, Some(udp))),
+            // Any free port is asked for, and this one is free on TCP only.
+            Err(error) if address.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && tries < PORT_TRIES => {
+                tries += 1;
+            }
+            Err(error) => {
+                let told = format!("UDP, for HTTP/3: {error}; free the port, or set `http3 = false` in `[http]`");
+                return Err(io::Error::new(error.kind(), told));
+            }
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -321,7 +411,7 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-type Started<'a> = &'a dyn Fn(io::Result<()>);
+pub(super) type Started<'a> = &'a dyn Fn(io::Result<()>);
 
 /// Starts a thread and waits for it to say that it has begun.
 fn spawn(name: &str, run: impl FnOnce(Started<'_>) + Send + 'static) -> io::Result<JoinHandle<()>> {
@@ -337,5 +427,8 @@ fn spawn(name: &str, run: impl FnOnce(Started<'_>) + Send + 'static) -> io::Resu
 }
 
 const BACKLOG: i32 = 4096;
+const PORT_TRIES: u32 = 16;
+/// How long connections have to send their end, and their clients to answer it, when the node ends.
+const PARTING: Duration = Duration::from_millis(200);
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
-//! The HTTP/2 frame meter: counts the frames that a client sends, under the codec, because the codec answers floods of
-//! cheap frames for ever (CVE-2023-44487 rapid reset, CVE-2019-9512 ping, -9515 settings, -9518 empty frames, ...).
+//! The frame meter: counts the frames that a client sends, under the codec, because the codec answers floods of cheap frames
+//! for ever (CVE-2023-44487 rapid reset, CVE-2019-9512 ping, -9515 settings, -9518 empty frames, ...). It reads those of HTTP/2
+//! itself; those of HTTP/3 and QUIC are told to it.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ pub struct Meter {
     /// Control frames allowed in one second.
     limit: u32,
     window: Option<Instant>,
-    counted: u32,
+    count: u64,
     /// Window updates that answer what was sent to the client, or open a stream: not counted.
     credit: u64,
     /// Bytes sent to the client that have not become credit.
@@ -18,22 +19,22 @@ pub struct Meter {
     state: State,
 }
 
-/// Frames by type (RFC 9113, section 6), as floods are told apart.
+/// Frames by type (RFC 9113, section 6; RFC 9114, section 7; RFC 9000, section 19), as floods are told apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub enum FrameKind {
     /// DATA that carries no data, or padding.
     EmptyData,
-    /// HEADERS on a stream that was opened before.
+    /// HEADERS on a stream that was opened before; in HTTP/3, more than a request and its trailers have.
     Headers,
     /// PRIORITY and `PRIORITY_UPDATE`.
     Priority,
-    /// `RST_STREAM`.
+    /// `RST_STREAM`; in QUIC, `RESET_STREAM` and `STOP_SENDING`.
     RstStream,
     /// SETTINGS.
     Settings,
-    /// PING.
+    /// PING; in QUIC, `PATH_CHALLENGE` as well.
     Ping,
-    /// `WINDOW_UPDATE`.
+    /// `WINDOW_UPDATE`; in QUIC, `MAX_DATA` and its like.
     WindowUpdate,
     /// CONTINUATION.
     Continuation,
@@ -69,7 +70,7 @@ impl Meter {
         Self {
             limit,
             window: None,
-            counted: 0,
+            count: 0,
             credit: 0,
             sent: 0,
             highest_stream: 0,
@@ -116,6 +117,40 @@ impl Meter {
         Ok(())
     }
 
+    /// A request was opened, for whose answer the client may open its windows: for the stream and for the connection.
+    pub fn opened(&mut self) {
+        self.credit = (self.credit + 2).min(CREDIT_MAX);
+    }
+
+    /// Window updates, of which those that answer what was sent are not counted.
+    ///
+    /// # Errors
+    /// As [`Meter::counted`].
+    pub fn updates(&mut self, updates: u64, now: Instant) -> Result<(), Flood> {
+        let excess = updates.saturating_sub(self.credit);
+        self.credit = self.credit.saturating_sub(updates);
+        self.counted(FrameKind::WindowUpdate, excess, now)
+    }
+
+    /// Frames that count.
+    ///
+    /// # Errors
+    /// If they go over the limit.
+    pub fn counted(&mut self, kind: FrameKind, frames: u64, now: Instant) -> Result<(), Flood> {
+        if frames == 0 {
+            return Ok(());
+        }
+        match self.window {
+            Some(start) if now.saturating_duration_since(start) < WINDOW => {}
+            _ => {
+                self.window = Some(now);
+                self.count = 0;
+            }
+        }
+        self.count = self.count.saturating_add(frames);
+        if self.count > u64::from(self.limit) { Err(Flood(kind)) } else { Ok(()) }
+    }
+
     fn frame(&mut self, header: [u8; 9], now: &impl Fn() -> Instant) -> Result<(), Flood> {
         let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = header;
         let length = u32::from_be_bytes([0, l0, l1, l2]);
@@ -123,7 +158,7 @@ impl Meter {
         self.state =
             if length == 0 { State::Header { read: 0, bytes: [0; 9] } } else { State::Skip(u64::from(length)) };
         match self.counts(kind, flags, length, stream) {
-            Some(kind) => self.count(kind, now()),
+            Some(kind) => self.counted(kind, 1, now()),
             None => Ok(()),
         }
     }
@@ -135,8 +170,7 @@ impl Meter {
             0x0 => None,
             0x1 if stream > self.highest_stream => {
                 self.highest_stream = stream;
-                // A client may open its windows for each answer: for the stream and for the connection.
-                self.credit = (self.credit + 2).min(CREDIT_MAX);
+                self.opened();
                 None
             }
             0x1 => Some(FrameKind::Headers),
@@ -154,17 +188,6 @@ impl Meter {
             0x9 => Some(FrameKind::Continuation),
             _ => Some(FrameKind::Other),
         }
-    }
-
-    fn count(&mut self, kind: FrameKind, now: Instant) -> Result<(), Flood> {
-        match self.window {
-            Some(start) if now.saturating_duration_since(start) < WINDOW => self.counted += 1,
-            _ => {
-                self.window = Some(now);
-                self.counted = 1;
-            }
-        }
-        if self.counted > self.limit { Err(Flood(kind)) } else { Ok(()) }
     }
 }
 

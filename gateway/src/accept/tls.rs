@@ -13,7 +13,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
     AlertDescription, CertificateError, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, ServerConnection,
-    version,
+    SupportedProtocolVersion, version,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -52,6 +52,25 @@ pub enum HandshakeFailure {
 }
 
 impl HandshakeFailure {
+    /// Every one.
+    const ALL: [Self; 10] = [
+        Self::CertificateMissing,
+        Self::AuthorityUnknown,
+        Self::CertificateExpired,
+        Self::CertificateRevoked,
+        Self::RevocationUnknown,
+        Self::CertificateInvalid,
+        Self::Protocol,
+        Self::ClientAlert,
+        Self::Disconnected,
+        Self::Timeout,
+    ];
+
+    /// The one of that name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|failure| failure.name() == name)
+    }
+
     /// Its name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -166,22 +185,27 @@ fn connection(
     if tls.handshake_kind() == Some(HandshakeKind::Resumed) {
         trust.admit(&chain, clock.unix())?;
     }
+    let version = match tls.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
+        _ => TlsVersion::Tls12,
+    };
+    let protocol = if tls.alpn_protocol() == Some(H2) { Protocol::H2 } else { Protocol::H1 };
+    let group = tls.negotiated_key_exchange_group().map_or("unknown", |group| group_name(group.name()));
+    known(chain, peer, version, protocol, group)
+}
+
+/// A connection whose client's chain was verified.
+pub(super) fn known(
+    chain: Vec<CertificateDer<'static>>,
+    peer: SocketAddr,
+    tls: TlsVersion,
+    protocol: Protocol,
+    group: &'static str,
+) -> Result<Connection, HandshakeFailure> {
     let own = chain.first().ok_or(HandshakeFailure::CertificateMissing)?;
     let identities = certificate::identities(own).map_err(|_| HandshakeFailure::CertificateInvalid)?;
     let expires = certificate::expires(own).map_err(|_| HandshakeFailure::CertificateInvalid)?;
-    Ok(Connection {
-        peer,
-        tls: match tls.protocol_version() {
-            Some(ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
-            _ => TlsVersion::Tls12,
-        },
-        protocol: if tls.alpn_protocol() == Some(H2) { Protocol::H2 } else { Protocol::H1 },
-        group: tls.negotiated_key_exchange_group().map_or("unknown", |group| group_name(group.name())),
-        chain,
-        identities,
-        expires,
-        verdict: ArcSwapOption::empty(),
-    })
+    Ok(Connection { peer, tls, protocol, group, chain, identities, expires, verdict: ArcSwapOption::empty() })
 }
 
 /// The crypto of both sides: aws-lc-rs, X25519MLKEM768 first, TLS 1.2 with ECDHE and AEAD only.
@@ -189,17 +213,36 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// A server's configuration with required client certificates.
+/// A server's configuration over TCP, with required client certificates.
 pub(super) fn server_config(
     own: &CertifiedKey,
     verifier: Arc<dyn ClientCertVerifier>,
     clock: &Clock,
 ) -> Result<ServerConfig, rustls::Error> {
+    config(own, verifier, clock, &[&version::TLS13, &version::TLS12], &[H2, b"http/1.1"])
+}
+
+/// The same over QUIC, which knows TLS 1.3 only.
+pub(super) fn quic_config(
+    own: &CertifiedKey,
+    verifier: Arc<dyn ClientCertVerifier>,
+    clock: &Clock,
+) -> Result<ServerConfig, rustls::Error> {
+    config(own, verifier, clock, &[&version::TLS13], &[b"h3"])
+}
+
+fn config(
+    own: &CertifiedKey,
+    verifier: Arc<dyn ClientCertVerifier>,
+    clock: &Clock,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&[u8]],
+) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Ticks(clock.clone())))
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
+        .with_protocol_versions(versions)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(own.clone())));
-    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.require_ems = true;
     // 0-RTT data can be replayed: never.
     config.max_early_data_size = 0;
@@ -218,7 +261,7 @@ impl TimeProvider for Ticks {
     }
 }
 
-fn group_name(group: NamedGroup) -> &'static str {
+pub(super) fn group_name(group: NamedGroup) -> &'static str {
     match group {
         NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
         NamedGroup::X25519 => "X25519",

@@ -29,6 +29,7 @@ use crate::refusal::Refusal;
 pub struct Trust {
     generation: u64,
     server: Arc<ServerConfig>,
+    quic: Arc<ServerConfig>,
     verifier: Arc<Verifier>,
     own: Own,
     authorities: Vec<Authority>,
@@ -168,14 +169,16 @@ impl Trust {
         }
         warnings.extend(refused.into_iter().map(|error| Warning::refused(error, tls)));
         let verifier = Arc::new(Verifier::new(&roots, &authorities, &lists, tls.crl_grace)?);
-        let server =
-            tls::server_config(&own.certified, verifier.clone(), clock).map_err(|error| TrustError::Content {
-                file: tls.certificate.clone(),
-                problem: format!("the certificate or its key cannot be used: {error}"),
-            })?;
+        let unusable = |error| TrustError::Content {
+            file: tls.certificate.clone(),
+            problem: format!("the certificate or its key cannot be used: {error}"),
+        };
+        let server = tls::server_config(&own.certified, verifier.clone(), clock).map_err(unusable)?;
+        let quic = tls::quic_config(&own.certified, verifier.clone(), clock).map_err(unusable)?;
         let trust = Self {
             generation,
             server: Arc::new(server),
+            quic: Arc::new(quic),
             verifier,
             own,
             authorities,
@@ -245,6 +248,10 @@ impl Trust {
 
     pub(super) fn server_config(&self) -> &Arc<ServerConfig> {
         &self.server
+    }
+
+    pub(super) fn quic_config(&self) -> &Arc<ServerConfig> {
+        &self.quic
     }
 
     /// Verifies a chain as at a full handshake.

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::json;
 
-use super::AdminState;
+use super::{AdminState, suspensions};
 use crate::app::config::Role;
 
 /// The operator whom a connection belongs to.
@@ -26,6 +26,7 @@ pub(super) fn router(state: AdminState, who: Option<Who>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/bundle", get(bundle))
+        .merge(suspensions::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(method)
         .with_state(state)
@@ -61,29 +62,36 @@ async fn bundle(who: Who, State(state): State<AdminState>) -> Response {
 }
 
 async fn unknown(who: Who) -> Response {
-    let detail = "use one of /livez, /readyz, /metrics, /bundle";
+    let detail = "use one of /livez, /readyz, /metrics, /bundle, /suspensions";
     who.seen("unknown", problem(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path", detail))
 }
 
 async fn method(who: Who) -> Response {
-    let detail = "use GET";
-    who.seen("known", problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET is answered", detail))
+    let detail = "use GET; POST /suspensions and DELETE /suspensions/<kind>/<id> change something";
+    let title = "this path has another method";
+    who.seen("known", problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title, detail))
 }
 
 impl Who {
     /// The refusal, if the operator does not have the role.
     fn lacks(&self, role: Role, path: &'static str) -> Option<Response> {
-        if self.roles.contains(&role) {
+        self.lacks_any(&[role], path)
+    }
+
+    /// The refusal, if the operator has none of the roles.
+    pub(super) fn lacks_any(&self, roles: &[Role], path: &'static str) -> Option<Response> {
+        if roles.iter().any(|role| self.roles.contains(role)) {
             return None;
         }
+        let roles: Vec<String> = roles.iter().map(|role| format!("`{}`", role.as_str())).collect();
         let detail =
-            format!("`{path}` needs the role `{}`; add it to `[admin.operators.{}]`", role.as_str(), self.name);
+            format!("`{path}` needs the role {}; add it to `[admin.operators.{}]`", roles.join(" or "), self.name);
         let refusal = problem(StatusCode::FORBIDDEN, "role_missing", "the operator lacks a role", &detail);
         Some(self.seen(path, refusal))
     }
 
     /// Every answer is logged with who asked.
-    fn seen(&self, path: &'static str, response: Response) -> Response {
+    pub(super) fn seen(&self, path: &'static str, response: Response) -> Response {
         tracing::info!(operator = self.name, path, status = response.status().as_u16(), "admin request");
         response
     }
@@ -102,12 +110,12 @@ impl<S: Sync> FromRequestParts<S> for Who {
     }
 }
 
-fn json(status: StatusCode, body: &impl Serialize) -> Response {
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     (status, axum::Json(body)).into_response()
 }
 
 /// RFC 9457.
-fn problem(status: StatusCode, code: &str, title: &str, detail: &str) -> Response {
+pub(super) fn problem(status: StatusCode, code: &str, title: &str, detail: &str) -> Response {
     let body = json!({ "title": title, "status": status.as_u16(), "code": code, "detail": detail });
     let mut response = json(status, &body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

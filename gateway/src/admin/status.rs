@@ -5,6 +5,7 @@ use popgate_policy::problem::{Problem, Severity};
 use serde::Serialize;
 
 use crate::app::diff::Counts;
+use crate::suspend::{Suspension, Target};
 
 /// What a node says of itself.
 #[derive(Clone, Debug, Serialize)]
@@ -17,6 +18,30 @@ pub struct Status {
     pub bundle_refused: Vec<ProblemStatus>,
     /// Certificates, authorities and revocation lists.
     pub trust: TrustStatus,
+    /// What is suspended.
+    pub suspensions: SuspensionsStatus,
+}
+
+/// The kill switch.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SuspensionsStatus {
+    /// What is in force.
+    pub suspended: Vec<SuspensionStatus>,
+    /// What is wrong with the file, if what was in force before it stays; ids that the bundle does not have; forbids.
+    pub problems: Vec<ProblemStatus>,
+    /// Whether the audit log does not have all of it yet.
+    pub unrecorded: bool,
+}
+
+/// One suspension.
+#[derive(Clone, Debug, Serialize)]
+pub struct SuspensionStatus {
+    /// What.
+    #[serde(flatten)]
+    pub target: Target,
+    /// Why, who, and for how long.
+    #[serde(flatten)]
+    pub suspension: Suspension,
 }
 
 /// The bundle in force.

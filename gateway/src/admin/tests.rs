@@ -151,8 +151,10 @@ fn state(not_ready: &[&str]) -> AdminState {
             bundle: None,
             bundle_refused: vec![],
             trust: TrustStatus { generation: 7, warnings: vec![], refused: None },
+            suspensions: SuspensionsStatus::default(),
         }),
         collect: Arc::new(|| ()),
+        suspensions: Arc::new(|ask| Ok(format!("{ask:?}").into())),
     }
 }
 
@@ -171,6 +173,8 @@ async fn each_endpoint_asks_for_its_role_and_names_it() {
         ("minh", "/livez", 200, "\"live\":true"),
         ("minh", "/readyz", 200, "\"ready\":true"),
         ("minh", "/metrics", 403, "`/metrics` needs the role `viewer`"),
+        ("linh", "/suspensions", 200, "List"),
+        ("minh", "/suspensions", 403, "needs the role `viewer` or `sre` or `approver`"),
         ("minh", "/bundle", 403, "`[admin.operators.minh]`"),
         ("eve", "/livez", 403, "operator_not_enrolled"),
         ("eve", "/metrics", 403, "operator_not_enrolled"),

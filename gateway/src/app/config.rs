@@ -17,7 +17,7 @@ mod read;
 mod section;
 #[cfg(test)]
 mod tests;
-mod units;
+pub(crate) mod units;
 
 /// One node's configuration. Relative paths are relative to the file's folder; here all are resolved.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Config {
     pub bundle: PathBuf,
     /// The audit log.
     pub audit: Audit,
+    /// The folder of what outlives the process and is no log: suspensions.
+    pub state: PathBuf,
     /// The cache of raw records.
     pub cache: Cache,
     /// How many failed guesses are tolerated.
@@ -105,7 +107,7 @@ impl std::error::Error for ConfigErrors {}
 /// `[listen]`.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// HTTP/1.1 and 2 over mTLS.
+    /// HTTP/1.1 and 2 over mTLS on TCP, HTTP/3 on UDP.
     pub https: SocketAddr,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
@@ -260,6 +262,8 @@ pub struct Sealed {
 /// `[http]`.
 #[derive(Clone, Debug)]
 pub struct Http {
+    /// Whether HTTP/3 is served as well, on the UDP port of the same number.
+    pub http3: bool,
     /// The most connections at once.
     pub max_connections: usize,
     /// From accept to the end of the TLS handshake.
@@ -274,9 +278,9 @@ pub struct Http {
     pub max_body: usize,
     /// The longest request header section in bytes.
     pub max_headers: usize,
-    /// HTTP/2: the most concurrent streams.
+    /// HTTP/2 and 3: the most concurrent streams.
     pub max_streams: u32,
-    /// HTTP/2: the most frames a second that carry no request data (resets, pings, settings, window updates, ...).
+    /// HTTP/2 and 3: the most frames a second that carry no request data (resets, pings, settings, window updates, ...).
     pub max_control_frames: u32,
     /// The lines of one bulk request that are worked on at once.
     pub bulk_in_flight: usize,

@@ -144,6 +144,8 @@ fn describe_operation(operation: &Operation) -> Vec<(&'static str, String)> {
         ("parameters", parameters.join("; ")),
         ("pushdown", pushdown),
         ("cache", format!("{:?}", operation.cache)),
+        ("longest body", operation.max_body.map_or(String::new(), |most| most.to_string())),
+        ("end", operation.lifecycle.as_ref().map_or(String::new(), |lifecycle| format!("{lifecycle:?}"))),
     ]
 }
 

@@ -108,7 +108,7 @@ pub struct RequestRecord<'a> {
     pub blame: Option<Blame>,
     /// From the end of the request's headers to the last byte of the answer.
     pub duration_us: u64,
-    /// `http/1.1`, `h2`.
+    /// `http/1.1`, `h2`, `h3`.
     pub protocol: &'a str,
     /// Of a bulk request, the line.
     pub line: Option<u64>,

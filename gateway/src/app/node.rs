@@ -1,6 +1,6 @@
 //! The node: what every core shares, and how parts of it are swapped while requests run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,12 +20,15 @@ use crate::app::config::Config;
 use crate::app::diff;
 use crate::app::plugins::{self, SiteFiles};
 use crate::app::seals::Seals;
+use crate::app::suspensions::Suspensions;
 use crate::audit::Audit;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::forward::pool::Pool;
 use crate::forward::registers::{RegisterError, Registers};
 use crate::metrics::{Metrics, OperationTable, PluginMetrics, RegisterMetrics, Tls12Table};
+use crate::publish::Views;
+use crate::suspend::StoreError;
 
 /// What every core shares.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub struct Node {
     pub guesses: Guesses,
     /// The keys for what is shown.
     pub secrets: Secrets,
+    /// What operators have suspended.
+    pub suspensions: Suspensions,
     live: ArcSwap<Live>,
     trust: ArcSwap<Trust>,
     trust_changed: watch::Sender<Arc<Trust>>,
@@ -51,6 +56,8 @@ pub struct Node {
     /// Held while files are read and put in force: of two reloads at once, the one that read older files must not come last.
     reloading: Mutex<()>,
     last: Mutex<LastReload>,
+    /// Held while a bundle is narrowed and swapped: short, unlike `reloading`, so that no suspension waits for a compilation.
+    swapping: Mutex<()>,
     /// What the listener counts.
     pub counters: Arc<Counters>,
     /// Each register's counters.
@@ -64,18 +71,24 @@ pub struct Node {
 }
 
 /// The bundle in force and what belongs to it. A request sees one from start to end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Live {
-    /// The bundle.
+    /// The bundle, without suspended permits.
     pub bundle: Arc<Bundle>,
+    /// The bundle as it was loaded.
+    pub loaded: Arc<Bundle>,
+    /// Policies that are suspended.
+    suspended: BTreeSet<String>,
     /// The files that it was loaded from.
-    pub source: Source,
+    pub source: Arc<Source>,
     /// Its systems' limits.
-    pub gates: Gates,
+    pub gates: Arc<Gates>,
     /// Its operations' counters.
-    pub requests: OperationTable,
+    pub requests: Arc<OperationTable>,
     /// Its systems' counters of requests over TLS 1.2.
-    pub tls12: Tls12Table,
+    pub tls12: Arc<Tls12Table>,
+    /// Its systems' views.
+    pub views: Arc<Views>,
     /// What its author should still look at.
     pub warnings: Vec<Problem>,
     /// Since when it has been in force.
@@ -130,6 +143,9 @@ pub enum ReloadError {
     /// The list of sealed persons.
     #[error("sealed persons: {0}")]
     Sealed(Unusable),
+    /// The suspensions.
+    #[error(transparent)]
+    Suspensions(#[from] StoreError),
 }
 
 /// The parts that a node is put together from.
@@ -148,15 +164,16 @@ pub struct Parts {
 }
 
 impl Node {
-    /// Reads bundle, certificates and revocation lists, and puts the node together.
+    /// Reads suspensions, bundle, certificates and revocation lists, and puts the node together.
     ///
     /// # Errors
     /// If any of them cannot be used: a node does not start half.
     pub fn new(parts: Parts) -> Result<Arc<Self>, ReloadError> {
         let Parts { config, clock, audit, secrets, metrics } = parts;
+        let suspensions = Suspensions::open(&config.state, &clock, &metrics)?;
         let (source, loaded) = read_bundle(&config)?;
         let gates = Gates::build(&loaded.bundle, None, &clock);
-        let live = Live::new(source, loaded, gates, &metrics, clock.wall());
+        let live = Live::new(source, loaded, gates, &metrics, &clock).without(suspensions.policies(clock.wall()));
         let (trust, trust_warnings) = load_trust(&config, 1, &clock, None)?;
         let trust = Arc::new(trust);
         let registers = Registers::load(&config.registers, 1)?;
@@ -168,7 +185,7 @@ impl Node {
         let upstream =
             config.registers.keys().map(|register| (register.clone(), metrics.register(register.as_str()))).collect();
         let (trust_changed, _) = watch::channel(Arc::clone(&trust));
-        Ok(Arc::new(Self {
+        let node = Arc::new(Self {
             cache: Cache::new(config.cache.capacity_bytes),
             guesses: Guesses::new(config.guesses.clone()),
             config,
@@ -179,6 +196,7 @@ impl Node {
             seals,
             metrics,
             secrets,
+            suspensions,
             live: ArcSwap::from_pointee(live),
             trust: ArcSwap::new(trust),
             trust_changed,
@@ -188,9 +206,12 @@ impl Node {
                 trust_warnings: trust_warnings.iter().map(ToString::to_string).collect(),
                 ..LastReload::default()
             }),
+            swapping: Mutex::default(),
             counters: Arc::default(),
             upstream,
-        }))
+        });
+        node.record_suspensions();
+        Ok(node)
     }
 
     /// The bundle in force.
@@ -252,7 +273,8 @@ impl Node {
         warn_of_missing_registers(&self.config, &loaded.bundle);
         plugins::warn_of_unknown_names(&self.plugins, &loaded.bundle);
         self.metrics.bundle_reloads.accepted.inc();
-        self.live.store(Arc::new(Live::new(source, loaded, gates, &self.metrics, self.clock.wall())));
+        self.put_in_force(Some(Live::new(source, loaded, gates, &self.metrics, &self.clock)));
+        self.say_suspensions();
         let mut last = self.last();
         last.bundle_problems.clear();
         last.changes.clone_from(&changes);
@@ -304,6 +326,18 @@ impl Node {
         Ok(())
     }
 
+    /// Puts a bundle in force, or the one that is again, without the permits that are suspended now.
+    pub(super) fn put_in_force(&self, live: Option<Live>) {
+        let _alone = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
+        let suspended = self.suspensions.policies(self.clock.wall());
+        let current = self.live();
+        match live {
+            Some(live) => self.live.store(Arc::new(live.without(suspended))),
+            None if current.suspended == suspended => {}
+            None => self.live.store(Arc::new(Live::clone(&current).without(suspended))),
+        }
+    }
+
     fn reloading(&self) -> std::sync::MutexGuard<'_, ()> {
         self.reloading.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -314,10 +348,35 @@ impl Node {
 }
 
 impl Live {
-    fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, since: jiff::Timestamp) -> Self {
+    fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, clock: &Clock) -> Self {
+        let since = clock.wall();
+        let mut warnings = loaded.warnings;
+        warnings.extend(loaded.bundle.past_sunset(clock.local().date()));
         let requests = metrics.bundle(&loaded.bundle, since.as_second());
         let tls12 = metrics.tls12(loaded.bundle.directory());
-        Self { bundle: loaded.bundle, source, gates, requests, tls12, warnings: loaded.warnings, since }
+        Self {
+            views: Views::of(&loaded.bundle),
+            bundle: Arc::clone(&loaded.bundle),
+            loaded: loaded.bundle,
+            suspended: BTreeSet::new(),
+            source: Arc::new(source),
+            gates: Arc::new(gates),
+            requests: Arc::new(requests),
+            tls12: Arc::new(tls12),
+            warnings,
+            since,
+        }
+    }
+
+    /// The same, but for permits that are suspended.
+    fn without(mut self, suspended: BTreeSet<String>) -> Self {
+        if self.suspended != suspended {
+            self.bundle =
+                if suspended.is_empty() { Arc::clone(&self.loaded) } else { Arc::new(self.loaded.without(&suspended)) };
+            self.views = Views::of(&self.bundle);
+            self.suspended = suspended;
+        }
+        self
     }
 }
 

@@ -18,6 +18,7 @@ use crate::app::node::{Core, Node, Parts, ReloadError};
 use crate::app::plugins;
 use crate::app::seals;
 use crate::app::status;
+use crate::app::suspensions;
 use crate::app::watch::{self, Targets, Watcher};
 use crate::audit::{Audit, AuditError, AuditKey, Options};
 use crate::clock::Clock;
@@ -29,7 +30,7 @@ use crate::{pipeline, whoami};
 #[derive(Debug)]
 pub struct Running {
     // In this order: the file watch ends before what it reloads.
-    watcher: Watcher,
+    watchers: [Watcher; 2],
     serving: accept::Serving,
     admin: Option<admin::Serving>,
     whoami: Option<whoami::Serving>,
@@ -102,9 +103,9 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         tracing::warn!(%torn, "the audit log was repaired");
     }
     let metrics = Arc::new(Metrics::new());
-    let targets = Targets::of(&config);
+    let (targets, switches) = (Targets::of(&config), Targets::of_suspensions(&config));
     // Before anything of it is read.
-    let seen_files = targets.seen();
+    let (seen_files, seen_suspensions) = (targets.seen(), switches.seen());
     let (http, cores, listen) = (config.http.clone(), config.cores, config.listen.clone());
     let parts = Parts { config, clock: clock.clone(), audit, secrets, metrics };
     let node = Node::new(parts)?;
@@ -131,12 +132,17 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         metrics: Arc::clone(&node.metrics),
         status: Arc::new(move || status::of(&observed, seen.load(Ordering::Relaxed))),
         collect: Arc::new(move || status::collect(&collected)),
+        suspensions: suspensions::operator_side(&node),
     };
     let admin = admin::serve(&node.config, state)?;
     let whoami = whoami::serve(&node)
         .map_err(|source| StartError::Listen { address: listen.whoami.unwrap_or(listen.https), source })?;
     let (reloaded, reload_admin) = (Arc::clone(&node), admin.as_ref().map(admin::Serving::reloader));
     let watcher = watch::watch(targets, seen_files, sighup, move |changed| {
+        // A hangup; the files have a watch of their own.
+        if changed.suspensions {
+            suspensions::reload(&reloaded);
+        }
         // A revocation does not wait for a bundle to be compiled.
         if changed.trust {
             reload_credentials(&reloaded);
@@ -153,12 +159,15 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         }
     })
     .map_err(StartError::Watch)?;
+    let suspended = Arc::clone(&node);
+    let switch = watch::watch(switches, seen_suspensions, false, move |_| suspensions::reload(&suspended));
+    let watchers = [watcher, switch.map_err(StartError::Watch)?];
     let renewed = Arc::downgrade(&node);
     std::thread::Builder::new()
         .name("renew-trust".into())
         .spawn(move || renew_trust(&renewed))
         .map_err(StartError::Watch)?;
-    Ok(Running { watcher, serving, admin, whoami, draining, node })
+    Ok(Running { watchers, serving, admin, whoami, draining, node })
 }
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -211,7 +220,7 @@ impl Running {
         self.draining.store(true, Ordering::Relaxed);
         self.node.metrics.draining.set(1);
         self.serving.drain(self.node.config.drain).await;
-        drop((self.watcher, self.admin, self.whoami));
+        drop((self.watchers, self.admin, self.whoami));
         self.node.audit.clone().close();
     }
 }
@@ -257,15 +266,17 @@ fn reload_trust(node: &Node) {
 }
 
 /// Loads the trust again whenever an authority in it expires: the TLS library does not look at the validity of authorities.
+/// Gives back what suspensions took that are over.
 fn renew_trust(node: &Weak<Node>) {
     loop {
         std::thread::sleep(RENEWAL);
         let Some(node) = node.upgrade() else { return };
+        node.tend_suspensions();
         if node.trust().reload_at().is_some_and(|at| at <= node.clock.unix()) {
             reload_trust(&node);
         }
     }
 }
 
-/// How often the authorities' validity is looked at.
+/// How often the authorities' validity and the suspensions' ends are looked at.
 const RENEWAL: Duration = Duration::from_secs(1);

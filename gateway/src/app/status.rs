@@ -32,6 +32,7 @@ pub fn of(node: &Node, draining: bool) -> Status {
             warnings: last.trust_warnings,
             refused: last.trust_problem,
         },
+        suspensions: node.suspensions_status(),
     }
 }
 
@@ -41,6 +42,7 @@ pub fn collect(node: &Node) {
     listener(metrics, node);
     cache(metrics, node);
     audit(metrics, node);
+    node.show_suspensions();
     certificates(metrics, &node.trust());
     follow(&metrics.guesses_failed, node.guesses.failures());
 }
@@ -49,6 +51,8 @@ fn listener(metrics: &Metrics, node: &Node) {
     let counters = &node.counters;
     follow(&metrics.connections.h1, counters.h1.value());
     follow(&metrics.connections.h2, counters.h2.value());
+    follow(&metrics.connections.h3, counters.h3.value());
+    follow(&metrics.quic_retries, counters.retried.value());
     follow(&metrics.tls_versions.tls12, counters.tls12.value());
     follow(&metrics.tls_versions.tls13, counters.tls13.value());
     metrics.connections_open.set(gauge(counters.open.value()));

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::config::Config;
+use crate::suspend::Store;
 
 mod fingerprint;
 
@@ -33,10 +34,12 @@ pub struct Targets {
     pub admin: Vec<PathBuf>,
     /// What plugins read, and the list of sealed persons.
     pub plugins: Vec<PathBuf>,
+    /// What is suspended.
+    pub suspensions: Vec<PathBuf>,
 }
 
 impl Targets {
-    /// Every file that a configuration names and that may change while the node runs.
+    /// Every file that a configuration names and that may change while the node runs, but for suspensions.
     pub fn of(config: &Config) -> Self {
         let tls = &config.tls;
         let mut trust = vec![tls.certificate.clone(), tls.key.clone(), tls.client_cas.clone()];
@@ -51,7 +54,18 @@ impl Targets {
         }
         let sealed = config.sealed.iter().flat_map(|sealed| [sealed.list.clone(), sealed.key.clone()]);
         let plugins = config.plugins.iter().flat_map(|plugin| plugin.blueprint.files()).chain(sealed).collect();
-        Self { bundle: config.bundle.clone(), trust, admin, plugins }
+        Self { bundle: config.bundle.clone(), trust, admin, plugins, suspensions: Vec::new() }
+    }
+
+    /// The suspensions alone, for a watch of their own: the kill switch MUST NOT wait for a bundle to be compiled.
+    pub fn of_suspensions(config: &Config) -> Self {
+        Self { suspensions: vec![Store::new(&config.state).file()], ..Self::default() }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Path> {
+        let bundle = Some(self.bundle.as_path()).filter(|bundle| !bundle.as_os_str().is_empty());
+        let files = self.trust.iter().chain(&self.admin).chain(&self.plugins).chain(&self.suspensions);
+        bundle.into_iter().chain(files.map(PathBuf::as_path))
     }
 
     /// What the files are like now: taken before they are read, nothing that changes meanwhile is missed.
@@ -61,6 +75,7 @@ impl Targets {
             trust: Fingerprint::of(self.trust.iter().map(PathBuf::as_path)),
             admin: Fingerprint::of(self.admin.iter().map(PathBuf::as_path)),
             plugins: Fingerprint::of(self.plugins.iter().map(PathBuf::as_path)),
+            suspensions: Fingerprint::of(self.suspensions.iter().map(PathBuf::as_path)),
         }
     }
 }
@@ -72,6 +87,7 @@ pub struct Seen {
     trust: Fingerprint,
     admin: Fingerprint,
     plugins: Fingerprint,
+    suspensions: Fingerprint,
 }
 
 /// What changed; at least one is true.
@@ -85,14 +101,16 @@ pub struct Changed {
     pub admin: bool,
     /// Something in [`Targets::plugins`].
     pub plugins: bool,
+    /// Something in [`Targets::suspensions`].
+    pub suspensions: bool,
 }
 
 impl Changed {
     /// Everything is to be read again: SIGHUP.
-    pub const ALL: Self = Self { bundle: true, trust: true, admin: true, plugins: true };
+    pub const ALL: Self = Self { bundle: true, trust: true, admin: true, plugins: true, suspensions: true };
 
     fn any(self) -> bool {
-        self.bundle || self.trust || self.admin || self.plugins
+        self.bundle || self.trust || self.admin || self.plugins || self.suspensions
     }
 }
 
@@ -186,10 +204,8 @@ struct Watch {
 impl Watch {
     /// Puts the folders that matter now under watch, and only those.
     fn follow(&mut self) {
-        let all = std::iter::once(&self.targets.bundle).chain(&self.targets.trust).chain(&self.targets.admin);
-        let all = all.chain(&self.targets.plugins);
         let wanted: BTreeSet<_> =
-            folders(all.map(PathBuf::as_path)).into_iter().filter_map(|dir| id_of(&dir).map(|id| (dir, id))).collect();
+            folders(self.targets.all()).into_iter().filter_map(|dir| id_of(&dir).map(|id| (dir, id))).collect();
         for (gone, _) in self.watched.difference(&wanted) {
             // A folder that was removed is unwatched already.
             let _ = self.notifier.unwatch(gone);
@@ -213,6 +229,7 @@ impl Watch {
             trust: now.trust != self.seen.trust,
             admin: now.admin != self.seen.admin,
             plugins: now.plugins != self.seen.plugins,
+            suspensions: now.suspensions != self.seen.suspensions,
         };
         self.seen = now;
         changed
@@ -272,7 +289,6 @@ const POLL: Duration = Duration::from_secs(2);
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::path::Path;
     use std::sync::mpsc as channel;
 
     use super::*;
@@ -295,6 +311,7 @@ mod tests {
             trust: vec![dir.path().join("crl/*.pem")],
             admin: vec![dir.path().join("admin.pem")],
             plugins: vec![dir.path().join("opt-out.list")],
+            suspensions: vec![dir.path().join("state/suspensions.toml")],
         };
         let (sender, calls) = channel::channel();
         let before = targets.seen();
@@ -322,11 +339,12 @@ mod tests {
         }
     }
 
-    const NONE: Changed = Changed { bundle: false, trust: false, admin: false, plugins: false };
+    const NONE: Changed = Changed { bundle: false, trust: false, admin: false, plugins: false, suspensions: false };
     const BUNDLE: Changed = Changed { bundle: true, ..NONE };
     const TRUST: Changed = Changed { trust: true, ..NONE };
     const ADMIN: Changed = Changed { admin: true, ..NONE };
     const PLUGINS: Changed = Changed { plugins: true, ..NONE };
+    const SUSPENSIONS: Changed = Changed { suspensions: true, ..NONE };
 
     #[test]
     fn a_written_file_is_noticed_within_a_second_and_only_once() {
@@ -335,6 +353,10 @@ mod tests {
         assert_eq!(site.within_a_second(), TRUST);
         fs::write(site.path("admin.pem"), "22").unwrap();
         assert_eq!(site.within_a_second(), ADMIN);
+        // In a folder that was not there.
+        fs::create_dir(site.path("state")).unwrap();
+        fs::write(site.path("state/suspensions.toml"), "1").unwrap();
+        assert_eq!(site.within_a_second(), SUSPENSIONS);
         fs::write(site.path("bundle/policies/tax.cedar"), "22").unwrap();
         assert_eq!(site.within_a_second(), BUNDLE);
         fs::write(site.path("opt-out.list"), "1").unwrap();

@@ -9,10 +9,10 @@ use popgate_policy::model::{DisclosureId, FieldSet, Personal};
 
 use super::encode::{
     ABORTED, CODE, COMPLETE, DEFAULT_PURPOSE, IPV6, NO_MATCH, NOBODY, OPERATION, PARTIAL, PURPOSE, REFUSED, SUBJECT,
-    SYSTEM,
+    SYSTEM, UNTIL,
 };
 use super::key::{AuditKey, SegmentKey, SubjectTag};
-use super::record::{Claimed, NoMatch, PurposeSource, Shown};
+use super::record::{Action, Claimed, NoMatch, PurposeSource, Shown};
 use super::wire::{Frame, Header, Kind, Reader};
 
 /// A record as the log holds it.
@@ -35,6 +35,8 @@ pub enum What {
     Closing(ClosingEntry),
     /// An identified caller was refused.
     Refused(Box<RefusedEntry>),
+    /// An operator did something.
+    Action(Box<Action>),
 }
 
 /// An intent as the log holds it.
@@ -167,6 +169,7 @@ impl Decoder {
             Kind::Intent => self.intent(&mut from, frame.payload, seq),
             Kind::Closing => self.closing(&mut from, seq),
             Kind::Refused => self.refused(&mut from, frame.payload, seq),
+            Kind::Action => self.action(&mut from),
         };
         let (at, what) = entry.ok_or(())?;
         Ok(Some(Entry { seq, at, what }))
@@ -242,6 +245,15 @@ impl Decoder {
         let sealed = self.unseal(from, payload, seq);
         let entry = RefusedEntry { disclosure, system, operation, purpose, code, tag, sealed, source };
         Some((at, What::Refused(Box::new(entry))))
+    }
+
+    fn action(&self, from: &mut Reader<'_>) -> Option<(Timestamp, What)> {
+        let flags = from.byte()?;
+        let at = self.time(from)?;
+        let until = if flags & UNTIL == 0 { None } else { Some(self.time(from)?) };
+        let mut text = || from.text().map(str::to_owned);
+        let (by, what, target, reason) = (text()?, text()?, text()?, text()?);
+        Some((at, What::Action(Box::new(Action { by, what, target, reason, until }))))
     }
 
     fn time(&self, from: &mut Reader<'_>) -> Option<Timestamp> {

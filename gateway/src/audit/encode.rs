@@ -10,7 +10,7 @@ use popgate_policy::contract::RecordSchema;
 use popgate_policy::model::{FieldSet, OperationId, Personal, PurposeId, SystemId};
 
 use super::key::{AuditKey, SegmentKey};
-use super::record::{Claimed, Intent, NoMatch, Outcome, PurposeSource, Refused, Shown};
+use super::record::{Action, Claimed, Intent, NoMatch, Outcome, PurposeSource, Refused, Shown};
 use super::wire::{Kind, frame, put_short, put_signed, put_varint};
 
 /// Encodes the records of one segment.
@@ -140,6 +140,21 @@ impl Encoder {
         Some(())
     }
 
+    /// Nothing in it is sealed or means a name by number: it is read by itself.
+    pub(super) fn action(&mut self, out: &mut Vec<u8>, at: i64, action: &Action) {
+        let payload = &mut self.payload;
+        payload.clear();
+        payload.push(if action.until.is_some() { UNTIL } else { 0 });
+        put_signed(payload, at.wrapping_sub(self.created));
+        if let Some(until) = action.until {
+            put_signed(payload, until.as_microsecond().wrapping_sub(self.created));
+        }
+        for text in [&action.by, &action.what, &action.target, &action.reason] {
+            put_short(payload, text.as_bytes());
+        }
+        frame(out, Kind::Action, payload);
+    }
+
     /// Appends the sealed personal part to the payload, which it authenticates.
     fn seal(&mut self, seq: u64, subject: Option<&Personal<String>>, claimed: &Claimed) -> Option<()> {
         self.personal.clear();
@@ -218,6 +233,8 @@ pub(super) const DEFAULT_PURPOSE: u8 = 2;
 pub(super) const SUBJECT: u8 = 4;
 /// Of an intent, which else has a subject.
 pub(super) const NOBODY: u8 = 8;
+/// Of an action.
+pub(super) const UNTIL: u8 = 8;
 
 /// The tables of names.
 pub(super) const SYSTEM: u8 = 0;

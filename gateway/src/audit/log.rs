@@ -330,7 +330,7 @@ impl Walker {
                     None if closing.intent < self.first_seq => {}
                     None => return Err(damage(number, frame.at, Wrong::Closing)),
                 },
-                What::Refused(_) => {}
+                What::Refused(_) | What::Action(_) => {}
             }
             entries.push(entry);
         }

@@ -20,6 +20,8 @@ pub struct Report {
     pub open: u64,
     /// Refusals.
     pub refusals: u64,
+    /// What operators did.
+    pub actions: u64,
     /// Segments.
     pub segments: u64,
     /// The last commit: who keeps it elsewhere can tell later whether the log was rewritten.
@@ -39,13 +41,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { intents, closings, open, refusals, segments, .. } = self;
-        write!(
-            f,
-            "{intents} intents, {closings} closings, {open} open, {refusals} refusals, {segments} segments, chain whole: \
-             verified, head {}",
-            self.head_hex()
-        )
+        let Self { intents, closings, open, refusals, actions, segments, .. } = self;
+        write!(f, "{intents} intents, {closings} closings, {open} open, {refusals} refusals, ")?;
+        if *actions > 0 {
+            write!(f, "{actions} actions, ")?;
+        }
+        write!(f, "{segments} segments, chain whole: verified, head {}", self.head_hex())
     }
 }
 
@@ -62,6 +63,7 @@ pub fn verify(dir: &Path) -> Result<Report, Damage> {
                 What::Intent(_) => report.intents += 1,
                 What::Closing(_) => report.closings += 1,
                 What::Refused(_) => report.refusals += 1,
+                What::Action(_) => report.actions += 1,
             }
         }
     }

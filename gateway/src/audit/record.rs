@@ -1,4 +1,4 @@
-//! What the pipeline has recorded: intents, closings, refusals.
+//! What is recorded: intents, closings, refusals of the pipeline, and what operators do.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -77,6 +77,22 @@ pub struct Refused {
     pub claimed: Claimed,
     /// Where the connection came from.
     pub source: IpAddr,
+}
+
+/// What an operator did to the gateway, such as suspending an agency. Not sealed, so that whoever checks the log can read it
+/// without the key that names persons: it MUST NOT name any.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Action {
+    /// Who: an operator's name, or `local:<unix user>`.
+    pub by: String,
+    /// What: one word, such as `suspend`.
+    pub what: String,
+    /// To what, such as `agency bank-a`.
+    pub target: String,
+    /// Why, in the operator's words; empty if there are none.
+    pub reason: String,
+    /// When it ends by itself.
+    pub until: Option<jiff::Timestamp>,
 }
 
 /// How a disclosure ended.

@@ -135,6 +135,30 @@ fn the_intent(entry: &Entry) -> &IntentEntry {
 }
 
 #[test]
+fn what_operators_do_is_read_back_without_the_key_also_when_the_disk_is_nearly_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let action = |until: Option<&str>| Action {
+        by: "local:minh".to_owned(),
+        what: "suspend".to_owned(),
+        target: "system bank-a/ekyc".to_owned(),
+        reason: "asks for thousands by night".to_owned(),
+        until: until.map(|until| until.parse().unwrap()),
+    };
+    let options = Options { min_free_bytes: u64::MAX, ..options() };
+    let (audit, _) = Audit::open(dir.path(), options, key(), clock()).unwrap();
+    assert!(audit.intend(intent(&schema(), 1)).is_err());
+    let acted = [action(None), action(Some("2026-11-21T08:00:00.5Z"))].map(|action| audit.act(action).unwrap());
+    assert_eq!(acted.map(Acted::durable), [Ok(()), Ok(())]);
+    assert_eq!(audit.stats().queued, 0);
+    audit.clone().close();
+    assert!(audit.act(action(None)).is_err(), "a closed log takes nothing");
+    let found: Vec<What> = all(dir.path(), None).into_iter().map(|entry| entry.what).collect();
+    let expected = [None, Some("2026-11-21T08:00:00.5Z")].map(|until| What::Action(Box::new(action(until))));
+    assert_eq!(found, expected);
+    assert_eq!(read::verify(dir.path()).unwrap().actions, 2);
+}
+
+#[test]
 fn what_was_recorded_is_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let (audit, opened) = open(dir.path());

@@ -25,6 +25,7 @@ pub(super) enum Kind {
     Name,
     Schema,
     Seal,
+    Action,
 }
 
 impl Kind {
@@ -36,18 +37,19 @@ impl Kind {
             Self::Name => 4,
             Self::Schema => 5,
             Self::Seal => 6,
+            Self::Action => 7,
         }
     }
 
     fn of(byte: u8) -> Option<Self> {
-        [Self::Intent, Self::Closing, Self::Refused, Self::Name, Self::Schema, Self::Seal]
+        [Self::Intent, Self::Closing, Self::Refused, Self::Name, Self::Schema, Self::Seal, Self::Action]
             .into_iter()
             .find(|kind| kind.byte() == byte)
     }
 
     /// Whether such a frame takes a sequence number.
     pub(super) fn is_record(self) -> bool {
-        matches!(self, Self::Intent | Self::Closing | Self::Refused)
+        matches!(self, Self::Intent | Self::Closing | Self::Refused | Self::Action)
     }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
@@ -20,7 +20,7 @@ use super::Options;
 use super::encode::Encoder;
 use super::key::AuditKey;
 use super::log::Tail;
-use super::record::{Intent, Outcome, Refused, Unavailable};
+use super::record::{Action, Intent, Outcome, Refused, Unavailable};
 use super::storage::Storage;
 use super::wire::{Header, Kind, commit, frame};
 use crate::clock::Clock;
@@ -52,6 +52,9 @@ impl Receipt {
 /// What an intent's waiter hears.
 pub(super) type Answer = oneshot::Sender<Result<Receipt, Unavailable>>;
 
+/// What an action's waiter hears. It waits on a thread of its own, not on a core's.
+pub(super) type Done = SyncSender<Result<(), Unavailable>>;
+
 /// What the writer is asked.
 pub(super) enum Command {
     Intend {
@@ -72,6 +75,11 @@ pub(super) enum Command {
     Refuse {
         refused: Box<Refused>,
         at: i64,
+    },
+    Act {
+        action: Box<Action>,
+        at: i64,
+        done: Done,
     },
     Stop,
 }
@@ -131,6 +139,7 @@ struct Batch {
     waiting: Vec<Waiting>,
     closings: Vec<(Close, u64)>,
     refusals: u64,
+    actions: Vec<Done>,
 }
 
 /// Somebody who waits for intents.
@@ -220,6 +229,7 @@ impl<S: Storage> Writer<S> {
             }
             Command::Close(close) => self.close(close),
             Command::Refuse { refused, at } => self.refuse(&refused, at),
+            Command::Act { action, at, done } => self.act(&action, at, done),
             Command::Stop => {}
         }
     }
@@ -276,6 +286,20 @@ impl<S: Storage> Writer<S> {
         }
         self.batch.records += 1;
         self.batch.refusals += 1;
+    }
+
+    fn act(&mut self, action: &Action, at: i64, done: Done) {
+        match self.ready() {
+            Some((segment, out)) => segment.action(out, at, action),
+            None => {
+                self.release(1);
+                // Whoever no longer waits needs no answer.
+                let _ = done.try_send(Err(Unavailable::DiskFails));
+                return;
+            }
+        }
+        self.batch.records += 1;
+        self.batch.actions.push(done);
     }
 
     /// The number that the batch's next record gets.
@@ -358,6 +382,9 @@ impl<S: Storage> Writer<S> {
         for Waiting { disclosure, durable_upto, answer, .. } in self.batch.waiting.drain(..) {
             let _ = answer.send(Ok(Receipt::attest(disclosure, durable_upto)));
         }
+        for done in self.batch.actions.drain(..) {
+            let _ = done.try_send(Ok(()));
+        }
         if self.tail.end >= self.options.segment_bytes {
             self.segment = None;
         }
@@ -390,6 +417,10 @@ impl<S: Storage> Writer<S> {
             } else {
                 self.release(1);
             }
+        }
+        for done in batch.actions {
+            self.release(1);
+            let _ = done.try_send(Err(Unavailable::DiskFails));
         }
         self.release(usize::try_from(batch.refusals).unwrap_or(0));
         self.gauges.lost_refusals.fetch_add(batch.refusals, Ordering::Relaxed);

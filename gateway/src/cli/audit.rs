@@ -10,7 +10,7 @@ use popgate_policy::model::{FieldSet, Personal};
 use serde_json::{Value, json};
 
 use crate::audit::read::{self, Report};
-use crate::audit::{AuditKey, Claimed, Damage, Ended, Entry, PurposeSource, Schema, Shown, Unsealed, What};
+use crate::audit::{Action, AuditKey, Claimed, Damage, Ended, Entry, PurposeSource, Schema, Shown, Unsealed, What};
 use crate::custody;
 
 /// Check and read the audit log
@@ -156,6 +156,7 @@ fn report_json(report: &Report) -> Value {
         "closings": report.closings,
         "open": report.open,
         "refusals": report.refusals,
+        "actions": report.actions,
         "segments": report.segments,
         "head": report.head_hex(),
         "closed": report.closed,
@@ -203,8 +204,17 @@ fn line(entry: &Entry) -> String {
                 refused.code,
             )
         }
+        What::Action(action) => action_line(action),
     };
     format!("{at:.6} #{seq} {what}")
+}
+
+/// What an operator typed is shown as such, on one line.
+fn action_line(action: &Action) -> String {
+    let Action { by, what, target, reason, until } = action;
+    let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+    let reason = if reason.is_empty() { String::new() } else { format!(": {}", reason.escape_debug()) };
+    format!("action  {} by {}{until}{reason}", format_args!("{what} {}", target.escape_debug()), by.escape_debug())
 }
 
 fn ended(outcome: &Ended, schema: Option<&Schema>) -> String {
@@ -281,11 +291,19 @@ fn entry_json(entry: &Entry) -> Value {
             "subject_tag": refused.tag.map(|tag| tag.to_string()),
             "source": refused.source.to_string(),
         }),
+        What::Action(action) => json!({
+            "record": "action",
+            "by": action.by,
+            "action": action.what,
+            "target": action.target,
+            "reason": action.reason,
+            "until": action.until,
+        }),
     };
     let sealed = match &entry.what {
         What::Intent(intent) => intent.sealed.as_ref(),
         What::Refused(refused) => refused.sealed.as_ref(),
-        What::Closing(_) => None,
+        What::Closing(_) | What::Action(_) => None,
     };
     if let Some(object) = value.as_object_mut() {
         object.insert("seq".to_owned(), entry.seq.into());

@@ -14,6 +14,7 @@ use crate::admin::ProblemStatus;
 use crate::app::bundle_files;
 use crate::app::config::Config;
 use crate::app::diff::Counts;
+use crate::clock::Clock;
 
 /// Check a bundle, and a configuration, before they go live
 ///
@@ -34,6 +35,9 @@ pub struct Args {
     /// Check this gateway.toml, too
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Warn of operations that should have ended by this day, such as 2027-06-30; today if not given
+    #[arg(long, value_name = "DAY")]
+    on: Option<jiff::civil::Date>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -72,12 +76,12 @@ impl Findings {
         }
         let named = findings.config.as_ref().map(|config| config.bundle.clone());
         if let Some(dir) = args.dir.clone().or(named) {
-            findings.check_bundle(&dir);
+            findings.check_bundle(&dir, args.on);
         }
         findings
     }
 
-    fn check_bundle(&mut self, dir: &Path) {
+    fn check_bundle(&mut self, dir: &Path, on: Option<jiff::civil::Date>) {
         let source = match bundle_files::read(dir) {
             Ok(source) => source,
             Err(error) => {
@@ -89,12 +93,19 @@ impl Findings {
         match Bundle::load(&source) {
             Ok(Loaded { bundle, warnings }) => {
                 self.problems.extend(warnings);
+                self.problems.extend(on.or_else(|| self.today()).map_or(Vec::new(), |day| bundle.past_sunset(day)));
                 self.check_registers(&bundle);
                 self.check_plugins(&bundle);
                 self.bundle = Some((bundle.digest().to_string(), Counts::of(&source, &bundle)));
             }
             Err(problems) => self.problems.extend(problems),
         }
+    }
+
+    /// The day where the gateway stands.
+    fn today(&self) -> Option<jiff::civil::Date> {
+        let zone = self.config.as_ref().map_or("UTC", |config| config.time_zone.as_str());
+        Clock::system(zone).ok().map(|clock| clock.local().date())
     }
 
     /// A register that a contract names must be configured for its operations to answer.
@@ -180,7 +191,7 @@ mod tests {
     }
 
     fn check(dir: Option<&Path>, config: Option<&Path>, json: bool) -> (bool, String) {
-        let args = Args { dir: dir.map(Into::into), config: config.map(Into::into), json };
+        let args = Args { dir: dir.map(Into::into), config: config.map(Into::into), json, on: None };
         let mut out = Vec::new();
         let good = run(&args, false, &mut out).unwrap() == ExitCode::SUCCESS;
         (good, String::from_utf8(out).unwrap())

@@ -85,7 +85,7 @@ struct Row {
 }
 
 /// Every code that a request can end with. A test compares it with `refusal.rs`.
-const CODES: [&str; 34] = [
+const CODES: [&str; 38] = [
     "ok",
     "no_match",
     "rate_exceeded",
@@ -97,6 +97,10 @@ const CODES: [&str; 34] = [
     "purpose_expired",
     "purpose_not_enrolled",
     "evidence_missing",
+    "agency_suspended",
+    "system_suspended",
+    "purpose_suspended",
+    "register_suspended",
     "parameter_invalid",
     "certificate_revoked",
     "certificate_invalid",

@@ -117,6 +117,7 @@ impl Bulk {
         let node = &*self.core.node;
         let caller = identify::caller(&self.connection, &live.bundle, &node.trust(), &node.clock)?;
         exchange.identified(&caller);
+        node.suspensions.switch().caller(caller.system(), &node.clock)?;
         let known = live.bundle.contracts().operation(self.call.operation.id.as_str());
         let operation = known.filter(|operation| operation.bulk).ok_or(Refusal::OperationUnknown)?;
         let call = self.call.of(operation);
@@ -131,6 +132,7 @@ impl Bulk {
         }
         let agreed = decide::purpose(&live.bundle, &caller, &call.claims, &node.clock)?;
         exchange.agreed(&agreed);
+        node.suspensions.switch().call(&agreed.purpose().id, operation, &node.clock)?;
         let arguments = route::arguments_of_line(&call, line)?;
         let (core, connection) = (&*self.core, &*self.connection);
         let asked = Asked { core, live, connection, caller: &caller, call: &call, agreed: &agreed };
@@ -148,6 +150,10 @@ fn ends_all(refusal: &Refusal) -> bool {
             | Refusal::NetworkNotListed
             | Refusal::TlsVersionTooOld
             | Refusal::OperationUnknown
+            | Refusal::AgencySuspended { .. }
+            | Refusal::SystemSuspended { .. }
+            | Refusal::PurposeSuspended { .. }
+            | Refusal::RegisterSuspended { .. }
             | Refusal::AuditUnavailable
     )
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Response;
+use http::{Response, StatusCode};
 use popgate_plugins::Stopped;
 use popgate_policy::contract::Operation;
 use popgate_policy::directory::{System, TlsVersion};
@@ -45,6 +45,7 @@ pub(super) struct Exchange {
     source: Option<Source>,
     tally: Option<Tally>,
     length: u64,
+    status: StatusCode,
     /// Of a bulk request, which line.
     line: Option<u64>,
     /// Whether its lines are what is counted.
@@ -70,6 +71,7 @@ impl Exchange {
             source: None,
             tally: None,
             length: 0,
+            status: StatusCode::OK,
             line: None,
             bulk: false,
         }
@@ -94,6 +96,7 @@ impl Exchange {
             source: None,
             tally: None,
             length: 0,
+            status: StatusCode::OK,
             line: Some(line),
             bulk: false,
         }
@@ -169,9 +172,16 @@ impl Exchange {
         self.closing.take()
     }
 
+    /// The answer is no disclosure.
+    pub(super) fn told(&mut self, status: StatusCode) {
+        self.status = status;
+    }
+
     pub(super) fn end(mut self, core: &Core, answered: Result<Response<Body>, Refusal>) -> Response<Body> {
         self.over(core, answered.as_ref().err());
-        answered.unwrap_or_else(|refusal| respond::refusal(&refusal, self.id, self.head))
+        let mut response = answered.unwrap_or_else(|refusal| respond::refusal(&refusal, self.id, self.head));
+        self.tell(&mut response);
+        response
     }
 
     /// The end of a bulk request's line.
@@ -185,6 +195,17 @@ impl Exchange {
         self.record(core, refusal);
         self.measure(core, refusal);
         self.log(core, refusal);
+    }
+
+    /// What an enrolled caller is told beside the answer: which version of its view is in force, and that the operation ends.
+    fn tell(&self, response: &mut Response<Body>) {
+        let Some(system) = &self.system else { return };
+        if let Some(digest) = self.live.views.digest(system) {
+            response.headers_mut().insert(respond::VIEW, digest);
+        }
+        if let Some(ending) = self.operation.as_ref().and_then(|operation| self.live.views.ending(operation)) {
+            ending.tell(response.headers_mut());
+        }
     }
 
     fn record(&mut self, core: &Core, refusal: Option<&Refusal>) {
@@ -220,6 +241,11 @@ impl Exchange {
         if let (TlsVersion::Tls12, Some(system)) = (self.connection.tls, &self.system) {
             self.live.tls12.record(system.index);
         }
+        if let (Some(operation), Some(system)) = (&self.operation, &self.system)
+            && let Some(ending) = self.live.views.ending(operation)
+        {
+            ending.called(metrics, operation, system);
+        }
         match self.source {
             Some(Source::Stored) => metrics.cache.hit.inc(),
             Some(Source::Register) => metrics.cache.miss.inc(),
@@ -251,7 +277,7 @@ impl Exchange {
             system: system.map(|system| system.id.as_str()),
             operation: self.operation.as_ref().map(|operation| operation.id.as_str()),
             purpose: self.agreed.as_ref().map(|agreed| agreed.purpose().id.as_str()),
-            status: refusal.map_or(200, |refusal| refusal.status().as_u16()),
+            status: refusal.map_or(self.status, Refusal::status).as_u16(),
             code: refusal.map_or("ok", Refusal::code),
             blame: refusal.map(Refusal::blame),
             duration_us: u64::try_from(core.node.clock.now().duration_since(self.started).as_micros())
@@ -274,7 +300,7 @@ impl Drop for Exchange {
 }
 
 /// Whether a refusal says something about the caller that an auditor wants to see: what it asked for and may not have. Floods
-/// (rates) and mistakes of form are counted, not recorded.
+/// (rates; a suspended agency, which takes no token) and mistakes of form are counted, not recorded.
 fn is_evidence(refusal: &Refusal) -> bool {
     matches!(
         refusal,
@@ -283,6 +309,7 @@ fn is_evidence(refusal: &Refusal) -> bool {
             | Refusal::PurposeExpired
             | Refusal::PurposeNotEnrolled { .. }
             | Refusal::EvidenceMissing { .. }
+            | Refusal::PurposeSuspended { .. }
             | Refusal::PolicyDenied
             | Refusal::ParameterDenied { .. }
             | Refusal::PluginRefused { .. }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Covered, Disclosure};
+use super::{Covered, Disclosure, add_mistakes};
 use crate::admit::Ticket;
 use crate::refusal::Refusal;
 
@@ -95,12 +95,13 @@ impl Bulk {
                 }
             }
             Err(refusal) => {
-                let document = serde_json::json!({
+                let mut document = serde_json::json!({
                     "line": line,
                     "status": refusal.status().as_u16(),
                     "code": refusal.code(),
                     "detail": refusal.remedy(),
                 });
+                add_mistakes(&refusal, &mut document);
                 gathered.extend_from_slice(document.to_string().as_bytes());
                 gathered.extend_from_slice(b"\n");
             }

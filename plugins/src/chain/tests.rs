@@ -19,7 +19,7 @@ use crate::plugin::{Answer as Said, Blueprint, Decision, Question, Unanswered};
 
 mod bundle;
 
-use bundle::{HOA, RECORD, read, secrets};
+use bundle::{HOA, RECORD, read};
 
 /// What a plugin of the tests does.
 #[derive(Clone, Debug)]
@@ -150,7 +150,7 @@ fn narrowed(acts: Vec<(Act, OnError)>, permit: Permit) -> (Result<Permit, Stoppe
 /// The answer's leaves by path; `None` for the answer "unknown".
 fn shown(permit: Permit) -> Option<BTreeMap<String, Value>> {
     let raw = Raw::seal(Bytes::from_static(RECORD.as_bytes()));
-    let redacted = match permit.open(&raw, &secrets()) {
+    let redacted = match permit.open(&raw, &bundle::secrets()) {
         Ok(redacted) => redacted,
         Err(Unopened::NoMatch(..)) => return None,
         Err(other) => panic!("{other:?}"),

@@ -15,7 +15,7 @@ use crate::model::{MaskKind, Treatment};
 use crate::problem::Problem;
 
 /// One policy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rule {
     /// `@id`; also the Cedar policy id.
     pub(crate) id: String,

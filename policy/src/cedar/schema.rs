@@ -23,7 +23,9 @@ pub(crate) struct Model {
 /// The Cedar schema of a bundle, in Cedar's own schema syntax: what an editor needs to check policies as they are typed.
 pub fn schema_text(contracts: &Contracts) -> String {
     let mut text = String::from(ENTITIES);
-    for record in contracts.records() {
+    let mut seen = BTreeSet::new();
+    // Versions of a record have the same attributes.
+    for record in contracts.records().iter().filter(|record| seen.insert(record.name.as_str())) {
         let attributes: Vec<String> = record
             .attributes
             .iter()

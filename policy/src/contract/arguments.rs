@@ -99,7 +99,11 @@ impl Operation {
         let mut given = self.parameters.iter().zip(&values).enumerate();
         match given.find(|(at, (known, value))| known.required && value.is_none() && !self.fills_in(ParamIx(*at))) {
             Some((_, (parameter, _))) => Err(ArgumentError::Missing { name: parameter.name.clone() }),
-            None => Ok(Arguments(values)),
+            None => {
+                // What was read is what is passed on; the schema may allow less of it.
+                self.checks.beyond(self, parts.body, &values)?;
+                Ok(Arguments(values))
+            }
         }
     }
 
@@ -133,7 +137,7 @@ impl Operation {
         known.find(|(known, _)| known.location == place && known.name == name).ok_or_else(|| self.undeclared(place))
     }
 
-    fn undeclared(&self, place: Location) -> ArgumentError {
+    pub(super) fn undeclared(&self, place: Location) -> ArgumentError {
         let names = self.parameters.iter().filter(|known| known.location == place).map(|known| known.name.as_str());
         let names: Vec<&str> = names.collect();
         let declared = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -147,7 +151,7 @@ impl Operation {
 
 impl Parameter {
     /// Checks a value that came as text.
-    fn read(&self, text: Cow<'_, str>) -> Result<Personal<String>, ArgumentError> {
+    pub(super) fn read(&self, text: Cow<'_, str>) -> Result<Personal<String>, ArgumentError> {
         if text.is_empty() {
             return Err(invalid(self, "not empty"));
         }
@@ -183,7 +187,7 @@ fn invalid(parameter: &Parameter, must_be: &str) -> ArgumentError {
 }
 
 /// Undoes percent-encoding (and, in a form, `+` for a space). `None` for what is not encoded UTF-8.
-fn decode(text: &str, form: bool) -> Option<Cow<'_, str>> {
+pub(super) fn decode(text: &str, form: bool) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(Cow::Borrowed(text));
     }
@@ -219,4 +223,4 @@ fn is_integer(text: &str) -> bool {
 }
 
 /// The largest body of a request, in bytes.
-const MAX_BODY: usize = 64 * 1024;
+pub(super) const MAX_BODY: usize = 64 * 1024;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::bundle::Source;
-use crate::contract::{Contracts, Method, RecordSchema, route};
+use crate::contract::checks::Checks;
+use crate::contract::{Contracts, Method, RecordSchema, Written, route};
 use crate::document::{self, Entry, Node, Sheet, Span, Table, Value};
 use crate::problem::{Problem, Severity};
 
@@ -14,6 +15,7 @@ mod claims;
 mod content;
 mod extension;
 mod leaf;
+mod lifecycle;
 mod operation;
 mod page;
 mod parameter;
@@ -21,6 +23,7 @@ mod record;
 mod reference;
 mod role;
 mod schema;
+mod versions;
 mod whole;
 
 #[cfg(test)]
@@ -53,6 +56,7 @@ pub(crate) fn load(source: &Source, problems: &mut Vec<Problem>) -> Contracts {
         let problem = Problem::error("no-contract", "contracts", "the bundle has no contract");
         problems.push(problem.help(format!("add `contracts/<register>{SUFFIX}`")));
     }
+    loader.check_successors(problems);
     drop_repeated(problems, first);
     loader.contracts
 }
@@ -65,8 +69,10 @@ struct Loader {
     ids: HashMap<String, String>,
     /// Where each path stands, by its shape (names of parameters left out), with the path.
     paths: HashMap<String, (String, String)>,
-    /// The file of each record.
-    records: HashMap<String, String>,
+    /// The file of each record, and the record, by name.
+    records: HashMap<String, (String, Option<Arc<RecordSchema>>)>,
+    /// Which operation each operation names as its successor, with what is to be said if there is none.
+    successors: Vec<(String, Problem)>,
 }
 
 /// One document while it is read.
@@ -80,6 +86,12 @@ struct Document<'d> {
     pages: BTreeMap<&'d str, Option<page::Page>>,
     /// The whole fields of all records.
     binaries: Vec<record::Binary>,
+    /// What `info` says of the end of all its operations.
+    ending: lifecycle::Ending,
+    /// As [`Loader::successors`].
+    successors: Vec<(String, Problem)>,
+    /// As [`Contracts::sunsets`].
+    sunsets: Vec<(jiff::civil::Date, Problem)>,
 }
 
 /// A record, and whether every part of it could be read.
@@ -95,9 +107,11 @@ impl Loader {
         sheet.check_keys(table, "the document", DOCUMENT_KEYS);
         check_version(sheet, table, &root.span);
         let register = register(sheet, table, &root.span);
+        self.contracts.written.push(Written::new(sheet.text));
         let components = table.node("components").and_then(|node| sheet.table(node, "`components`"));
         let mut part = |key: &str| components?.node(key).and_then(|node| sheet.table(node, &format!("`{key}`")));
         let (schemas, parameters) = (part("schemas"), part("parameters"));
+        let ending = lifecycle::of_document(sheet, table);
         let mut document = Document {
             register,
             schemas: schema::Schemas::new(schemas),
@@ -105,6 +119,9 @@ impl Loader {
             records: BTreeMap::new(),
             pages: BTreeMap::new(),
             binaries: Vec::new(),
+            ending,
+            successors: Vec::new(),
+            sunsets: Vec::new(),
         };
         let paths = sheet.required(table, &root.span, "the document", "paths");
         if let Some(paths) = paths.and_then(|node| sheet.table(node, "`paths`")) {
@@ -117,6 +134,8 @@ impl Loader {
             let message = format!("nothing refers to the schema `{}`", entry.key);
             sheet.push(sheet.warning("unused-schema", &entry.at, message));
         }
+        self.successors.append(&mut document.successors);
+        self.contracts.sunsets.append(&mut document.sunsets);
         // What was taken for a record in one place and for an envelope in another is reported there, and is one of them at most.
         let Document { mut records, mut pages, .. } = document;
         records.retain(|name, record| record.is_some() || !pages.contains_key(name));
@@ -179,19 +198,54 @@ impl Loader {
             return;
         }
         self.ids.insert(operation.id.to_string(), here);
+        // What is wrong already would be wrong again.
+        let broken = |problem: &Problem| problem.severity == Severity::Error && problem.file == sheet.file;
+        if let (Some(written), false) = (self.contracts.written.last(), sheet.problems.iter().any(broken)) {
+            match Checks::compile(written, &operation) {
+                Ok(checks) => operation.checks = checks,
+                Err(reason) => {
+                    let message = format!("the parameters of `{}` cannot be checked: {reason}", operation.id);
+                    sheet.push(sheet.error("bad-schema", &read.id_at, message));
+                }
+            }
+        }
         operation.index = self.contracts.operations.len();
+        self.contracts.written_in.push(self.contracts.written.len().saturating_sub(1));
         let (template, method) = (Arc::clone(&operation.template), operation.method);
         self.contracts.routes.insert(&template, method, operation.index);
         self.contracts.operations.push(Arc::new(operation));
     }
 
+    /// Policies know a record and its fields by their names: what two contracts call alike must be alike to policies, or a forbid that
+    /// was written for the one would not reach the other. So two versions of a contract may share a record's name, and one may have
+    /// fields that the other has not; a field of both is declared alike in both.
     fn add_record(&mut self, sheet: &mut Sheet<'_>, name: &str, record: Option<Record>, schemas: Option<&Table>) {
-        if let Some(there) = self.records.insert(name.to_owned(), sheet.file.to_owned()) {
-            let at = schemas.and_then(|schemas| schemas.entry(name)).map_or(0..0, |entry| entry.at.clone());
-            let message = format!("the record `{name}` stands in {there} too");
-            sheet.push(sheet.error("duplicate-record", &at, message).help("give one of them another name"));
+        let record = record.map(|(record, _)| record);
+        match self.records.get(name) {
+            None => {
+                self.records.insert(name.to_owned(), (sheet.file.to_owned(), record.clone()));
+            }
+            Some((there, known)) => {
+                let difference =
+                    known.as_ref().zip(record.as_ref()).and_then(|(known, here)| versions::differ(known, here));
+                if let Some(difference) = difference {
+                    let at = schemas.and_then(|schemas| schemas.entry(name)).map_or(0..0, |entry| entry.at.clone());
+                    let message = format!("the record `{name}` stands in {there} too, and {difference}");
+                    let help =
+                        "policies know it by its name: declare it alike in both, or give this schema another name";
+                    sheet.push(sheet.error("record-differs", &at, message).help(help));
+                }
+            }
         }
-        self.contracts.records.extend(record.map(|(record, _)| record));
+        self.contracts.records.extend(record);
+    }
+
+    fn check_successors(&mut self, problems: &mut Vec<Problem>) {
+        for (typed, problem) in self.successors.drain(..) {
+            if !self.ids.contains_key(&typed) {
+                problems.push(problem.suggest(&typed, self.ids.keys().map(String::as_str)));
+            }
+        }
     }
 }
 
@@ -271,7 +325,9 @@ fn register<'d>(sheet: &mut Sheet<'_>, table: &'d Table, at: &Span) -> Option<&'
 
 fn check_template(sheet: &mut Sheet<'_>, path: &Entry) {
     let segments = || path.key.split('/').skip(1);
-    let wrong = if path.key.starts_with('/') {
+    let wrong = if path.key.starts_with("/.well-known/") {
+        Some(("", "is the gateway's own: it answers there for itself"))
+    } else if path.key.starts_with('/') {
         let captured = |segment: &&str| segment.starts_with('{');
         // Each capture is given to one parameter: the second of a name would be read as the next one.
         let twice = segments().enumerate().filter(|(_, segment)| captured(segment)).find_map(|(at, segment)| {

@@ -9,15 +9,8 @@ use super::{Entry, Node, Sheet, Span, Table, Value};
 
 /// Reads a whole document. `None` if it is not YAML; keys that stand twice are reported, and the first one stays.
 pub(crate) fn parse(sheet: &mut Sheet<'_>) -> Option<Node> {
-    let options = Options {
-        budget: Some(Budget { max_depth: MAX_DEPTH, max_documents: 1, ..Budget::default() }),
-        duplicate_keys: DuplicateKeyPolicy::LastWins,
-        strict_booleans: true,
-        with_snippet: false,
-        ..Options::default()
-    };
     let lines = Lines::new(sheet.text);
-    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(sheet.text, options) {
+    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(sheet.text, options()) {
         Ok(raw) => Some(lines.node(raw, sheet)),
         Err(error) => {
             let message = error.without_snippet().to_string();
@@ -31,6 +24,21 @@ pub(crate) fn parse(sheet: &mut Sheet<'_>) -> Option<Node> {
             sheet.push(problem);
             None
         }
+    }
+}
+
+/// The document as plain JSON, without places; `Null` if it is not YAML. For what is derived from a document that was read already.
+pub(crate) fn json(text: &str) -> serde_json::Value {
+    serde_saphyr::from_str_with_options(text, options()).unwrap_or_default()
+}
+
+fn options() -> Options {
+    Options {
+        budget: Some(Budget { max_depth: MAX_DEPTH, max_documents: 1, ..Budget::default() }),
+        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        strict_booleans: true,
+        with_snippet: false,
+        ..Options::default()
     }
 }
 

@@ -258,6 +258,9 @@ fn operation(
         record: Arc::clone(record),
         pushdown: None,
         cache: CacheRule { scope: CacheScope::Off, fresh: Duration::ZERO, stale_if_error: Duration::ZERO },
+        lifecycle: None,
+        max_body: None,
+        checks: Default::default(),
     })
 }
 

@@ -66,6 +66,20 @@ impl Ladder {
         self.on(self.rank(treatment).unwrap_or(self.bottom()).max(cap))
     }
 
+    /// Every treatment that it may come to, most revealing first, if any of those forces may be satisfied and any may not.
+    pub(crate) fn possible(&self, standing: Standing, forces: impl Iterator<Item = Force>) -> Vec<Treatment> {
+        let (mut bests, mut caps) = (vec![standing.best], vec![standing.cap]);
+        for force in forces {
+            let after = self.apply(standing, force);
+            bests.push(after.best);
+            caps.push(after.cap);
+        }
+        let mut ranks: Vec<Rank> = bests.iter().flat_map(|best| caps.iter().map(|cap| *best.max(cap))).collect();
+        ranks.sort_unstable();
+        ranks.dedup();
+        ranks.into_iter().map(|rank| self.on(rank)).collect()
+    }
+
     /// The rung that a cap leaves. A mask that the field does not allow leaves the match, which hides more than any mask.
     pub(crate) fn cap(&self, treatment: Treatment) -> Rank {
         self.rank(treatment).unwrap_or(self.masks.len() + 1)

@@ -9,6 +9,7 @@ mod lists;
 mod narrow;
 mod oracle;
 mod problems;
+mod suspended;
 
 const DOB: FieldIx = FieldIx(2);
 const PHONE: FieldIx = FieldIx(6);

@@ -28,7 +28,7 @@ pub(super) fn warn(engine: &Engine, source: &Source, directory: &Directory, prob
     let mut derivable: BTreeSet<(usize, String, String)> = BTreeSet::new();
     let mut escapes: BTreeSet<(usize, String)> = BTreeSet::new();
     let shapes = enrolled(engine, directory);
-    for asked in &engine.operations {
+    for asked in engine.operations.iter() {
         let operation = &asked.operation;
         let implies =
             operation.answer != Answer::Match && operation.record.fields.iter().any(|field| !field.implies.is_empty());

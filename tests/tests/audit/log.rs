@@ -230,7 +230,7 @@ fn disclosure<'e>(entries: &'e [Entry], answer: &Answer) -> (&'e IntentEntry, &'
         entries.iter().position(|entry| match &entry.what {
             What::Intent(intent) => found && intent.disclosure.to_string() == id,
             What::Closing(closing) => !found && closing.disclosure.is_some_and(|of| of.to_string() == id),
-            What::Refused(_) => false,
+            What::Refused(_) | What::Action(_) => false,
         })
     };
     assert!(place(true).unwrap() < place(false).unwrap(), "the intent stands first");

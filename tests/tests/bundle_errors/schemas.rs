@@ -106,10 +106,26 @@ fn parameters() -> Vec<Row> {
         row(
             "a constraint that is not enforced",
             "maxLength: 200",
-            "const: Hoa",
+            "contentEncoding: base64",
             "unsupported-keyword",
-            "const: Hoa",
+            "contentEncoding",
             &["not enforced"],
+        ),
+        row(
+            "a format that is not enforced",
+            "maxLength: 200",
+            "format: e-mail",
+            "bad-format",
+            "format: e-mail",
+            &["not enforced", "did you mean `email`?"],
+        ),
+        row(
+            "a body of no length",
+            "      x-gateway-answer: match",
+            "      x-gateway-max-body: 4KiB\n      x-gateway-answer: match",
+            "bad-length",
+            "4KiB",
+            &["number of bytes"],
         ),
         row(
             "a body with room for more",

@@ -6,6 +6,7 @@ use popgate::audit::{Closing, Receipt};
 use popgate_policy::disclose::{Redacted, RedactedChunk, Tally};
 use popgate_policy::model::{DisclosureId, FieldSet};
 use popgate_policy::permit::Permit;
+use popgate_policy::view::View;
 
 fn receipt(disclosure: DisclosureId) -> Receipt {
     Receipt { disclosure, durable_upto: 0 } //~ E0451
@@ -26,6 +27,10 @@ fn permit(permit: Permit, widest: FieldSet) -> Permit {
 fn closing(other: Closing) -> Closing {
     let Closing { ticket, .. } = &other; //~ E0451
     other
+}
+
+fn view(other: View, bytes: Bytes) -> View {
+    View { json: bytes, ..other } //~ E0451
 }
 
 fn ticket(other: &Ticket) {

@@ -29,7 +29,7 @@ use crate::respond::{self, Body};
 
 /// Every body that can be made outside the pipeline is a refusal's: this one says `text` under another status.
 fn response(text: String) -> ::http::Response<Body> {
-    let mut response = refused(&Refusal::ParameterInvalid { detail: text });
+    let mut response = refused(&Refusal::ParameterInvalid { detail: text, errors: Vec::new() });
     *response.status_mut() = ::http::StatusCode::OK;
     response
 }
@@ -241,6 +241,7 @@ pub(super) fn hours(hours: i64) -> SignedDuration {
 
 fn limits() -> config::Http {
     config::Http {
+        http3: true,
         max_connections: 1000,
         handshake_timeout: Duration::from_secs(2),
         header_timeout: Duration::from_secs(2),

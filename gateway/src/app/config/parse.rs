@@ -55,6 +55,7 @@ fn read_document(
     let bundle = bundle_section.required("path", read::path(folder));
     bundle_section.finish();
     let audit = audit(top.required_section("audit"), folder);
+    let state = state(top.section("state"), folder, audit.as_ref());
     let cache = cache(top.section("cache"));
     let guesses = guesses(top.section("guesses"));
     let admin_section = top.section("admin");
@@ -93,6 +94,7 @@ fn read_document(
         registers,
         bundle: bundle?,
         audit: audit?,
+        state,
         cache,
         guesses,
         admin,
@@ -199,6 +201,14 @@ fn audit(section: Section<'_>, folder: &Path) -> Option<Audit> {
     Some(Audit { dir: dir?, segment_bytes, min_free_bytes })
 }
 
+/// Beside the audit log, if nothing is said.
+fn state(section: Section<'_>, folder: &Path, audit: Option<&Audit>) -> PathBuf {
+    let dir = section.optional("dir", read::path(folder));
+    section.finish();
+    let beside = || audit.and_then(|audit| audit.dir.parent()).unwrap_or(folder).join("state");
+    dir.unwrap_or_else(beside)
+}
+
 fn cache(section: Section<'_>) -> Cache {
     let capacity_bytes = section.optional("capacity", read::size(0, 1024 * GIB)).unwrap_or(256 * MIB);
     section.finish();
@@ -283,6 +293,7 @@ fn http(section: Section<'_>) -> Http {
         usize::try_from(bytes).unwrap_or(usize::MAX)
     };
     let http = Http {
+        http3: section.optional("http3", read::switch).unwrap_or(true),
         max_connections: section.optional("max_connections", read::count(1, 1_000_000)).unwrap_or(20_000) as usize,
         handshake_timeout: time("handshake_timeout", 5),
         header_timeout: time("header_timeout", 10),

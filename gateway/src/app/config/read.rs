@@ -139,6 +139,11 @@ pub(super) fn count(least: u32, most: u32) -> impl Fn(&Reader<'_>, Value<'_>) ->
     }
 }
 
+/// `true` or `false`.
+pub(super) fn switch(reader: &Reader<'_>, value: Value<'_>) -> Option<bool> {
+    value.get_ref().as_bool().or_else(|| wrong_type(reader, value, "`true` or `false` without quotes"))
+}
+
 /// A time zone of the IANA database.
 pub(super) fn time_zone(reader: &Reader<'_>, value: Value<'_>) -> Option<String> {
     let typed = text(reader, value)?;

@@ -36,6 +36,7 @@ fn what_is_not_said_has_the_documented_default() {
     assert_eq!(config.tls.crl_grace, Some(Duration::from_secs(86_400)));
     assert_eq!(config.bundle, Path::new("/etc/popgate/bundle"));
     assert_eq!(config.audit.dir, Path::new("/etc/popgate/audit"));
+    assert_eq!(config.state, Path::new("/etc/popgate/state"));
     assert_eq!((config.audit.segment_bytes, config.audit.min_free_bytes), (256 << 20, 1 << 30));
     assert_eq!(config.cache.capacity_bytes, 256 << 20);
     assert_eq!((config.guesses.per_subject.get(), config.guesses.per_agency.get()), (10, 1000));
@@ -45,7 +46,7 @@ fn what_is_not_said_has_the_documented_default() {
     assert_eq!(register.certificate, config.tls.certificate);
     let endpoints: Vec<_> = register.endpoints.iter().map(|e| (e.host.as_str(), e.port)).collect();
     assert_eq!(endpoints, [("10.1.0.11", 443), ("register.gov.vn", 8443), ("2001:db8::1", 9000)]);
-    assert_eq!(config.http.idle_timeout, Duration::from_secs(75));
+    assert_eq!((config.http.http3, config.http.idle_timeout), (true, Duration::from_secs(75)));
     assert_eq!(config.admin.operators["linh"].roles, [Role::Viewer, Role::Sre]);
 }
 
@@ -144,8 +145,10 @@ const BROKEN: &[(&str, &str, &str, &str)] = &[
     ("[listen]", "keys = true\n[listen]", "1:8: `keys` must be a section `[keys]`", ""),
     ("[listen]", "drain = \"-1s\"\n[listen]", "1:9: `-1s` does not start with a whole number", ""),
     ("[listen]", "[http]\nmax_body = \"1GB\"\n[listen]", "2:12: 1000000000 bytes are out of range", ""),
+    ("[listen]", "[http]\nhttp3 = \"on\"\n[listen]", "2:9: expected `true` or `false` without quotes", ""),
     ("[listen]", "[http]\nmax_streams = \"100\"\n[listen]", "2:15: expected a whole number without quotes", ""),
     ("[listen]", "[guesses]\nper_subject = -1\n[listen]", "2:15: `-1` is out of range", ""),
+    ("[listen]", "[state]\ndri = \"x\"\n[listen]", "2:1: unknown key `dri` in `[state]`", "`dir`"),
     ("[listen]", "[cache]\ncapacity = true\n[listen]", "2:12: expected a size, found a value of type boolean", ""),
 ];
 

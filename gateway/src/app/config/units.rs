@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// What is wrong with it, as the second half of a sentence that starts with the text.
-pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
     let (count, unit) = split(text)?;
     let factor = match unit {
         "ms" => 1,
@@ -52,7 +52,7 @@ fn split(text: &str) -> Result<(u64, &str), &'static str> {
 /// A year: nothing in a gateway waits longer on purpose.
 const MAX_MILLIS: u64 = 366 * 86_400_000;
 
-pub(super) const DURATION_HELP: &str = "a whole number and a unit (ms, s, m, h or d), such as `\"2s\"`";
+pub(crate) const DURATION_HELP: &str = "a whole number and a unit (ms, s, m, h or d), such as `\"2s\"`";
 pub(super) const SIZE_HELP: &str = "a whole number and a unit (B, kB, MB, GB, KiB, MiB or GiB), such as `\"64MiB\"`";
 
 #[cfg(test)]

@@ -201,3 +201,26 @@ fn a_disk_that_fails_at_the_start_is_an_error() {
     let found = Audit::open(&dir.path().join("file/audit"), options(), key(), clock()).unwrap_err();
     assert!(matches!(found, AuditError::Io { .. }), "{found}");
 }
+
+#[test]
+fn an_action_that_is_not_durable_is_said_not_to_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, faults) = failing(dir.path(), options());
+    let action = || Action {
+        by: "linh".to_owned(),
+        what: "suspend".to_owned(),
+        target: "agency bank-a".to_owned(),
+        reason: String::new(),
+        until: None,
+    };
+    faults.lock().unwrap().sync = true;
+    assert_eq!(audit.act(action()).unwrap().durable(), Err(Unavailable::DiskFails));
+    until(|| !audit.is_serving());
+    assert_eq!(audit.act(action()).err(), Some(Unavailable::DiskFails));
+    *faults.lock().unwrap() = Faults::default();
+    until(|| audit.is_serving());
+    assert_eq!(audit.act(action()).unwrap().durable(), Ok(()));
+    until(|| audit.stats().queued == 0);
+    audit.close();
+    assert_eq!(read::verify(dir.path()).unwrap().actions, 1);
+}

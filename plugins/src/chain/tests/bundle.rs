@@ -28,6 +28,10 @@ pub(super) const HOA: &str = "001187000017";
 pub(super) const RECORD: &str = r#"{"id":"001187000017","full_name":"Le Thi Hoa","date_of_birth":"1987-03-14",
     "sex":"female","phones":["0912345678"],"residence":{"province_code":"001","street":"Hang Bac"}}"#;
 
+pub(super) fn secrets() -> Secrets {
+    Secrets { pseudonyms: PseudonymKey::new([7; 32]), cursors: CursorKey::new([8; 32]) }
+}
+
 /// A permit of `tax/etax` for the record.
 pub(super) fn read() -> Permit {
     let path = format!("/citizens/{HOA}");
@@ -50,10 +54,6 @@ pub(super) fn read() -> Permit {
         seals: None,
     };
     BUNDLE.decide(ask).unwrap()
-}
-
-pub(super) fn secrets() -> Secrets {
-    Secrets { pseudonyms: PseudonymKey::new([7; 32]), cursors: CursorKey::new([8; 32]) }
 }
 
 const CONTRACT: &str = r##"

@@ -13,7 +13,12 @@ pub(super) const OPERATION: &[&str] = &[
     "x-gateway-cache",
     "x-gateway-pushdown",
     "x-gateway-whole",
+    "x-gateway-max-body",
+    "x-gateway-deprecated-since",
+    "x-gateway-sunset",
+    "x-gateway-successor",
 ];
+pub(super) const INFO: &[&str] = &["x-gateway-deprecated-since", "x-gateway-sunset"];
 pub(super) const PARAMETER: &[&str] = &["x-gateway-field", "x-gateway-role", "x-gateway-sort"];
 pub(super) const RECORD: &[&str] = &["x-gateway-subject", "x-gateway-attributes", "x-gateway-group", "x-gateway-class"];
 pub(super) const BRANCH: &[&str] = &["x-gateway-group", "x-gateway-class"];

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::contract::checks::Checks;
 use crate::contract::{Answer, List, Location, Method, Operation, ParamIx, Parameter, RecordSchema, Role};
-use crate::document::{Entry, Node, Sheet, Span, Table};
+use crate::document::{Entry, Node, Sheet, Span, Table, Value};
 use crate::model::OperationId;
 
 use super::parameter::{self, Draft};
-use super::{Document, binding, claims, content, extension, is_operation_id, role, whole};
+use super::{Document, binding, claims, content, extension, is_operation_id, lifecycle, role, whole};
 
 /// An operation whose id is still to be compared with all others.
 pub(super) struct Read {
@@ -63,6 +64,8 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
     let guard = guard(sheet, table, how, &parameters);
     let pushdown = role::pushdown(sheet, table, how == How::List, whole, &parameters);
     role::check(sheet, &drafts, how == How::List, upstream.as_ref());
+    let max_body = max_body(sheet, table);
+    let lifecycle = lifecycle::of_operation(sheet, document, table, at);
     if bulk {
         content::check_lines(sheet, &drafts);
     }
@@ -112,6 +115,9 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
         record: read.record?.0,
         pushdown,
         cache,
+        lifecycle,
+        max_body,
+        checks: Checks::default(),
     };
     Some(Read { operation, id_at })
 }
@@ -125,6 +131,21 @@ fn operation_id(sheet: &mut Sheet<'_>, table: &Table, at: &Span) -> Option<(Oper
         sheet.push(problem.help(help));
     }
     Some((OperationId::new(typed), node.span.clone()))
+}
+
+fn max_body(sheet: &mut Sheet<'_>, table: &Table) -> Option<usize> {
+    let node = table.node("x-gateway-max-body")?;
+    match node.value {
+        Value::Integer(bytes) if (1..=LARGEST_BODY).contains(&bytes) && table.node("requestBody").is_some() => {
+            usize::try_from(bytes).ok()
+        }
+        _ => {
+            let message = format!("`x-gateway-max-body` must be a number of bytes from 1 to {LARGEST_BODY}");
+            let help = "it stands at an operation that has a `requestBody`; a node may allow less";
+            sheet.push(sheet.error("bad-length", &node.span, message).help(help));
+            None
+        }
+    }
 }
 
 fn effect(sheet: &mut Sheet<'_>, table: &Table, at: &Span) {
@@ -335,6 +356,9 @@ fn guard(sheet: &mut Sheet<'_>, table: &Table, how: How, parameters: &[Parameter
     }
     whole.then_some(guard)
 }
+
+/// The largest that a node may be told to read, in bytes.
+const LARGEST_BODY: i64 = 16 << 20;
 
 const ANSWERS: [(&str, How); 4] =
     [("record", How::Record), ("match", How::Match), ("list", How::List), ("whole", How::Whole)];

@@ -193,9 +193,12 @@ pub(super) fn value(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, name: &str, bo
             sheet.push(sheet.error("unsupported-keyword", &node.span, message).help("say it as a `pattern`"));
         }
     }
-    if let Some(node) = schema.node("minLength").filter(|node| !matches!(node.value, Value::Integer(0 | 1))) {
-        let message = format!("`minLength` above 1 is not enforced for {place}");
-        sheet.push(sheet.error("unsupported-keyword", &node.span, message).help("say it as a `pattern`"));
+    if let Some((typed, node)) = schema.node("format").and_then(|node| Some((sheet.text(node, "`format`")?, node)))
+        && !FORMATS.contains(&typed)
+    {
+        let problem =
+            sheet.error("bad-format", &node.span, format!("the format `{typed}` is not enforced for {place}"));
+        sheet.push(problem.suggest(typed, FORMATS));
     }
     let pattern = schema.node("pattern").and_then(|node| pattern(sheet, node));
     let choices = schema.node("enum").and_then(|node| choices(sheet, node, pattern.as_ref()));
@@ -263,8 +266,25 @@ fn whole(pattern: &str) -> Result<Regex, regex::Error> {
 const KEYS: &[&str] = &["name", "in", "required", "description", "schema", "example", "examples", "deprecated"];
 
 /// Constraints that a reader of the contract would rely on, and that are not checked here.
-const NOT_ENFORCED: [&str; 7] =
-    ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "const", "contentEncoding"];
+const NOT_ENFORCED: [&str; 2] = ["contentEncoding", "contentMediaType"];
+
+/// The formats that are checked; `int32` and `int64` say nothing that the type does not.
+const FORMATS: [&str; 14] = [
+    "date",
+    "date-time",
+    "time",
+    "duration",
+    "email",
+    "idn-email",
+    "hostname",
+    "idn-hostname",
+    "ipv4",
+    "ipv6",
+    "uri",
+    "uuid",
+    "int32",
+    "int64",
+];
 
 /// `maxLength` where the contract does not say.
 const DEFAULT_LENGTH: usize = 256;

@@ -1,0 +1,68 @@
+//! Suspending permits, and whom a decision concerns.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::cedar::{Force, Rule, in_scope};
+use crate::contract::Operation;
+use crate::directory::System;
+use crate::engine::{Engine, Slot};
+use crate::model::{PurposeId, Treatment};
+
+impl Engine {
+    /// See [`crate::bundle::Bundle::without`].
+    ///
+    /// A suspended permit is still evaluated, and gives nothing. Were it left out, one that fails to evaluate would no longer
+    /// withhold its fields, and suspending it would show more. Tables that it cannot bear on are shared in both directions.
+    pub(crate) fn without(&self, suspended: &BTreeSet<String>) -> Self {
+        let is_suspended = |rule: &Rule| matches!(rule.force, Force::Permit(_)) && suspended.contains(&rule.id);
+        let gone: Vec<&Rule> = self.rules.iter().filter(|rule| is_suspended(rule)).collect();
+        let mut tables = Vec::with_capacity(self.tables.len());
+        let mut shared = self.tables.iter();
+        for shape in self.shapes.iter() {
+            for asked in self.operations.iter() {
+                let touched = gone.iter().any(|rule| in_scope(&rule.policy, Some(shape), Some(&asked.action), None));
+                let slots = shared.by_ref().take(self.purposes.len());
+                tables.extend(slots.map(|slot| if touched { Slot::default() } else { Arc::clone(slot) }));
+            }
+        }
+        let narrowed = |rule: &Rule| {
+            let force = if is_suspended(rule) { Force::Permit(Treatment::Withhold) } else { rule.force };
+            Rule { force, ..rule.clone() }
+        };
+        Self {
+            rules: self.rules.iter().map(narrowed).collect(),
+            policies: Arc::clone(&self.policies),
+            model: Arc::clone(&self.model),
+            operations: Arc::clone(&self.operations),
+            shapes: Arc::clone(&self.shapes),
+            shape_of: Arc::clone(&self.shape_of),
+            purposes: Arc::clone(&self.purposes),
+            purpose_at: Arc::clone(&self.purpose_at),
+            tables,
+        }
+    }
+
+    /// See [`crate::bundle::Bundle::discloses`].
+    pub(crate) fn discloses(&self, system: &System, operation: &Operation, purpose: &PurposeId) -> bool {
+        let Some(table) = self.table(system, operation, purpose) else { return false };
+        let most = &table.fixed.most;
+        operation.record.fields.iter().any(|field| most.of(field.index) != Treatment::Withhold)
+    }
+
+    /// See [`crate::bundle::Bundle::bears_on`].
+    pub(crate) fn bears_on(&self, policy: &str, system: &System, operation: &Operation, purpose: &PurposeId) -> bool {
+        self.is_live(policy, system, operation, purpose).unwrap_or(false)
+    }
+
+    /// Whether a policy is satisfied, or may yet be, for any field; `None` if one of the names is not of this bundle.
+    fn is_live(&self, policy: &str, system: &System, operation: &Operation, purpose: &PurposeId) -> Option<bool> {
+        let rule = self.rules.iter().position(|rule| rule.id == policy)?;
+        let shape = self.shapes.get(*self.shape_of.get(&system.id)?)?;
+        let asked = self.operations.get(operation.index).filter(|asked| asked.operation.id == operation.id)?;
+        let purpose = self.purposes.get(*self.purpose_at.get(purpose)?)?;
+        // Most policies are ruled out by their scope alone.
+        let within = in_scope(&self.rules.get(rule)?.policy, Some(shape), Some(&asked.action), None);
+        Some(within && self.build(shape, asked, purpose).live.values().any(|live| live.contains(&rule)))
+    }
+}

@@ -121,6 +121,7 @@ fn record() -> Arc<RecordSchema> {
         shape: ObjectShape::default(),
         subject: FieldIx(0),
         attributes: Vec::new(),
+        references: Vec::new(),
     })
 }
 

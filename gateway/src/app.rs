@@ -7,6 +7,7 @@ pub mod logs;
 pub mod node;
 pub mod plugins;
 mod reads;
+pub mod seals;
 pub mod serve;
 pub mod status;
 pub mod suspensions;

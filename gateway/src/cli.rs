@@ -10,10 +10,12 @@ use crate::clock::Clock;
 pub mod agency;
 pub mod audit;
 pub mod check;
+mod keyed;
 pub mod node;
 pub mod pki;
 pub mod plugin;
 mod report;
+pub mod seal;
 pub mod serve;
 pub mod status;
 pub mod suspend;
@@ -42,6 +44,7 @@ enum Command {
     Suspensions(suspend::ListArgs),
     Pki(pki::Args),
     Plugin(plugin::Args),
+    Seal(seal::Args),
     Completions(Completions),
 }
 
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Suspensions(args) => run_switch(|clock| suspend::list(&args, clock, out)),
         Command::Pki(args) => run_pki(args, out),
         Command::Plugin(args) => plugin::run(&args, &mut io::stdin().lock(), out),
+        Command::Seal(args) => seal::run(&args, &mut io::stdin().lock(), out),
         Command::Completions(args) => {
             // Into memory first: the generator panics if its output cannot be written.
             let mut script = Vec::new();
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn help_gives_examples_and_exit_codes() {
         let help = Cli::command().render_long_help().to_string();
-        for part in ["Examples:", "Exit codes:", "serve", "check", "audit", "pki", "plugin", "completions"] {
+        for part in ["Examples:", "Exit codes:", "serve", "check", "audit", "pki", "plugin", "seal", "completions"] {
             assert!(help.contains(part), "{part} in {help}");
         }
     }

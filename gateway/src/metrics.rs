@@ -15,6 +15,7 @@ use prometheus::{
 
 mod operations;
 mod process;
+mod seals;
 mod suspensions;
 #[cfg(test)]
 mod tests;

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Response;
-use popgate_policy::contract::{Answer, Arguments, UpstreamRequest};
+use popgate_policy::contract::{Answer, Arguments, CacheScope, UpstreamRequest};
 use popgate_policy::disclose::{Person, Redacted, Tally};
 use popgate_policy::model::AgencyId;
 use popgate_policy::permit::Permit;
 
 use crate::accept::{Connection, Inbound, framing};
+use crate::app::seals::Seals;
 use crate::app::{Core, Live};
 use crate::audit::{Intent, Receipt, Shown};
 use crate::cache::{Lookup, Source, Validators};
 use crate::decide::Agreed;
-use crate::forward::{Fetched, Origin, Wanted};
+use crate::forward::{Fetched, Found, Origin, Wanted};
 use crate::identify::Caller;
 use crate::redact::Opened;
 use crate::refusal::Refusal;
@@ -95,8 +96,11 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
     let Asked { core, live, connection, caller, call, agreed } = asked;
     let node = &*core.node;
     let (cursors, clock) = (&node.secrets.cursors, &node.clock);
-    let permit = decide::permit(exchange.id, &live.bundle, connection, caller, call, agreed, arguments, cursors, clock)
-        .map_err(|denied| exchange.denied(denied))?;
+    let seals = node.seals.as_ref().map(Seals::in_force);
+    let seals = seals.as_deref();
+    let permit =
+        decide::permit(exchange.id, &live.bundle, connection, caller, call, agreed, arguments, cursors, seals, clock)
+            .map_err(|denied| exchange.denied(denied))?;
     let permit = narrow::permit(core, connection, permit).await.map_err(|stopped| exchange.stopped(stopped))?;
     let guess = node.guesses.about(&permit);
     let first = intent(asked, &permit);
@@ -169,6 +173,9 @@ async fn whole(
 /// The record: from the cache, from a fetch under way, or from the register.
 async fn fetch(core: &Core, permit: &Permit, until: Instant, exchange: &mut Exchange) -> Result<Fetched, Refusal> {
     let clock = &core.node.clock;
+    if permit.is_sealed() {
+        return fetch_for_nobody(core, permit, until, exchange).await;
+    }
     loop {
         match core.node.cache.lookup(permit, clock.system_time()) {
             Lookup::Hit(found) => {
@@ -192,6 +199,28 @@ async fn fetch(core: &Core, permit: &Permit, until: Instant, exchange: &mut Exch
                 exchange.fetched(source);
                 return Ok(fetched);
             }
+        }
+    }
+}
+
+/// The fetch for a sealed person, as it is for an unknown one: nothing is stored of either, so that the register is asked each time.
+/// Whatever it answers is dropped unread; only that it does not answer is told to anybody.
+async fn fetch_for_nobody(
+    core: &Core,
+    permit: &Permit,
+    until: Instant,
+    exchange: &mut Exchange,
+) -> Result<Fetched, Refusal> {
+    let began = core.node.clock.now();
+    let wanted = Wanted::record(permit);
+    let answer = forward::ask(&core.pool, wanted, Validators::default(), until).await;
+    exchange.asked(core, wanted.register(), &answer, core.node.clock.now().duration_since(began));
+    match answer {
+        Err(unanswered) if unanswered.failing => Err(unanswered.refusal),
+        Ok(_) | Err(_) => {
+            let stored = permit.operation().cache.scope != CacheScope::Off;
+            exchange.fetched(if stored { Source::Register } else { Source::Uncached });
+            Ok(Fetched { found: Found::Unknown, origin: None })
         }
     }
 }

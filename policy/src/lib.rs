@@ -23,4 +23,5 @@ pub mod model;
 pub mod narrow;
 pub mod permit;
 pub mod problem;
+pub mod seal;
 pub mod view;

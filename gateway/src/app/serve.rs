@@ -17,6 +17,7 @@ use crate::app::config::Config;
 use crate::app::node::{Core, Node, Parts, ReloadError};
 use crate::app::plugins;
 use crate::app::reads;
+use crate::app::seals;
 use crate::app::status;
 use crate::app::suspensions;
 use crate::app::watch::{self, Targets, Watcher};
@@ -153,6 +154,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         }
         if changed.plugins {
             plugins::reload(&reloaded);
+            seals::reload(&reloaded);
         }
         if changed.bundle {
             reload_bundle(&reloaded);

@@ -247,6 +247,7 @@ mod tests {
             shape: ObjectShape::default(),
             subject: FieldIx(0),
             attributes: Vec::new(),
+            references: Vec::new(),
         };
         let intent = Intent {
             disclosure: DisclosureId::from_random(0xabc),

@@ -5,6 +5,7 @@ use crate::disclose::cursor::Scope;
 use crate::engine::{Engine, Outcome, counts};
 use crate::model::{FieldIx, FieldSet, Personal, Treatment};
 use crate::permit::{Ask, Denial, Denied, Permit};
+use crate::seal::Sealing;
 
 impl Engine {
     /// See [`crate::bundle::Bundle::decide`].
@@ -24,6 +25,10 @@ impl Engine {
         if let (Answer::List(list), None) = (&operation.answer, operation.subject) {
             let counted = counts::of(&table, &outcome, list, &ask, filled);
             (outcome, filter, hides) = (counted.outcome, counted.filter, counted.hides);
+        }
+        let sealing = ask.seals.map(|seals| Sealing::begin(seals, ask.system, operation, &mut ask.arguments));
+        if let Some(sealing) = &sealing {
+            outcome = sealing.uncount(&outcome, operation);
         }
         if let Some(name) = unusable(&outcome, &Question { operation, arguments: &ask.arguments, filled }) {
             return Err(denied(Denial::Parameter { name }));
@@ -50,6 +55,7 @@ impl Engine {
             scope,
             page: None,
             limits: None,
+            sealing,
         };
         if hides {
             permit.widen_page();
@@ -185,7 +191,7 @@ impl Permit {
 }
 
 impl Arguments {
-    fn set(&mut self, at: ParamIx, value: Personal<String>) {
+    pub(crate) fn set(&mut self, at: ParamIx, value: Personal<String>) {
         if let Some(slot) = self.0.get_mut(at.0) {
             *slot = Some(value);
         }

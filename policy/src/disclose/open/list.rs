@@ -22,6 +22,9 @@ pub(super) fn open(permit: &Permit, list: &List, raw: &Raw, secrets: &Secrets) -
         return Err(Unopened::Unreadable(Unreadable::TooLarge));
     }
     for at in elements {
+        if rows.are_full() {
+            break;
+        }
         rows.row(&bytes.slice(at))?;
     }
     rows.end(bytes)
@@ -49,10 +52,12 @@ pub(crate) fn persons(permit: &Permit, raw: &Raw) -> Result<Vec<Personal<String>
     for at in elements {
         let bytes = bytes.slice(at);
         let found = capture(&permit.operation.record, wanted(permit), &bytes).map_err(Unopened::Unreadable)?;
-        // Whom the policies hide, nobody is asked about: the number of questions would tell.
+        // Whom the policies hide or who is sealed, nobody is asked about: the number of questions would tell.
         let outcome = permit.table.at_record(&permit.outcome, &permit.env, attributes(permit, &found));
         let hidden = given(permit).any(|asked| outcome.treatments.of(asked.field) == Treatment::Withhold);
-        if let (false, Captured::Text(number) | Captured::Number(number)) = (hidden, only(&found, subject)) {
+        if let (false, Captured::Text(number) | Captured::Number(number)) = (hidden, only(&found, subject))
+            && !permit.hides(number)
+        {
             persons.push(Personal::new(number.clone().into_owned()));
         }
     }
@@ -112,6 +117,12 @@ impl<'a> Rows<'a> {
         })
     }
 
+    /// Whether there is a reason to show no more, however many there are.
+    fn are_full(&self) -> bool {
+        let most = self.permit.sealing.as_ref().and_then(|sealing| sealing.rows);
+        most.is_some_and(|most| self.persons.len() >= most)
+    }
+
     fn row(&mut self, bytes: &Bytes) -> Result<(), Unopened> {
         let permit = self.permit;
         if permit.page.is_some_and(|most| self.shown >= most) {
@@ -134,6 +145,10 @@ impl<'a> Rows<'a> {
             self.dropped = true;
             return Ok(());
         };
+        if permit.hides(number) {
+            self.dropped = true;
+            return Ok(());
+        }
         let asked_about = permit.subject().is_some_and(|subject| *number == **subject.expose());
         self.met |= asked_about;
         let number = Personal::new(number.clone().into_owned());
@@ -164,7 +179,8 @@ impl<'a> Rows<'a> {
         let lead = if self.filled { b"," } else { self.opening.as_bytes() };
         let mut chunks = Vec::new();
         let how = (&*permit.operation.record, &examined.outcome.treatments);
-        let tally = redact(permit, how, bytes, self.secrets, lead, &mut chunks).map_err(Unopened::Unreadable)?;
+        let tally = redact(permit, how, (bytes, examined.cuts()), self.secrets, lead, &mut chunks)
+            .map_err(Unopened::Unreadable)?;
         if tally.revealed.union(tally.masked).is_empty() {
             return Ok(None);
         }
@@ -207,11 +223,18 @@ impl<'a> Rows<'a> {
         let mut own = Treatments(vec![Treatment::Withhold; permit.operation.record.fields.len()].into());
         for field in list.envelope.iter().filter(|field| list.cursor != Some(*field) && !self.counts_hidden(*field)) {
             if let Some(slot) = own.0.get_mut(usize::from(field.0)) {
-                *slot = treatments.of(field);
+                *slot = if permit.uncounts(&list.page, field) { Treatment::Withhold } else { treatments.of(field) };
+            }
+        }
+        let cut = permit.cut(&list.page, bytes)?.unwrap_or_default();
+        for field in cut.withheld.iter() {
+            if let Some(slot) = own.0.get_mut(usize::from(field.0)) {
+                *slot = Treatment::Withhold;
             }
         }
         let mut chunks = Vec::new();
-        let mut tally = redact(permit, (&list.page, &own), bytes, self.secrets, b"", &mut chunks)?;
+        let how = (&*list.page, &own);
+        let mut tally = redact(permit, how, (bytes, cut.offsets()), self.secrets, b"", &mut chunks)?;
         let written = chunks.concat();
         // What the redactor writes is one object of UTF-8 text.
         let written = String::from_utf8(written).unwrap_or_default();

@@ -43,6 +43,7 @@ impl World {
             arguments: operation.arguments(parts).unwrap(),
             env: ten(),
             cursors: &secrets().cursors,
+            seals: None,
         };
         self.0.decide(ask).map_err(|denied| denied.why)
     }

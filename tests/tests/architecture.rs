@@ -103,8 +103,7 @@ fn the_pipeline_names_the_stages_in_order() {
         "narrow::permit(",
         ".intend(",
         "whole(core",
-        "record(core",
-        ".judge(",
+        "guess.judge(record(core",
         ".durable()",
         "cover(core",
     ];

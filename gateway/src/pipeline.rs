@@ -70,7 +70,7 @@ async fn disclose(
     exchange.agreed(&agreed);
     node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
     if bulk {
-        let lines = route::lines(&parts.headers, body, &node.config.http)?;
+        let lines = route::lines(&call, &parts.headers, body, &node.config.http)?;
         let answers = bulk::Lines::new(core, &connection, call, lines);
         return Ok(respond::bulk(Box::pin(answers), exchange.id, ticket));
     }
@@ -109,11 +109,15 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
     let (pending, closing) = node.audit.intend(first).map_err(|_| Refusal::AuditUnavailable)?;
     exchange.intended(closing);
     let opened = match permit.operation().answer {
-        Answer::Whole(_) => whole(core, permit, exchange).await?,
-        Answer::Record | Answer::Match | Answer::List(_) => record(core, connection, permit, exchange).await?,
+        Answer::Whole(_) => whole(core, permit, guess, exchange).await?,
+        Answer::Record | Answer::Match | Answer::List(_) => {
+            guess.judge(record(core, connection, permit, exchange).await?)
+        }
     };
-    let opened = guess.judge(opened);
     let receipt = pending.durable().await.map_err(|_| Refusal::AuditUnavailable)?;
+    // The register may have been slow: what was suspended meanwhile is not shown.
+    node.suspensions.switch().caller(caller.system(), clock)?;
+    node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
     match opened {
         Opened::Shown(redacted) => {
             let closing = exchange.shown(&redacted).ok_or(Refusal::Internal)?;
@@ -143,12 +147,18 @@ async fn record(
 }
 
 /// A field that is given by itself: first the record, which says whom it is about and what the policies ask, then the field.
-async fn whole(core: &Core, permit: Permit, exchange: &mut Exchange) -> Result<Opened, Refusal> {
+async fn whole(
+    core: &Core,
+    permit: Permit,
+    guess: admit::Guess<'_>,
+    exchange: &mut Exchange,
+) -> Result<Opened, Refusal> {
     let until = deadline(core, permit.upstream());
     let Fetched { found, origin } = fetch(core, &permit, until, exchange).await?;
     let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
     let opened = redact::open_record_of_whole(permit, found.record());
-    let permit = match forget(core, &upstream, &agency, origin, opened)? {
+    // Judged before the field is asked for: whether it is must not tell that a guess was right.
+    let permit = match guess.judge(forget(core, &upstream, &agency, origin, opened)?) {
         Opened::Shown(permit) => permit,
         Opened::NoMatch(reason, tally) => return Ok(Opened::NoMatch(reason, tally)),
     };

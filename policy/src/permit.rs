@@ -97,6 +97,8 @@ pub struct Permit {
     pub(crate) filled: Option<ParamIx>,
     /// Every record of the list MUST have those values there: what the envelope says counts on it.
     pub(crate) filter: Vec<(FieldIx, String)>,
+    /// How many records are shown at most, where the register is asked for more.
+    pub(crate) page: Option<u32>,
     /// What cursors of this question are good for.
     pub(crate) scope: Scope,
     // INVARIANT: holds every field that the record phase could still show, so that the audit's intent is never too narrow.

@@ -2,19 +2,21 @@
 
 use std::fs;
 use std::io::{self, BufRead, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use popgate_policy::model::Personal;
 
+use crate::beside;
+
 /// Replaces a file: whoever reads it sees the one or the other. It stays its owner's, and as readable as it was: the gateway may run as
 /// somebody else.
 pub(super) fn replace(list: &Path, text: &str) -> io::Result<()> {
-    let new = beside(list, "new");
+    let new = with_ending(list, "new");
     let failed = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", new.display()));
-    let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&new);
-    let mut file = open.map_err(failed)?;
-    if let Ok(before) = fs::metadata(list) {
+    let mut file = beside::anew(&new).map_err(failed)?;
+    // Of the list itself, not of what a link names: a link to another's file must not decide whose this becomes.
+    if let Some(before) = fs::symlink_metadata(list).ok().filter(fs::Metadata::is_file) {
         std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid())).map_err(failed)?;
         file.set_permissions(before.permissions()).map_err(failed)?;
     }
@@ -31,10 +33,9 @@ pub(super) struct Alone(fs::File);
 
 impl Alone {
     pub(super) fn with(list: &Path) -> io::Result<Self> {
-        let file = beside(list, "lock");
+        let file = with_ending(list, "lock");
         let failed = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", file.display()));
-        let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(&file);
-        let lock = lock.map_err(failed)?;
+        let lock = beside::lock_file(&file).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self(lock)),
             Err(fs::TryLockError::WouldBlock) => {
@@ -69,7 +70,7 @@ pub(super) fn numbers(input: &mut dyn BufRead) -> io::Result<Vec<Personal<String
     Ok(numbers)
 }
 
-fn beside(file: &Path, ending: &str) -> PathBuf {
+fn with_ending(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{ending}"));
     file.with_file_name(name)

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesOrdered, Stream as _};
+use tokio::task::JoinHandle;
 
 use super::{Asked, question};
 use crate::accept::Connection;
@@ -25,7 +26,7 @@ use crate::{admit, decide, identify, route};
 pub(super) struct Lines {
     bulk: Rc<Bulk>,
     lines: route::Lines,
-    in_flight: FuturesOrdered<Pin<Box<dyn Future<Output = Step>>>>,
+    in_flight: FuturesOrdered<Running>,
     /// No more lines are taken.
     ended: bool,
     /// The answer ends here.
@@ -44,6 +45,26 @@ struct Step {
     answer: LineAnswer,
     /// Whether the caller has lost the right to go on.
     last: bool,
+    /// What operators had suspended when it was decided.
+    generation: u64,
+}
+
+/// A line under way, as a task of its own: once taken it runs to its end whether or not its answer is read, so that it holds no
+/// upstream connection, and nobody who waits for the same record, for as long as a client likes. Dropped, it is given up.
+struct Running(JoinHandle<Step>);
+
+impl Future for Running {
+    type Output = Option<Step>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Step>> {
+        Pin::new(&mut self.0).poll(cx).map(Result::ok)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Lines {
@@ -52,13 +73,20 @@ impl Lines {
         Self { bulk, lines, in_flight: FuturesOrdered::new(), ended: false, cut: false }
     }
 
+    /// No more lines, and none of those under way.
+    fn end(&mut self) {
+        self.ended = true;
+        self.cut = true;
+        self.in_flight = FuturesOrdered::new();
+    }
+
     fn take(&mut self, cx: &mut Context<'_>) {
         let most = self.bulk.core.node.config.http.bulk_in_flight;
         while !self.ended && self.in_flight.len() < most {
             match self.lines.poll_next(cx) {
                 Poll::Ready(Some(Ok(line))) => {
                     let bulk = Rc::clone(&self.bulk);
-                    self.in_flight.push_back(Box::pin(async move { bulk.line(line).await }));
+                    self.in_flight.push_back(Running(tokio::task::spawn_local(async move { bulk.line(line).await })));
                 }
                 Poll::Ready(Some(Err(refusal))) => {
                     // What was sent of the body is answered; that there was more is told by the reset.
@@ -79,13 +107,16 @@ impl Answers for Lines {
     fn poll_answer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<LineAnswer, Cut>>> {
         self.take(cx);
         match Pin::new(&mut self.in_flight).poll_next(cx) {
-            Poll::Ready(Some(Step { answer, last })) => {
-                if last {
-                    self.ended = true;
-                    self.cut = true;
-                    self.in_flight = FuturesOrdered::new();
+            Poll::Ready(Some(Some(step))) if self.bulk.may_still(&step) => {
+                if step.last {
+                    self.end();
                 }
-                Poll::Ready(Some(Ok(answer)))
+                Poll::Ready(Some(Ok(step.answer)))
+            }
+            // It panicked, or an operator has suspended it since it was decided.
+            Poll::Ready(Some(_)) => {
+                self.end();
+                Poll::Ready(Some(Err(Cut)))
             }
             Poll::Ready(None) if self.cut => Poll::Ready(Some(Err(Cut))),
             Poll::Ready(None) if self.ended => Poll::Ready(None),
@@ -97,15 +128,53 @@ impl Answers for Lines {
 impl Bulk {
     async fn line(&self, line: Line) -> Step {
         let Line { number, bytes } = line;
+        let generation = self.core.node.suspensions.switch().generation();
+        let admitted = self.admitted().await;
+        // Only now: who waited is decided by what is in force after it.
         let live = self.core.node.live();
         let mut exchange = Exchange::begin_line(&self.core, &self.connection, &live, number);
-        let answered = match bytes {
+        let answered = match admitted.and(bytes) {
             Ok(bytes) => self.answer(&live, &bytes, &mut exchange).await,
             Err(refusal) => Err(refusal),
         };
         let last = answered.as_ref().is_err_and(ends_all);
         let answered = exchange.end_line(&self.core, answered);
-        Step { answer: LineAnswer { line: number, answered }, last }
+        Step { answer: LineAnswer { line: number, answered }, last, generation }
+    }
+
+    /// Waits for a token: the client cannot come again with one line alone.
+    async fn admitted(&self) -> Result<(), Refusal> {
+        let node = &*self.core.node;
+        loop {
+            let live = node.live();
+            let caller = identify::caller(&self.connection, &live.bundle, &node.trust(), &node.clock)?;
+            node.suspensions.switch().caller(caller.system(), &node.clock)?;
+            let known = live.bundle.contracts().operation(self.call.operation.id.as_str());
+            let operation = known.filter(|operation| operation.bulk).ok_or(Refusal::OperationUnknown)?;
+            match admit::token(&live.gates, caller.system().index, operation.index) {
+                Ok(()) => return Ok(()),
+                // Not for long at once: what changes meanwhile is seen.
+                Err(Refusal::RateExceeded { retry_after }) => tokio::time::sleep(retry_after.min(PATIENCE)).await,
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    }
+
+    /// Whether what was decided may still be sent: nothing was suspended meanwhile that stops it.
+    fn may_still(&self, step: &Step) -> bool {
+        let node = &*self.core.node;
+        let switch = node.suspensions.switch();
+        if step.answer.answered.is_err() || switch.generation() == step.generation {
+            return true;
+        }
+        let live = node.live();
+        let asked = || {
+            let caller = identify::caller(&self.connection, &live.bundle, &node.trust(), &node.clock)?;
+            switch.caller(caller.system(), &node.clock)?;
+            let agreed = decide::purpose(&live.bundle, &caller, &self.call.claims, &node.clock)?;
+            switch.call(&agreed.purpose().id, &self.call.operation, &node.clock)
+        };
+        asked().is_ok()
     }
 
     async fn answer(
@@ -122,14 +191,6 @@ impl Bulk {
         let operation = known.filter(|operation| operation.bulk).ok_or(Refusal::OperationUnknown)?;
         let call = self.call.of(operation);
         exchange.routed(&call);
-        loop {
-            match admit::token(&live.gates, caller.system().index, operation.index) {
-                Ok(()) => break,
-                // A line waits its turn: the client cannot come again with it alone.
-                Err(Refusal::RateExceeded { retry_after }) => tokio::time::sleep(retry_after).await,
-                Err(refusal) => return Err(refusal),
-            }
-        }
         let agreed = decide::purpose(&live.bundle, &caller, &call.claims, &node.clock)?;
         exchange.agreed(&agreed);
         node.suspensions.switch().call(&agreed.purpose().id, operation, &node.clock)?;
@@ -157,3 +218,6 @@ fn ends_all(refusal: &Refusal) -> bool {
             | Refusal::AuditUnavailable
     )
 }
+
+/// The longest that a waiting line goes without asking anew whether it may go on.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);

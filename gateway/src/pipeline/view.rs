@@ -24,6 +24,7 @@ pub(super) async fn view(
 
     let caller = identify::caller(&connection, &live.bundle, &node.trust(), &node.clock)?;
     exchange.identified(&caller);
+    node.suspensions.switch().caller(caller.system(), &node.clock)?;
     framing::check(&parts, connection.protocol).map_err(|reason| Refusal::RequestMalformed { reason })?;
     let wanted = route::wanted(&parts)?;
     admit::view(&live.gates, caller.system().index)?;

@@ -224,12 +224,9 @@ impl Guess<'_> {
         let Some((agency, subject)) = self.guess else { return opened };
         let (failed, tally) = match &opened {
             Opened::Shown(shown) => (!shown.tally().refuted.is_empty(), shown.tally()),
-            // A hidden record or a sealed person counts like an unknown person: who counts along must not tell them apart.
-            Opened::NoMatch(
-                NoMatch::Unknown | NoMatch::Guard | NoMatch::Claims | NoMatch::Hidden | NoMatch::Sealed,
-                tally,
-            ) => (true, *tally),
+            // A hidden record, and a sealed person, count like an unknown person: who counts along must not tell them apart.
             Opened::NoMatch(NoMatch::Throttled, tally) => (false, *tally),
+            Opened::NoMatch(_, tally) => (true, *tally),
         };
         if self.guesses.count(&agency, &subject, failed) {
             opened

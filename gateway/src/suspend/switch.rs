@@ -90,6 +90,26 @@ impl Switch {
         register.map_or(Ok(()), |retry_after| Err(Refusal::RegisterSuspended { retry_after }))
     }
 
+    /// Whether a register may be asked, by whomever.
+    ///
+    /// # Errors
+    /// [`Refusal::RegisterSuspended`].
+    pub fn register(&self, register: &RegisterId, clock: &Clock) -> Result<(), Refusal> {
+        let Some(held) = self.held() else { return Ok(()) };
+        let left = left(held.registers.get(register), clock);
+        left.map_or(Ok(()), |retry_after| Err(Refusal::RegisterSuspended { retry_after }))
+    }
+
+    /// Whether the purpose may be named, whatever is asked.
+    ///
+    /// # Errors
+    /// [`Refusal::PurposeSuspended`].
+    pub fn purpose(&self, purpose: &PurposeId, clock: &Clock) -> Result<(), Refusal> {
+        let Some(held) = self.held() else { return Ok(()) };
+        let left = left(held.purposes.get(purpose), clock);
+        left.map_or(Ok(()), |retry_after| Err(Refusal::PurposeSuspended { retry_after }))
+    }
+
     fn held(&self) -> Option<arc_swap::Guard<std::sync::Arc<Held>>> {
         (self.state.load(Ordering::Acquire) & 1 == 1).then(|| self.held.load())
     }

@@ -52,10 +52,9 @@ pub(crate) fn persons(permit: &Permit, raw: &Raw) -> Result<Vec<Personal<String>
     for at in elements {
         let bytes = bytes.slice(at);
         let found = capture(&permit.operation.record, wanted(permit), &bytes).map_err(Unopened::Unreadable)?;
-        // Whom the policies hide, nobody is asked about: the number of questions would tell.
+        // Whom the policies hide or who is sealed, nobody is asked about: the number of questions would tell.
         let outcome = permit.table.at_record(&permit.outcome, &permit.env, attributes(permit, &found));
         let hidden = given(permit).any(|asked| outcome.treatments.of(asked.field) == Treatment::Withhold);
-        // Who is sealed is dropped whatever is asked about them.
         if let (false, Captured::Text(number) | Captured::Number(number)) = (hidden, only(&found, subject))
             && !permit.hides(number)
         {
@@ -147,6 +146,7 @@ impl<'a> Rows<'a> {
             return Ok(());
         };
         if permit.hides(number) {
+            self.dropped = true;
             return Ok(());
         }
         let asked_about = permit.subject().is_some_and(|subject| *number == **subject.expose());

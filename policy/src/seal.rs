@@ -6,7 +6,7 @@
 //! - of a list their element is dropped. What a search says of all that it found (how many, where the next page begins) is withheld
 //!   wherever seals are in force, whether somebody was dropped or not. The register is asked for the contract's whole page and at
 //!   most half of one is shown, so that somebody else stands where the dropped element stood: no limit can be chosen by which a gap
-//!   shows. Numbers around a list about somebody (how many live here) are withheld likewise;
+//!   shows. Numbers around a list about somebody (how many live here), and its cursor, are withheld likewise;
 //! - in another person's record, what refers to them is not there: a leaf that the contract marks `x-gateway-person`, the object that it
 //!   stands in, and what the contract says goes with it. A reference whose number cannot be read could be anybody's: it goes too.
 //!
@@ -100,9 +100,10 @@ impl Permit {
     }
 }
 
-/// Of a search all that is said of the whole, of a list about somebody what is a number.
+/// Of a search all that is said of the whole, of a list about somebody what is a number, and where it goes on.
 fn counts(operation: &Operation, field: &Field) -> bool {
-    operation.subject.is_none() || matches!(field.kind, Kind::Integer | Kind::Number)
+    let is_cursor = matches!(&operation.answer, Answer::List(list) if list.cursor == Some(field.index));
+    operation.subject.is_none() || is_cursor || matches!(field.kind, Kind::Integer | Kind::Number)
 }
 
 /// What is left of the fields that are looked at.

@@ -4,6 +4,7 @@ use std::fs;
 
 use popgate_demo::deployment::{Options, Site};
 use popgate_demo::register::demo::{HOA, HUSBAND, Known, MINOR};
+use popgate_tests::build::popgate;
 use popgate_tests::{Harness, eventually, refusal};
 
 use super::{SETTINGS, ask, prepare, read, run, sealing};
@@ -25,6 +26,8 @@ async fn change(harness: &Harness, command: &str, more: &[&str], persons: &[&Kno
 
 #[tokio::test]
 async fn the_list_is_in_force_from_the_moment_it_says_so_on_live_connections_too() {
+    // Built before the connection is open, which would be idle for too long meanwhile.
+    popgate();
     let harness = sealing("", &[]);
     let mut session = harness.session("tax/etax").await;
     assert_eq!(refusal(&session.send(read(&HUSBAND)).await.unwrap()), "200 ");
@@ -59,7 +62,9 @@ async fn a_broken_list_is_refused_and_the_last_good_one_stays() {
         assert_eq!(refusal(&ask(&harness, "tax/etax", read(&HUSBAND)).await), "404 no_match");
         assert_eq!(refusal(&ask(&harness, "tax/etax", read(&HOA)).await), "200 ");
     }
+    let before = reloads.accepted.get();
     fs::write(&file, &good).unwrap();
+    eventually("it is good again", || reloads.accepted.get() > before).await;
     change(&harness, "add", &[], &[&HOA]).await;
     assert_eq!(refusal(&ask(&harness, "tax/etax", read(&HOA)).await), "404 no_match");
 }

@@ -261,7 +261,8 @@ impl<'a> Rows<'a> {
     fn cursor(&self, bytes: &Bytes, treatments: &Treatments) -> Result<Option<(&'a Field, String)>, Unreadable> {
         let permit = self.permit;
         let Some(field) = self.list.cursor.and_then(|at| self.list.page.field(at)) else { return Ok(None) };
-        if treatments.of(field.index) != Treatment::Reveal || self.counts_hidden(field.index) {
+        let withheld = self.counts_hidden(field.index) || permit.uncounts(&self.list.page, field.index);
+        if withheld || treatments.of(field.index) != Treatment::Reveal {
             return Ok(None);
         }
         let found = capture(&self.list.page, [field.index].into_iter().collect(), bytes)?;

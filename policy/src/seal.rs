@@ -115,11 +115,11 @@ pub(crate) fn without(mut fields: FieldSet, withheld: FieldSet) -> FieldSet {
 /// Asks for as many as the contract lets anybody ask for; answers how many of them are shown. `None` where the register is not told how
 /// many to send: then no request can choose the page's end.
 fn whole_page(operation: &Operation, arguments: &mut Arguments) -> Option<usize> {
-    let limits = operation.parameters.iter().enumerate().filter_map(|(at, parameter)| match parameter.role {
+    let mut limits = operation.parameters.iter().enumerate().filter_map(|(at, parameter)| match parameter.role {
         Role::Limit(most) => Some((ParamIx(at), most)),
         _ => None,
     });
-    let (at, most) = limits.filter(|(at, _)| operation.upstream.names(*at)).last()?;
+    let (at, most) = limits.rfind(|(at, _)| operation.upstream.names(*at))?;
     let half = usize::try_from(most / 2).unwrap_or(usize::MAX).max(1);
     let asked = arguments.value(at).and_then(|asked| asked.expose().parse::<usize>().ok());
     arguments.set(at, Personal::new(most.to_string()));

@@ -122,6 +122,7 @@ fn record() -> Arc<RecordSchema> {
         shape: ObjectShape::default(),
         subject: FieldIx(0),
         attributes: Vec::new(),
+        references: Vec::new(),
     })
 }
 

@@ -71,6 +71,7 @@ fn decide(bundle: &Bundle, system: &str, purpose: &str, body: &[u8]) -> Permit {
         arguments,
         env,
         cursors: &CursorKey::new([8; 32]),
+        seals: None,
     };
     bundle.decide(ask).unwrap()
 }

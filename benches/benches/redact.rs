@@ -93,7 +93,14 @@ fn schema(nested: bool) -> RecordSchema {
     let object = ObjectShape::new(leaves).unwrap_or_default();
     let rows = || ObjectShape::new([("rows".into(), Shape::Array(object.clone()))]).unwrap_or_default();
     let shape = if nested { rows() } else { object };
-    RecordSchema { name: "Record".to_owned(), fields, shape, subject: FieldIx(0), attributes: vec![] }
+    RecordSchema {
+        name: "Record".to_owned(),
+        fields,
+        shape,
+        subject: FieldIx(0),
+        attributes: vec![],
+        references: vec![],
+    }
 }
 
 criterion_group!(benches, redact);

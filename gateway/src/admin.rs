@@ -19,6 +19,7 @@ use crate::custody::CustodyError;
 use crate::metrics::Metrics;
 
 mod connections;
+mod reads;
 mod routes;
 mod status;
 mod suspensions;
@@ -26,6 +27,7 @@ mod suspensions;
 mod tests;
 mod tls;
 
+pub use reads::{LogAsk, LogError, Reads, Unseal};
 pub use status::{BundleStatus, ProblemStatus, Status, SuspensionStatus, SuspensionsStatus, TrustStatus};
 pub use suspensions::{Ask, KillSwitch};
 
@@ -71,6 +73,8 @@ pub struct AdminState {
     pub collect: Arc<dyn Fn() + Send + Sync>,
     /// For `/suspensions`.
     pub suspensions: KillSwitch,
+    /// For `/agencies`, `/purposes`, `/operations` and `/audit`.
+    pub reads: Arc<dyn Reads>,
 }
 
 impl fmt::Debug for AdminState {

@@ -12,8 +12,9 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use popgate_policy::bundle::Bundle;
 use popgate_policy::directory::{Limits, Rate, System};
+use popgate_policy::disclose::{Redacted, Tally};
 use popgate_policy::model::{AgencyId, Personal, SystemId};
-use popgate_policy::permit::Permit;
+use popgate_policy::permit::{Permit, WholePermit};
 
 use crate::app::config;
 use crate::audit::NoMatch;
@@ -192,6 +193,24 @@ impl Guesses {
     }
 }
 
+/// What was counted of something opened.
+pub trait Counted {
+    /// The tally.
+    fn tally(&self) -> Tally;
+}
+
+impl Counted for Redacted {
+    fn tally(&self) -> Tally {
+        self.tally()
+    }
+}
+
+impl Counted for WholePermit {
+    fn tally(&self) -> Tally {
+        self.tally()
+    }
+}
+
 /// One request's guess, if it makes one.
 #[derive(Debug)]
 pub struct Guess<'a> {
@@ -201,12 +220,13 @@ pub struct Guess<'a> {
 
 impl Guess<'_> {
     /// Counts a guess that failed, and hides the outcome of one that may no longer be answered truly.
-    pub fn judge(self, opened: Opened) -> Opened {
+    pub fn judge<T: Counted>(self, opened: Opened<T>) -> Opened<T> {
         let Some((agency, subject)) = self.guess else { return opened };
         let (failed, tally) = match &opened {
-            Opened::Shown(redacted) => (!redacted.tally().refuted.is_empty(), redacted.tally()),
-            Opened::NoMatch(NoMatch::Unknown | NoMatch::Guard | NoMatch::Claims, tally) => (true, *tally),
-            Opened::NoMatch(NoMatch::Hidden | NoMatch::Throttled, tally) => (false, *tally),
+            Opened::Shown(shown) => (!shown.tally().refuted.is_empty(), shown.tally()),
+            // A hidden record, and a sealed person, count like an unknown person: who counts along must not tell them apart.
+            Opened::NoMatch(NoMatch::Throttled, tally) => (false, *tally),
+            Opened::NoMatch(_, tally) => (true, *tally),
         };
         if self.guesses.count(&agency, &subject, failed) {
             opened

@@ -6,6 +6,8 @@ pub mod diff;
 pub mod logs;
 pub mod node;
 pub mod plugins;
+mod reads;
+pub mod seals;
 pub mod serve;
 pub mod status;
 pub mod suspensions;

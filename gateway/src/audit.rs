@@ -202,7 +202,8 @@ impl Audit {
         let shared = &self.0;
         shared.serving()?;
         let count = intents.len();
-        if !shared.reserve(2 * count) {
+        // The rest is for requests about one person: answers about many, left unread, must not stop everybody.
+        if !shared.reserve_but(2 * count, shared.slots / 2) {
             return Err(Unavailable::QueueFull);
         }
         let ticket = shared.tickets.fetch_add(count as u64, Ordering::Relaxed);
@@ -303,8 +304,14 @@ impl Shared {
     }
 
     fn reserve(&self, count: usize) -> bool {
+        self.reserve_but(count, 0)
+    }
+
+    /// Reserves slots if so many are left then.
+    fn reserve_but(&self, count: usize, left: usize) -> bool {
         let slots = &self.gauges.slots;
-        slots.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(count)).is_ok()
+        let take = |free: usize| free.checked_sub(count).filter(|rest| *rest >= left);
+        slots.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
     fn stop(&self) {

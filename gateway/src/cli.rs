@@ -7,13 +7,17 @@ use clap::{CommandFactory as _, Parser};
 
 use crate::clock::Clock;
 
+pub mod agency;
 pub mod audit;
 pub mod check;
+mod keyed;
 pub mod node;
 pub mod pki;
 pub mod plugin;
 mod report;
+pub mod seal;
 pub mod serve;
+pub mod status;
 pub mod suspend;
 
 /// The gateway in front of a country's population database
@@ -31,11 +35,16 @@ enum Command {
     Serve(serve::Args),
     Check(check::Args),
     Audit(audit::Args),
+    Status(status::Args),
+    Agency(agency::AgencyArgs),
+    Purpose(agency::PurposeArgs),
+    Operation(agency::OperationArgs),
     Suspend(suspend::SuspendArgs),
     Resume(suspend::ResumeArgs),
     Suspensions(suspend::ListArgs),
     Pki(pki::Args),
     Plugin(plugin::Args),
+    Seal(seal::Args),
     Completions(Completions),
 }
 
@@ -52,16 +61,21 @@ struct Completions {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = &mut io::stdout().lock();
-    let ended = match cli.command {
+    let result = match cli.command {
         // Not with the lock: a node runs until it is stopped.
         Command::Serve(args) => return serve::run(&args),
-        Command::Check(args) => check::run(&args, colours(&io::stdout()), out),
-        Command::Audit(args) => audit::run(&args, out),
+        Command::Check(args) => ended(check::run(&args, colours(&io::stdout()), out)),
+        Command::Audit(args) => ended(audit::run(&args, out)),
+        Command::Status(args) => ended(status::run(&args, colours(&io::stdout()), out)),
+        Command::Agency(args) => run_switch(|clock| agency::agency(&args, clock, out)),
+        Command::Purpose(args) => run_switch(|clock| agency::purpose(&args, clock, out)),
+        Command::Operation(args) => run_switch(|clock| agency::operation(&args, clock, out)),
         Command::Suspend(args) => run_switch(|clock| suspend::suspend(&args, clock, out)),
         Command::Resume(args) => run_switch(|clock| suspend::resume(&args, clock, out)),
         Command::Suspensions(args) => run_switch(|clock| suspend::list(&args, clock, out)),
         Command::Pki(args) => run_pki(args, out),
         Command::Plugin(args) => plugin::run(&args, &mut io::stdin().lock(), out),
+        Command::Seal(args) => seal::run(&args, &mut io::stdin().lock(), out),
         Command::Completions(args) => {
             // Into memory first: the generator panics if its output cannot be written.
             let mut script = Vec::new();
@@ -69,7 +83,7 @@ pub fn main() -> ExitCode {
             out.write_all(&script).map(|()| ExitCode::SUCCESS)
         }
     };
-    match ended.and_then(|code| out.flush().map(|()| code)) {
+    match result.and_then(|code| out.flush().map(|()| code)) {
         Ok(code) => code,
         // Whoever reads our output has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -87,7 +101,12 @@ fn run_pki(args: pki::Args, out: &mut dyn Write) -> io::Result<ExitCode> {
 
 fn run_switch(run: impl FnOnce(&Clock) -> Result<ExitCode, Box<dyn std::error::Error>>) -> io::Result<ExitCode> {
     let clock = Clock::system("UTC").map_err(io::Error::other)?;
-    run(&clock).or_else(|error| match error.downcast::<io::Error>() {
+    ended(run(&clock))
+}
+
+/// What cannot be written ends the process in its own way; everything else is said.
+fn ended(ended: Result<ExitCode, Box<dyn std::error::Error>>) -> io::Result<ExitCode> {
+    ended.or_else(|error| match error.downcast::<io::Error>() {
         Ok(error) => Err(*error),
         Err(error) => Ok(failed(&*error)),
     })
@@ -100,11 +119,19 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Says on standard error that a command was not told what to look at: a mistake of usage.
+fn unnamed(what: &str) -> ExitCode {
+    let _ =
+        writeln!(io::stderr(), "error: name {what} (POPGATE_NODE and ~/.config/popgate/node.toml can name the node)");
+    ExitCode::from(USAGE)
+}
+
 /// Whether to write colours: to terminals only, and not if `NO_COLOR` is set.
 fn colours(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+const USAGE: u8 = 2;
 const AFTER_HELP: &str = "\
 Examples:
   popgate check /etc/popgate/bundle
@@ -129,7 +156,7 @@ mod tests {
     #[test]
     fn help_gives_examples_and_exit_codes() {
         let help = Cli::command().render_long_help().to_string();
-        for part in ["Examples:", "Exit codes:", "serve", "check", "audit", "pki", "plugin", "completions"] {
+        for part in ["Examples:", "Exit codes:", "serve", "check", "audit", "pki", "plugin", "seal", "completions"] {
             assert!(help.contains(part), "{part} in {help}");
         }
     }

@@ -8,6 +8,7 @@ use popgate_policy::directory::{Purpose, Requirement};
 use popgate_policy::disclose::cursor::CursorKey;
 use popgate_policy::model::DisclosureId;
 use popgate_policy::permit::{Ask, Denial, Denied, Env, Permit};
+use popgate_policy::seal::Seals;
 
 use crate::accept::Connection;
 use crate::audit::PurposeSource;
@@ -94,6 +95,7 @@ pub fn permit(
     agreed: &Agreed,
     arguments: Arguments,
     cursors: &CursorKey,
+    seals: Option<&Arc<dyn Seals>>,
     clock: &Clock,
 ) -> Result<Permit, Denied> {
     let local = clock.local();
@@ -112,6 +114,7 @@ pub fn permit(
         arguments,
         env,
         cursors,
+        seals,
     };
     bundle.decide(ask)
 }

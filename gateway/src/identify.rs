@@ -27,8 +27,8 @@ impl Caller {
     }
 
     /// The exchange server that speaks for it; `None` if it came itself.
-    pub fn exchange(&self) -> Option<&Arc<Exchange>> {
-        self.exchange.as_ref()
+    pub fn exchange(&self) -> Option<&Exchange> {
+        self.exchange.as_deref()
     }
 }
 

@@ -16,6 +16,7 @@ use prometheus::{
 mod exchanges;
 mod operations;
 mod process;
+mod seals;
 mod suspensions;
 #[cfg(test)]
 mod tests;

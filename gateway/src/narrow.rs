@@ -110,6 +110,8 @@ impl Lookup for Upstream<'_> {
 
 impl Upstream<'_> {
     async fn answer(&self, question: Question<'_>) -> Result<Answer, Unanswered> {
+        let node = &self.0.node;
+        node.suspensions.switch().register(question.register, &node.clock).map_err(|_| SUSPENDED)?;
         let mut request = Request::new(());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = question.target.expose().parse().map_err(|_| BAD_TARGET)?;
@@ -143,6 +145,8 @@ impl Observer for Counted<'_> {
 }
 
 const LATE: Unanswered = Unanswered("the register did not answer in time");
+/// What then becomes of the request is the plugin's `on_error`.
+const SUSPENDED: Unanswered = Unanswered("the register is suspended");
 const UNREACHABLE: Unanswered = Unanswered("the register cannot be reached");
 const BROKEN: Unanswered = Unanswered("the register broke off its answer");
 const NO_VERDICT: Unanswered = Unanswered("the register's answer says neither yes nor no");

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Response;
-use popgate_policy::contract::{Answer, Arguments, UpstreamRequest};
+use popgate_policy::contract::{Answer, Arguments, CacheScope, UpstreamRequest};
 use popgate_policy::disclose::{Person, Redacted, Tally};
 use popgate_policy::model::AgencyId;
 use popgate_policy::permit::Permit;
 
 use crate::accept::{Connection, Inbound, framing};
+use crate::app::seals::Seals;
 use crate::app::{Core, Live};
 use crate::audit::{Intent, Receipt, Shown};
 use crate::cache::{Lookup, Source, Validators};
 use crate::decide::Agreed;
-use crate::forward::{Fetched, Origin, Wanted};
+use crate::forward::{Fetched, Found, Origin, Wanted};
 use crate::identify::Caller;
 use crate::redact::Opened;
 use crate::refusal::Refusal;
@@ -63,7 +64,7 @@ async fn disclose(
     let caller =
         identify::on_behalf(&holder, &behalf, &connection, bundle).map_err(|why| exchange.named(&behalf, why))?;
     exchange.identified(&caller, &behalf);
-    node.suspensions.switch().caller(caller.system(), clock)?;
+    node.suspensions.switch().caller(caller.system(), caller.exchange(), clock)?;
     let call = route::call(bundle, &caller, &parts)?;
     exchange.routed(&call);
     let (system, operation) = (caller.system().index, call.operation.index);
@@ -74,7 +75,7 @@ async fn disclose(
     exchange.agreed(&agreed);
     node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
     if bulk {
-        let lines = route::lines(&parts.headers, body, &node.config.http)?;
+        let lines = route::lines(&call, &parts.headers, body, &node.config.http)?;
         let answers = bulk::Lines::new(core, &connection, behalf, call, lines);
         return Ok(respond::bulk(Box::pin(answers), exchange.id, ticket));
     }
@@ -101,8 +102,11 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
     let Asked { core, live, connection, caller, call, agreed } = asked;
     let node = &*core.node;
     let (cursors, clock) = (&node.secrets.cursors, &node.clock);
-    let permit = decide::permit(exchange.id, &live.bundle, connection, caller, call, agreed, arguments, cursors, clock)
-        .map_err(|denied| exchange.denied(denied))?;
+    let seals = node.seals.as_ref().map(Seals::in_force);
+    let seals = seals.as_deref();
+    let permit =
+        decide::permit(exchange.id, &live.bundle, connection, caller, call, agreed, arguments, cursors, seals, clock)
+            .map_err(|denied| exchange.denied(denied))?;
     let permit = narrow::permit(core, connection, permit).await.map_err(|stopped| exchange.stopped(stopped))?;
     let guess = node.guesses.about(&permit);
     let first = intent(asked, &permit);
@@ -111,11 +115,15 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
     let (pending, closing) = node.audit.intend(first).map_err(|_| Refusal::AuditUnavailable)?;
     exchange.intended(closing);
     let opened = match permit.operation().answer {
-        Answer::Whole(_) => whole(core, permit, exchange).await?,
-        Answer::Record | Answer::Match | Answer::List(_) => record(core, connection, permit, exchange).await?,
+        Answer::Whole(_) => whole(core, permit, guess, exchange).await?,
+        Answer::Record | Answer::Match | Answer::List(_) => {
+            guess.judge(record(core, connection, permit, exchange).await?)
+        }
     };
-    let opened = guess.judge(opened);
     let receipt = pending.durable().await.map_err(|_| Refusal::AuditUnavailable)?;
+    // The register may have been slow: what was suspended meanwhile is not shown.
+    node.suspensions.switch().caller(caller.system(), caller.exchange(), clock)?;
+    node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
     match opened {
         Opened::Shown(redacted) => {
             let closing = exchange.shown(&redacted).ok_or(Refusal::Internal)?;
@@ -145,12 +153,18 @@ async fn record(
 }
 
 /// A field that is given by itself: first the record, which says whom it is about and what the policies ask, then the field.
-async fn whole(core: &Core, permit: Permit, exchange: &mut Exchange) -> Result<Opened, Refusal> {
+async fn whole(
+    core: &Core,
+    permit: Permit,
+    guess: admit::Guess<'_>,
+    exchange: &mut Exchange,
+) -> Result<Opened, Refusal> {
     let until = deadline(core, permit.upstream());
     let Fetched { found, origin } = fetch(core, &permit, until, exchange).await?;
     let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
     let opened = redact::open_record_of_whole(permit, found.record());
-    let permit = match forget(core, &upstream, &agency, origin, opened)? {
+    // Judged before the field is asked for: whether it is must not tell that a guess was right.
+    let permit = match guess.judge(forget(core, &upstream, &agency, origin, opened)?) {
         Opened::Shown(permit) => permit,
         Opened::NoMatch(reason, tally) => return Ok(Opened::NoMatch(reason, tally)),
     };
@@ -165,6 +179,9 @@ async fn whole(core: &Core, permit: Permit, exchange: &mut Exchange) -> Result<O
 /// The record: from the cache, from a fetch under way, or from the register.
 async fn fetch(core: &Core, permit: &Permit, until: Instant, exchange: &mut Exchange) -> Result<Fetched, Refusal> {
     let clock = &core.node.clock;
+    if permit.is_sealed() {
+        return fetch_for_nobody(core, permit, until, exchange).await;
+    }
     loop {
         match core.node.cache.lookup(permit, clock.system_time()) {
             Lookup::Hit(found) => {
@@ -188,6 +205,28 @@ async fn fetch(core: &Core, permit: &Permit, until: Instant, exchange: &mut Exch
                 exchange.fetched(source);
                 return Ok(fetched);
             }
+        }
+    }
+}
+
+/// The fetch for a sealed person, as it is for an unknown one: nothing is stored of either, so that the register is asked each time.
+/// Whatever it answers is dropped unread; only that it does not answer is told to anybody.
+async fn fetch_for_nobody(
+    core: &Core,
+    permit: &Permit,
+    until: Instant,
+    exchange: &mut Exchange,
+) -> Result<Fetched, Refusal> {
+    let began = core.node.clock.now();
+    let wanted = Wanted::record(permit);
+    let answer = forward::ask(&core.pool, wanted, Validators::default(), until).await;
+    exchange.asked(core, wanted.register(), &answer, core.node.clock.now().duration_since(began));
+    match answer {
+        Err(unanswered) if unanswered.failing => Err(unanswered.refusal),
+        Ok(_) | Err(_) => {
+            let stored = permit.operation().cache.scope != CacheScope::Off;
+            exchange.fetched(if stored { Source::Register } else { Source::Uncached });
+            Ok(Fetched { found: Found::Unknown, origin: None })
         }
     }
 }

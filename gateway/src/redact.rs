@@ -20,7 +20,7 @@ pub enum Opened<T = Redacted> {
 /// # Errors
 /// If it cannot be read strictly, or is about somebody else.
 pub fn open(permit: Permit, record: Option<&Raw>, secrets: &Secrets) -> Result<Opened, Refusal> {
-    let Some(raw) = record else { return Ok(Opened::NoMatch(NoMatch::Unknown, Tally::default())) };
+    let Some(raw) = record else { return Ok(unknown(&permit)) };
     opened(permit.open(raw, secrets))
 }
 
@@ -29,7 +29,7 @@ pub fn open(permit: Permit, record: Option<&Raw>, secrets: &Secrets) -> Result<O
 /// # Errors
 /// As [`open`].
 pub fn open_record_of_whole(permit: Permit, record: Option<&Raw>) -> Result<Opened<WholePermit>, Refusal> {
-    let Some(raw) = record else { return Ok(Opened::NoMatch(NoMatch::Unknown, Tally::default())) };
+    let Some(raw) = record else { return Ok(unknown(&permit)) };
     opened(permit.open_record_of_whole(raw))
 }
 
@@ -40,6 +40,11 @@ pub fn open_record_of_whole(permit: Permit, record: Option<&Raw>) -> Result<Open
 pub fn open_whole(permit: WholePermit, field: Option<&Raw>) -> Result<Opened, Refusal> {
     let Some(raw) = field else { return Ok(Opened::NoMatch(NoMatch::Unknown, permit.tally())) };
     opened(permit.open(raw))
+}
+
+/// Nobody is there for this caller.
+fn unknown<T>(permit: &Permit) -> Opened<T> {
+    Opened::NoMatch(if permit.is_sealed() { NoMatch::Sealed } else { NoMatch::Unknown }, Tally::default())
 }
 
 fn opened<T>(opened: Result<T, Unopened>) -> Result<Opened<T>, Refusal> {

@@ -13,7 +13,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use popgate_policy::contract::{Mistake, Place};
-use popgate_policy::disclose::{Redacted, RedactedChunk};
+use popgate_policy::disclose::{Person, Redacted, RedactedChunk};
 use popgate_policy::model::DisclosureId;
 use popgate_policy::view::View;
 
@@ -70,12 +70,16 @@ struct Disclosure {
     // Dropped with chunks left, it records that the answer was cut short.
     closing: Option<Closing>,
     shown: Shown,
+    /// Of each person whom only the answer named; taken with the last of their chunks.
+    persons: Vec<Option<(Closing, Shown)>>,
 }
 
-/// A chunk, and the closing of the person whose last one it is.
+/// A chunk, and whose it is.
 struct Piece {
     released: Released,
-    closing: Option<(Closing, Shown)>,
+    person: Option<usize>,
+    /// Whether it is that person's last.
+    ends: bool,
 }
 
 /// A chunk whose disclosure is durably recorded.
@@ -270,15 +274,8 @@ impl Disclosure {
         if redacted.persons().len() != persons.len() {
             return Err(Refusal::Internal);
         }
-        let mut closings: Vec<Option<(Closing, Shown)>> = persons
-            .into_iter()
-            .zip(redacted.persons())
-            .map(|(mut closing, person)| {
-                let shown = Shown::from(person.tally);
-                closing.set(shown);
-                Some((closing, shown))
-            })
-            .collect();
+        let shown_of = |person: &Person| Shown::from(person.tally);
+        let persons = persons.into_iter().zip(redacted.persons().iter().map(shown_of)).map(Some).collect();
         // A person's chunks follow each other; what is behind the last one's is the envelope's end.
         let mut pieces = VecDeque::new();
         let mut chunks = redacted.into_chunks().into_iter().peekable();
@@ -286,18 +283,26 @@ impl Disclosure {
             let person = chunk.last_seq();
             let left = chunks.len();
             let ends = chunks.peek().is_none_or(|next| next.last_seq() != person || left == 1);
-            let at = usize::try_from(person).ok().and_then(|person| person.checked_sub(1)).filter(|_| ends);
-            let closing = at.and_then(|at| closings.get_mut(at)?.take());
-            pieces.push_back(Piece { released: release(chunk, &receipt).map_err(|_| Refusal::Internal)?, closing });
+            let person = usize::try_from(person).ok().and_then(|person| person.checked_sub(1));
+            let released = release(chunk, &receipt).map_err(|_| Refusal::Internal)?;
+            pieces.push_back(Piece { released, person, ends });
         }
-        Ok(Self { chunks: pieces, left, closing: Some(closing), shown })
+        Ok(Self { chunks: pieces, left, closing: Some(closing), shown, persons })
     }
 
     fn next(&mut self) -> Option<Bytes> {
-        let Piece { released: Released(bytes), closing } = self.chunks.pop_front()?;
+        let Piece { released: Released(bytes), person, ends } = self.chunks.pop_front()?;
         self.left = self.left.saturating_sub(bytes.len() as u64);
-        if let Some((closing, shown)) = closing {
-            closing.close(Outcome::Complete(shown));
+        if let Some(slot) = person.and_then(|person| self.persons.get_mut(person)) {
+            match slot.as_mut().filter(|_| !ends) {
+                // Until their first chunk, a person of a list that breaks off was shown nothing.
+                Some((closing, shown)) => closing.set(*shown),
+                None => {
+                    if let Some((closing, shown)) = slot.take() {
+                        closing.close(Outcome::Complete(shown));
+                    }
+                }
+            }
         }
         if self.chunks.is_empty()
             && let Some(closing) = self.closing.take()

@@ -134,11 +134,12 @@ async fn read(body: ClientBody, headers: &HeaderMap, limit: usize) -> Result<Byt
 ///
 /// # Errors
 /// If it is of another type.
-pub fn lines(headers: &HeaderMap, body: ClientBody, limits: &config::Http) -> Result<Lines, Refusal> {
+pub fn lines(call: &Call, headers: &HeaderMap, body: ClientBody, limits: &config::Http) -> Result<Lines, Refusal> {
     if !is_of(NDJSON, headers) {
         return Err(Refusal::MediaTypeUnsupported { accepted: NDJSON });
     }
-    Ok(Lines::new(body, limits.max_body, limits.body_timeout))
+    let longest = call.operation.max_body.map_or(limits.max_body, |most| most.min(limits.max_body));
+    Ok(Lines::new(body, longest, limits.body_timeout))
 }
 
 /// Reads the parameters of one line.

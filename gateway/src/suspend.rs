@@ -197,7 +197,7 @@ fn registers(operation: &Operation) -> impl Iterator<Item = &RegisterId> {
 }
 
 /// Whether a text may be a reason, an id or a name; `Err` is the second half of a sentence about it.
-fn is_plain(text: &str, most: usize) -> Result<(), &'static str> {
+pub(crate) fn is_plain(text: &str, most: usize) -> Result<(), &'static str> {
     if text.trim().is_empty() {
         Err("is empty")
     } else if text.chars().count() > most {
@@ -213,6 +213,6 @@ fn is_plain(text: &str, most: usize) -> Result<(), &'static str> {
 const MOST_SUSPENDED: usize = 1000;
 const MOST_LIFTED: usize = 100;
 /// Characters.
-const MOST_REASON: usize = 300;
+pub(crate) const MOST_REASON: usize = 300;
 const MOST_ID: usize = 200;
 const MOST_BY: usize = 100;

@@ -1,9 +1,14 @@
 //! Persons by keyed tags: HMAC-SHA-256 of the number under a key of the site, so that a list of persons names nobody.
+//!
+//! [`list`] is how such a list is written, [`sealed`] the one of sealed persons.
 
 use std::fmt;
 
 use aws_lc_rs::hmac;
 use popgate_policy::model::Personal;
+
+pub mod list;
+pub mod sealed;
 
 /// Makes tags.
 pub struct Keyed(hmac::Key);

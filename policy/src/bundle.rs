@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::contract::{Contracts, Operation};
 use crate::directory::{Directory, System};
-use crate::engine::Engine;
+use crate::engine::{Engine, Shows};
 use crate::model::PurposeId;
 use crate::permit::{Ask, Denied, Permit};
 use crate::problem::{Problem, Severity};
@@ -106,6 +106,11 @@ impl Bundle {
     /// Whether the operation could disclose anything to the system for the purpose, whatever circumstances and record are.
     pub fn discloses(&self, system: &System, operation: &Operation, purpose: &PurposeId) -> bool {
         self.engine.discloses(system, operation, purpose)
+    }
+
+    /// How much the operation shows the system for the purpose at the most, whatever circumstances and record are.
+    pub fn shows(&self, system: &System, operation: &Operation, purpose: &PurposeId) -> Shows {
+        self.engine.shows(system, operation, purpose)
     }
 
     /// Whether the policy bears on what the operation discloses to the system for the purpose.

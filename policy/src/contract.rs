@@ -350,6 +350,19 @@ pub struct RecordSchema {
     pub subject: FieldIx,
     /// What policies may ask about the returned record (`x-gateway-attributes`).
     pub attributes: Vec<Attribute>,
+    /// The leaves that hold other persons' numbers.
+    pub references: Vec<Reference>,
+}
+
+/// A leaf that holds the number of another person than the record is about (`x-gateway-person`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The leaf: a number, or an array of numbers.
+    pub leaf: FieldIx,
+    /// Leaves elsewhere that tell of the same person (`x-gateway-person: [Birth.father_full_name]`).
+    pub with: FieldSet,
+    /// The other leaves of the object that the number stands in; none at the record's root, nor for an array of numbers.
+    pub within: FieldSet,
 }
 
 impl RecordSchema {

@@ -170,6 +170,18 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Nothing was shown, and nothing counted.
+    pub const NONE: Self = Self {
+        revealed: FieldSet::EMPTY,
+        masked: FieldSet::EMPTY,
+        matched: FieldSet::EMPTY,
+        refuted: FieldSet::EMPTY,
+        undeclared: 0,
+        mistyped: 0,
+        policy_errors: 0,
+        copied: 0,
+    };
+
     /// What was counted, where nothing is shown after all.
     #[must_use]
     pub fn without_fields(self) -> Self {

@@ -24,6 +24,7 @@ mod counts;
 mod decide;
 mod ladder;
 mod prospect;
+mod shows;
 mod suspend;
 mod table;
 mod warn;
@@ -37,6 +38,7 @@ pub(crate) use counts::narrowed;
 pub(crate) use decide::{Question, could_answer, unusable, widest};
 pub(crate) use ladder::{Ladder, Rank};
 pub(crate) use prospect::{Chance, Prospect};
+pub use shows::Shows;
 pub(crate) use table::Outcome;
 pub use table::Table;
 

@@ -23,5 +23,6 @@ pub mod model;
 pub mod narrow;
 pub mod permit;
 pub mod problem;
+pub mod seal;
 pub mod view;
 pub mod xroad;

@@ -1,5 +1,6 @@
 //! The vocabulary: identifiers, personal values, field sets and treatments.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +19,12 @@ macro_rules! name {
 
             /// The name as written in the bundle.
             pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
                 &self.0
             }
         }

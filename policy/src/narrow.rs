@@ -182,7 +182,7 @@ impl Permit {
         let outcome = limits.on(&self.outcome);
         // Who is hidden is not refused: a refusal would tell that there is something to hide.
         let question = self.question();
-        let outcome = narrowed(outcome, &question, limits.persons.is_some());
+        let (outcome, hides) = narrowed(outcome, &question, limits.hidden || limits.persons.is_some());
         if !limits.hidden {
             if !could_answer(&outcome, &question) {
                 return Err(overruled(Overruling::Nothing));
@@ -195,6 +195,9 @@ impl Permit {
         }
         self.outcome = outcome;
         self.limits = Some(limits);
+        if hides {
+            self.widen_page();
+        }
         Ok(self)
     }
 
@@ -203,8 +206,12 @@ impl Permit {
     pub fn each_person(mut self) -> Self {
         self.limits.get_or_insert_default().persons.get_or_insert_default();
         // A person may be hidden: what is said of all of them could tell.
-        self.outcome = narrowed(Arc::clone(&self.outcome), &self.question(), true);
+        let (outcome, hides) = narrowed(Arc::clone(&self.outcome), &self.question(), true);
+        self.outcome = outcome;
         self.widest = widest(&self.outcome, &self.question());
+        if hides {
+            self.widen_page();
+        }
         self
     }
 

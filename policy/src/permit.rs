@@ -10,6 +10,7 @@ use crate::disclose::json::Captured;
 use crate::disclose::{Raw, Redacted, Secrets, Tally, Unreadable};
 use crate::engine::{Outcome, Table};
 use crate::model::{DisclosureId, FieldIx, FieldSet};
+use crate::seal::{Sealing, Seals};
 
 /// What a request asks, once its caller is known and its parameters are read.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Ask<'a> {
     pub env: Env,
     /// For a parameter that is a cursor.
     pub cursors: &'a CursorKey,
+    /// Who is sealed, at a site that seals anybody.
+    pub seals: Option<&'a Arc<dyn Seals>>,
 }
 
 /// The circumstances of a request, for `context.env` in policies.
@@ -94,12 +97,16 @@ pub struct Permit {
     pub(crate) filled: Option<ParamIx>,
     /// Every record of the list MUST have those values there: what the envelope says counts on it.
     pub(crate) filter: Vec<(FieldIx, String)>,
+    /// How many records are shown at most, where the register is asked for more.
+    pub(crate) page: Option<u32>,
     /// What cursors of this question are good for.
     pub(crate) scope: Scope,
     // INVARIANT: holds every field that the record phase could still show, so that the audit's intent is never too narrow.
     pub(crate) widest: FieldSet,
     /// What was taken away since it was made.
     pub(crate) limits: Option<Box<crate::narrow::Limits>>,
+    /// Who is not there for this caller, at a site that seals anybody.
+    pub(crate) sealing: Option<Sealing>,
 }
 
 /// Why a record was not shown.
@@ -124,6 +131,8 @@ pub enum Hidden {
     Claims,
     /// The policies show nothing of this record, or withhold a field that a parameter is bound to.
     Record,
+    /// The person is sealed.
+    Sealed,
 }
 
 impl Permit {

@@ -103,8 +103,7 @@ fn the_pipeline_names_the_stages_in_order() {
         "narrow::permit(",
         ".intend(",
         "whole(core",
-        "record(core",
-        ".judge(",
+        "guess.judge(record(core",
         ".durable()",
         "cover(core",
     ];
@@ -275,7 +274,7 @@ fn each_proof_is_made_in_one_place() {
     assert_eq!(made("raw.verdict("), ["gateway/src/narrow.rs"]);
     // Made by `release`, taken apart where the body hands it over.
     assert_eq!(made("Released("), ["gateway/src/respond.rs"; 2]);
-    assert_eq!(made("Body(Kind::"), ["gateway/src/respond.rs"; 3]);
+    assert_eq!(made("Body(Kind::"), ["gateway/src/respond.rs"; 4]);
     assert_eq!(made("View {"), Vec::<String>::new(), "a view is made by `Bundle::view` alone");
 }
 

@@ -137,13 +137,13 @@ async fn a_body_of_another_type_is_told_which_is_taken() {
 
 /// A contract that says more of a claim than a length and a pattern.
 fn constrained(site: &Site) {
-    let phone = "                  pattern: '^0[0-9]{9}$'\n                  maxLength: 10\n";
-    edit(site, CONTRACT, phone, "                  enum: ['0900000000', '0912345678']\n");
+    let phone = "          pattern: '^0[0-9]{9}$'\n          maxLength: 10\n";
+    edit(site, CONTRACT, phone, "          enum: ['0900000000', '0912345678']\n");
     edit(
         site,
         CONTRACT,
-        "                  minLength: 1\n                  maxLength: 200\n",
-        "                  minLength: 2\n                  maxLength: 200\n",
+        "          minLength: 1\n          maxLength: 200\n",
+        "          minLength: 2\n          maxLength: 200\n",
     );
     edit(
         site,

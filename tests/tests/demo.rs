@@ -82,6 +82,8 @@ fn what_it_tells_you_to_try_works() {
     let masked: Value = serde_json::from_str(&shell(&telecom)).unwrap();
     assert_eq!(masked["date_of_birth"], i64::from(HOA.date_of_birth.year()));
     assert!(shell(&running.command(6)).contains("# TYPE popgate_"));
+    let seen = shell(&running.command(7));
+    assert!(seen.contains("accepted") && seen.contains("enrolled as tax/etax"), "{seen}");
 
     // Twice: only a policy that is right takes effect, and the demonstration says what happened.
     let edit = running.command(3);

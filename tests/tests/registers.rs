@@ -365,6 +365,7 @@ impl Reference {
             arguments,
             env,
             cursors: &CursorKey::new([8; 32]),
+            seals: None,
         });
         denied.map_err(|denied| {
             assert_eq!(denied.policy_errors, 0, "{}: a policy fails", operation.id);

@@ -245,7 +245,12 @@ fn subjects(site: &Site, id: &str) -> BTreeMap<String, (bool, Vec<String>)> {
 }
 
 fn portraits_for_tests(site: &Site) {
-    edit(site, "policies/common.cedar", "context.purpose == Purpose::\"border-control\")", "true)");
+    edit(
+        site,
+        "policies/common.cedar",
+        "[Purpose::\"border-control\", Purpose::\"e-identity\"].contains(context.purpose)",
+        "true",
+    );
     let policy = |id: &str, sector: &str| {
         format!(
             "@id(\"{id}\") @basis(\"test\") permit (principal in Sector::\"{sector}\", action == Action::\"citizen.portrait\", resource)\n\

@@ -246,9 +246,11 @@ async fn a_file_that_is_broken_or_gone_lifts_nothing_and_its_place_is_told() {
         problems.iter().any(|problem| problem.line == Some(line) && problem.message.contains(part))
     };
     for (text, line, part) in [
-        (good.replace("reason", "reson"), 5, "unknown key `reson`"),
+        (good.replace("reason", "reson"), 6, "unknown key `reson`"),
         ("[agency".to_owned(), 1, "this is not TOML"),
-        (format!("{good}\n[agencies.bank-a]\n"), 9, "nothing of kind `agencies`"),
+        (String::new(), 1, "the file is cut off"),
+        (good.replace("# end 1", ""), 8, "the file is cut off"),
+        (format!("{good}\n[agencies.bank-a]\n"), 12, "nothing of kind `agencies`"),
     ] {
         fs::write(&file, &text).unwrap();
         eventually(part, || told(line, part)).await;
@@ -256,7 +258,7 @@ async fn a_file_that_is_broken_or_gone_lifts_nothing_and_its_place_is_told() {
         assert_eq!(harness.metric("popgate_suspensions_stale").await, 1);
     }
     let (done, said) = local(site, &["suspend", "agency", "customs", "--reason", REASON]);
-    assert!(!done && said.contains("suspensions.toml:9:2: nothing of kind"), "nothing is built on it: {said}");
+    assert!(!done && said.contains("suspensions.toml:12:2: nothing of kind"), "nothing is built on it: {said}");
     fs::write(&file, &good).unwrap();
     eventually("the file is good again", || node.suspensions_status().problems.is_empty()).await;
     assert_eq!(harness.metric("popgate_suspensions_stale").await, 0);
@@ -270,8 +272,13 @@ async fn a_file_that_is_broken_or_gone_lifts_nothing_and_its_place_is_told() {
     let mut bank = harness.session("bank-a/ekyc").await;
     soon(&mut bank, "bank-a/ekyc", |answer| refusal(answer) == "403 system_suspended").await;
     assert_eq!(refusal(&tax.send(ask("tax/etax")).await.unwrap()), "403 agency_suspended");
-    // An empty file is how all is lifted by hand, and the log says that nobody said who.
-    fs::write(&file, "").unwrap();
+    // Nor does a copy that is lost as well lift anything.
+    fs::remove_file(site.dir().join("state/suspensions.last.toml")).unwrap();
+    fs::remove_file(&file).unwrap();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(refusal(&tax.send(ask("tax/etax")).await.unwrap()), "403 agency_suspended");
+    // All can be lifted by hand, in so many words, and the log says that nobody said who.
+    fs::write(&file, "# end 0\n").unwrap();
     soon(&mut tax, "tax/etax", is_good).await;
     eventually("it is recorded", || actions(site).len() == 4).await;
     let found = actions(site);
@@ -363,7 +370,7 @@ async fn a_forbid_cannot_be_suspended_and_a_misspelt_id_is_not_believed() {
     // By hand.
     let text = format!(
         "[policy.{forbid}]\nreason = \"r\"\nby = \"me\"\nsince = 2026-01-01T00:00:00Z\n\
-         [agency.bank-aa]\nreason = \"r\"\nby = \"me\"\nsince = 2026-01-01T00:00:00Z\n"
+         [agency.bank-aa]\nreason = \"r\"\nby = \"me\"\nsince = 2026-01-01T00:00:00Z\n# end 2\n"
     );
     fs::write(site.dir().join("state/suspensions.toml"), text).unwrap();
     let node = harness.deployment.gateway.node();

@@ -292,8 +292,9 @@ cores = {cores}
 drain = "5s"
 
 [listen]
-https = "127.0.0.1:{port}"
-admin = "127.0.0.1:0"
+https  = "127.0.0.1:{port}"
+admin  = "127.0.0.1:0"
+whoami = "127.0.0.1:0"
 
 [tls]
 certificate = "pki/gateway.pem"

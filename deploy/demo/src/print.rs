@@ -102,6 +102,15 @@ pub fn now_you(deployment: &Deployment, colour: Colour) -> Result<String, Deploy
             admin.port(),
         );
     }
+    if let Some(whoami) = deployment.gateway.whoami() {
+        let _ = writeln!(
+            out,
+            " 7 curl --silent --cacert {} --cert {} -H 'Accept: text/plain' https://localhost:{}/",
+            authority.display(),
+            site.identity("tax/etax")?.display(),
+            whoami.port(),
+        );
+    }
     Ok(out)
 }
 

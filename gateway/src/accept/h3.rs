@@ -35,12 +35,12 @@ pub(super) use endpoint::{Acceptor, Knock, alt_svc, bind, server_config};
 
 use self::body::Upload;
 use self::probe::Probe;
-use self::session::Shaken;
+use self::session::{DETAIL, Shaken};
 use self::streams::{Link, Outlet, Side, Streams};
 use super::connection::{Broken, Graceful, State, Turn, drive, established};
 use super::framing::content_length;
 use super::listen::{Core, Seat};
-use super::tls::{self, HandshakeFailure};
+use super::tls::{self, Failed, HandshakeFailure};
 use super::trust::Trust;
 use super::{ClientBody, CloseConnection, Connection, Inbound, Protocol};
 use crate::clock::Clock;
@@ -59,7 +59,7 @@ where
     let handshake = Box::pin(handshake(&trust, knock, peer, &core.clock));
     let outcome = match tokio::time::timeout(core.http.handshake_timeout, handshake).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(HandshakeFailure::Timeout),
+        Err(_) => Err(HandshakeFailure::Timeout.into()),
     };
     drop(trust);
     match outcome {
@@ -68,9 +68,9 @@ where
             serve(&core, Arc::new(connection), generation, quic, &state).await;
             state.count_bytes();
         }
-        Err(reason) => {
+        Err(Failed { reason, detail, .. }) => {
             core.counters.failed(reason);
-            tracing::info!(%peer, reason = reason.name(), "handshake failed");
+            tracing::info!(%peer, reason = reason.name(), detail, "handshake failed");
         }
     }
     // quinn's task for the connection was woken before this one: it sends the end of the connection while this one waits.
@@ -83,13 +83,14 @@ async fn handshake(
     knock: Knock,
     peer: SocketAddr,
     clock: &Clock,
-) -> Result<(Connection, bool, quinn::Connection), HandshakeFailure> {
+) -> Result<(Connection, bool, quinn::Connection), Failed> {
     let (connecting, pending) = knock.accept(trust).map_err(|error| failure(&error))?;
     let quic = connecting.await.map_err(|error| failure(&error))?;
     drop(pending);
     known(trust, &quic, peer, clock)
         .inspect_err(|reason| end(&quic, Code::H3_NO_ERROR, reason.name()))
         .map(|(connection, resumed)| (connection, resumed, quic))
+        .map_err(Failed::from)
 }
 
 type Chain = Vec<CertificateDer<'static>>;
@@ -111,12 +112,17 @@ fn known(
     Ok((tls::known(chain, peer, TlsVersion::Tls13, Protocol::H3, group)?, resumed))
 }
 
-fn failure(error: &ConnectionError) -> HandshakeFailure {
+fn failure(error: &ConnectionError) -> Failed {
     let is_alert = |code: u64| (0x100..0x200).contains(&code);
-    match error {
-        // `session` tells the reason by its name.
+    let reason = match error {
+        // `session` tells the reason by its name, and its detail behind that.
         ConnectionError::TransportError(error) => {
-            HandshakeFailure::named(&error.reason).unwrap_or(HandshakeFailure::Protocol)
+            let (name, detail) = match error.reason.split_once(DETAIL) {
+                Some((name, detail)) => (name, Some(detail)),
+                None => (&*error.reason, None),
+            };
+            let Some(reason) = HandshakeFailure::named(name) else { return HandshakeFailure::Protocol.into() };
+            return Failed { reason, detail: detail.map(str::to_owned), stream: None };
         }
         ConnectionError::ConnectionClosed(close) if is_alert(close.error_code.into()) => HandshakeFailure::ClientAlert,
         ConnectionError::VersionMismatch | ConnectionError::CidsExhausted => HandshakeFailure::Protocol,
@@ -125,7 +131,8 @@ fn failure(error: &ConnectionError) -> HandshakeFailure {
         | ConnectionError::ApplicationClosed(_)
         | ConnectionError::Reset
         | ConnectionError::LocallyClosed => HandshakeFailure::Disconnected,
-    }
+    };
+    reason.into()
 }
 
 /// Serves the requests of one connection.

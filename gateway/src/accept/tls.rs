@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::trust::{NotUnderstood, Trust};
+use super::trust::{NotUnderstood, TooLong, Trust};
 use super::{Connection, Protocol};
 use crate::certificate;
 use crate::clock::Clock;
@@ -53,12 +53,13 @@ pub enum HandshakeFailure {
 
 impl HandshakeFailure {
     /// Every one.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::CertificateMissing,
         Self::AuthorityUnknown,
         Self::CertificateExpired,
         Self::CertificateRevoked,
         Self::RevocationUnknown,
+        Self::CriticalExtension,
         Self::CertificateInvalid,
         Self::Protocol,
         Self::ClientAlert,
@@ -130,13 +131,7 @@ pub(super) struct Failed {
 
 impl Failed {
     fn to(error: &rustls::Error, stream: TcpStream) -> Self {
-        let detail = match error {
-            rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
-                other.0.downcast_ref::<NotUnderstood>().map(ToString::to_string)
-            }
-            _ => None,
-        };
-        Self { reason: HandshakeFailure::of(error), detail, stream: Some(stream) }
+        Self { reason: HandshakeFailure::of(error), detail: detail(error), stream: Some(stream) }
     }
 }
 
@@ -144,6 +139,13 @@ impl From<HandshakeFailure> for Failed {
     fn from(reason: HandshakeFailure) -> Self {
         Self { reason, detail: None, stream: None }
     }
+}
+
+/// More of why a handshake failed, for the log: nothing that a certificate says of its holder.
+pub(super) fn detail(error: &rustls::Error) -> Option<String> {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else { return None };
+    let not_understood = other.0.downcast_ref::<NotUnderstood>().map(ToString::to_string);
+    not_understood.or_else(|| other.0.downcast_ref::<TooLong>().map(ToString::to_string))
 }
 
 /// Shakes hands.

@@ -16,7 +16,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore, ServerConfig};
 
 pub use examine::{Examination, NoPath, Revocation};
-pub use verifier::{NotUnderstood, Verifier};
+pub use verifier::{NotUnderstood, TooLong, Verifier};
 
 use super::tls::{self, HandshakeFailure};
 use crate::app::config;

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{AdminState, suspensions};
+use super::{AdminState, reads, suspensions};
 use crate::app::config::Role;
 
 /// The operator whom a connection belongs to.
@@ -27,6 +27,7 @@ pub(super) fn router(state: AdminState, who: Option<Who>) -> Router {
         .route("/metrics", get(metrics))
         .route("/bundle", get(bundle))
         .merge(suspensions::routes())
+        .merge(reads::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(method)
         .with_state(state)
@@ -62,7 +63,8 @@ async fn bundle(who: Who, State(state): State<AdminState>) -> Response {
 }
 
 async fn unknown(who: Who) -> Response {
-    let detail = "use one of /livez, /readyz, /metrics, /bundle, /suspensions";
+    let detail = "use one of /livez, /readyz, /metrics, /bundle, /suspensions, /agencies, /purposes, /operations, \
+                  /audit/verify, /audit/entries";
     who.seen("unknown", problem(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path", detail))
 }
 

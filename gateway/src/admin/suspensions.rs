@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
 use axum::response::Response;
 use axum::routing::{delete, get};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
@@ -70,9 +70,12 @@ async fn list(who: Who, State(state): State<AdminState>) -> Response {
     }
 }
 
-async fn suspend(who: Who, State(state): State<AdminState>, body: Bytes) -> Response {
+async fn suspend(who: Who, State(state): State<AdminState>, headers: HeaderMap, body: Bytes) -> Response {
     if let Some(refusal) = who.lacks_any(&OPERATE, PATH) {
         return refusal;
+    }
+    if let Some(refusal) = of_a_page(&headers).or_else(|| not_json(&headers)) {
+        return who.seen(PATH, refusal);
     }
     let Ordered { kind, id, reason, until, force } = match serde_json::from_slice(&body) {
         Ok(ordered) => ordered,
@@ -92,9 +95,13 @@ async fn resume(
     State(state): State<AdminState>,
     Path((kind, id)): Path<(String, String)>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Response {
     if let Some(refusal) = who.lacks_any(&OPERATE, PATH) {
         return refusal;
+    }
+    if let Some(refusal) = of_a_page(&headers) {
+        return who.seen(PATH, refusal);
     }
     let Some(kind) = Kind::parse(&kind) else {
         return who.seen(PATH, invalid("the kind is one of agency, system, purpose, policy, register"));
@@ -118,6 +125,27 @@ async fn ask(who: Who, state: AdminState, good: StatusCode, ask: Ask) -> Respons
     who.seen(PATH, response)
 }
 
+/// A browser shows an operator's certificate to whatever page asks it to; it says so in `Origin` (RFC 6454, section 7). No page
+/// acts in an operator's name.
+fn of_a_page(headers: &HeaderMap) -> Option<Response> {
+    let refusal = || {
+        let detail = "send it without `Origin`, as `popgate suspend --node` does";
+        problem(StatusCode::FORBIDDEN, "origin_refused", "a web page may not use the kill switch", detail)
+    };
+    headers.contains_key(header::ORIGIN).then(refusal)
+}
+
+/// What a page can send without asking first is no JSON.
+fn not_json(headers: &HeaderMap) -> Option<Response> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let refusal = || {
+        let (status, detail) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send `Content-Type: application/json`");
+        problem(status, "media_type_unsupported", "an order must be JSON", detail)
+    };
+    (!kind.eq_ignore_ascii_case("application/json")).then(refusal)
+}
+
 fn refused(error: &OrderError) -> Response {
     let detail = error.to_string();
     match error {
@@ -139,7 +167,7 @@ fn refused(error: &OrderError) -> Response {
 }
 
 /// A percent-encoded text (RFC 3986, section 2.1).
-fn decoded(text: &str) -> Option<String> {
+pub(super) fn decoded(text: &str) -> Option<String> {
     if text.contains(['&', '+']) {
         return None;
     }

@@ -155,7 +155,57 @@ fn state(not_ready: &[&str]) -> AdminState {
         }),
         collect: Arc::new(|| ()),
         suspensions: Arc::new(|ask| Ok(format!("{ask:?}").into())),
+        reads: Arc::new(Told),
     }
+}
+
+/// Tells what it was asked for instead of a log.
+struct Told;
+
+impl Reads for Told {
+    fn bundle(&self) -> Option<(Arc<popgate_policy::bundle::Bundle>, jiff::civil::Date)> {
+        None
+    }
+
+    fn log(&self, ask: &LogAsk, out: &mut dyn std::io::Write) -> Result<(), LogError> {
+        match ask {
+            LogAsk::Entries { about: Some(crate::records::About::Number(_)), unseal: None, .. } => {
+                Err(LogError::Unexplained)
+            }
+            LogAsk::Entries { wanted, .. } if wanted.limit == Some(7) => {
+                (0..20_000).try_for_each(|line| writeln!(out, "line {line}"))?;
+                Ok(())
+            }
+            ask => Ok(writeln!(out, "{ask:?}")?),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_for_auditors_and_what_is_asked_of_it_is_read_strictly() {
+    let site = Site::new();
+    let server = start(site.settings(), state(&[])).unwrap();
+    let table = [
+        ("linh", "/audit/verify", 403, "needs the role `auditor`"),
+        ("linh", "/audit/entries", 403, "needs the role `auditor`"),
+        ("minh", "/audit/verify", 200, "Verify(Json)"),
+        ("minh", "/audit/entries?system=tax%2Fetax&limit=3", 200, "limit: Some(3)"),
+        ("minh", "/audit/entries?since=2026-11-21T08:00:00Z", 200, "since: Some(2026-11-21T08:00:00Z)"),
+        ("minh", "/audit/entries?since=yesterday", 400, "`since` is a time"),
+        ("minh", "/audit/entries?limit=0", 400, "from 1 to 10000"),
+        ("minh", "/audit/entries?sytem=tax", 400, "the parameters are since, until"),
+        ("minh", "/audit/entries?subject=000187000001", 400, "reason_missing"),
+        ("minh", "/audit/entries?subject=0123456789abcdef0123456789abcdef", 200, "Tag"),
+        ("minh", "/agencies", 500, "internal"),
+    ];
+    for (operator, path, status, part) in table {
+        let answer = site.get(server.local_addr(), Some(operator), path).await.unwrap();
+        assert_eq!(answer.status, status, "{operator} {path}: {}", answer.body);
+        assert!(answer.body.contains(part), "{operator} {path}: {}", answer.body);
+    }
+    let long = site.get(server.local_addr(), Some("minh"), "/audit/entries?limit=7").await.unwrap();
+    assert_eq!(long.body.lines().count(), 20_000, "every piece arrives");
+    assert!(long.body.ends_with("line 19999\n"));
 }
 
 #[tokio::test]

@@ -48,6 +48,8 @@ pub struct Config {
     pub admin: Admin,
     /// Key files.
     pub keys: Keys,
+    /// The sealed persons.
+    pub sealed: Option<Sealed>,
     /// The plugins, in the order in which they are asked.
     pub plugins: Vec<Configured>,
     /// Bounds on what a client may make us hold.
@@ -246,6 +248,15 @@ pub struct Keys {
     pub audit: PathBuf,
     /// For the cursors of searches; without it they end with the process.
     pub cursor: Option<PathBuf>,
+}
+
+/// `[sealed]`.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// The list of persons by keyed tags.
+    pub list: PathBuf,
+    /// `[keys] sealing`, which the tags are made under.
+    pub key: PathBuf,
 }
 
 /// `[http]`.

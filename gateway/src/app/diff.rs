@@ -12,7 +12,7 @@ use popgate_policy::model::FieldIx;
 mod statements;
 
 /// How much is in a bundle.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     /// OpenAPI documents.
     pub contracts: usize,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
-use popgate_plugins::{Chain, OpenError};
+use popgate_plugins::{Chain, OpenError, Unusable};
 use popgate_policy::bundle::{Bundle, Loaded, Source};
 use popgate_policy::disclose::Secrets;
 use popgate_policy::model::{DisclosureId, RegisterId};
@@ -19,6 +19,7 @@ use crate::app::bundle_files;
 use crate::app::config::Config;
 use crate::app::diff;
 use crate::app::plugins::{self, SiteFiles};
+use crate::app::seals::Seals;
 use crate::app::suspensions::Suspensions;
 use crate::audit::Audit;
 use crate::cache::Cache;
@@ -65,6 +66,8 @@ pub struct Node {
     pub plugins: Chain,
     /// Each plugin's counters, in the chain's order.
     pub plugin_metrics: Box<[PluginMetrics]>,
+    /// Who is sealed, if `[sealed]` says so.
+    pub seals: Option<Seals>,
 }
 
 /// The bundle in force and what belongs to it. A request sees one from start to end.
@@ -139,6 +142,9 @@ pub enum ReloadError {
     /// A plugin's files.
     #[error(transparent)]
     Plugin(#[from] OpenError),
+    /// The list of sealed persons.
+    #[error("sealed persons: {0}")]
+    Sealed(Unusable),
     /// The suspensions.
     #[error(transparent)]
     Suspensions(#[from] StoreError),
@@ -175,6 +181,8 @@ impl Node {
         let registers = Registers::load(&config.registers, 1)?;
         let chain = Chain::open(&config.plugins, &SiteFiles)?;
         plugins::warn_of_unknown_names(&chain, &live.bundle);
+        let open = |sealed| Seals::open(sealed, metrics.seals()).map_err(ReloadError::Sealed);
+        let seals = config.sealed.as_ref().map(open).transpose()?;
         warn_of_missing_registers(&config, &live.bundle);
         let upstream =
             config.registers.keys().map(|register| (register.clone(), metrics.register(register.as_str()))).collect();
@@ -187,6 +195,7 @@ impl Node {
             audit,
             plugin_metrics: chain.names().map(|name| metrics.plugin(name)).collect(),
             plugins: chain,
+            seals,
             metrics,
             secrets,
             suspensions,

@@ -16,6 +16,8 @@ use crate::admin::{self, AdminState};
 use crate::app::config::Config;
 use crate::app::node::{Core, Node, Parts, ReloadError};
 use crate::app::plugins;
+use crate::app::reads;
+use crate::app::seals;
 use crate::app::status;
 use crate::app::suspensions;
 use crate::app::watch::{self, Targets, Watcher};
@@ -132,6 +134,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         status: Arc::new(move || status::of(&observed, seen.load(Ordering::Relaxed))),
         collect: Arc::new(move || status::collect(&collected)),
         suspensions: suspensions::operator_side(&node),
+        reads: reads::operator_side(&node),
     };
     let admin = admin::serve(&node.config, state)?;
     let whoami = whoami::serve(&node)
@@ -151,6 +154,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         }
         if changed.plugins {
             plugins::reload(&reloaded);
+            seals::reload(&reloaded);
         }
         if changed.bundle {
             reload_bundle(&reloaded);

@@ -194,6 +194,12 @@ impl Node {
             let refused = error.problems(&store.file());
             state.store(Arc::new(State { refused, ..State::clone(&before) }));
         })?;
+        let found = if found.is_missing && !before.found.book.suspended.is_empty() {
+            // Neither does a copy that is behind, or lost with it.
+            Found { book: before.found.book.clone(), is_gone: true, ..found }
+        } else {
+            found
+        };
         say_refused(&found, &[], store);
         let (now, is_same) = (self.clock.wall(), found.book == before.found.book);
         let actions = found.book.actions_since(&before.found.book, now);

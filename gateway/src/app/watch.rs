@@ -32,7 +32,7 @@ pub struct Targets {
     pub trust: Vec<PathBuf>,
     /// Certificates and authorities of the admin listener.
     pub admin: Vec<PathBuf>,
-    /// What plugins read.
+    /// What plugins read, and the list of sealed persons.
     pub plugins: Vec<PathBuf>,
     /// What is suspended.
     pub suspensions: Vec<PathBuf>,
@@ -52,7 +52,8 @@ impl Targets {
             admin.extend([tls.certificate.clone(), tls.key.clone(), cas.clone()]);
             admin.extend(tls.crls.clone());
         }
-        let plugins = config.plugins.iter().flat_map(|plugin| plugin.blueprint.files()).collect();
+        let sealed = config.sealed.iter().flat_map(|sealed| [sealed.list.clone(), sealed.key.clone()]);
+        let plugins = config.plugins.iter().flat_map(|plugin| plugin.blueprint.files()).chain(sealed).collect();
         Self { bundle: config.bundle.clone(), trust, admin, plugins, suspensions: Vec::new() }
     }
 

@@ -148,10 +148,14 @@ pub enum NoMatch {
     Hidden,
     /// Too many failed guesses before; the register was not believed.
     Throttled,
+    /// The person is sealed; what the register said was not read.
+    Sealed,
 }
 
 impl NoMatch {
-    pub(super) const ALL: [Self; 5] = [Self::Unknown, Self::Guard, Self::Claims, Self::Hidden, Self::Throttled];
+    // In the order of the log's format: a new one goes last.
+    pub(super) const ALL: [Self; 6] =
+        [Self::Unknown, Self::Guard, Self::Claims, Self::Hidden, Self::Throttled, Self::Sealed];
 
     /// One word.
     pub fn as_str(self) -> &'static str {
@@ -161,6 +165,7 @@ impl NoMatch {
             Self::Claims => "claims",
             Self::Hidden => "hidden",
             Self::Throttled => "throttled",
+            Self::Sealed => "sealed",
         }
     }
 }
@@ -171,6 +176,7 @@ impl From<Hidden> for NoMatch {
             Hidden::Guard => Self::Guard,
             Hidden::Claims => Self::Claims,
             Hidden::Record => Self::Hidden,
+            Hidden::Sealed => Self::Sealed,
         }
     }
 }

@@ -41,6 +41,7 @@ fn schema() -> Arc<RecordSchema> {
         shape: ObjectShape::default(),
         subject: FieldIx(0),
         attributes: Vec::new(),
+        references: Vec::new(),
     })
 }
 

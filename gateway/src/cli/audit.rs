@@ -1,20 +1,27 @@
-//! `popgate audit`: verifies and shows the log, beside the gateway that writes it or without one.
+//! `popgate audit`: verifies and shows the log, beside the gateway that writes it or without one, or from a node that runs.
 
-use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::error::Error;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use popgate_policy::model::{FieldSet, Personal};
-use serde_json::{Value, json};
 
-use crate::audit::read::{self, Report};
-use crate::audit::{Action, AuditKey, Claimed, Damage, Ended, Entry, PurposeSource, Schema, Shown, Unsealed, What};
+use super::node::{Node, NodeArgs, encoded};
+use super::unnamed;
+use crate::audit::AuditKey;
+use crate::audit::read;
 use crate::custody;
+use crate::records::{self, About, Form, Wanted};
 
 /// Check and read the audit log
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  popgate audit verify /var/lib/popgate/audit
+  popgate audit show --node https://gateway-1:9443 --cert me.pem --key me.key --ca site.pem --since 2026-11-21T00:00:00Z
+
+Exit codes: 0 the log is whole, 1 it is damaged or cannot be read, 2 usage")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -28,334 +35,176 @@ enum Command {
     /// contains it was not rewritten before that point.
     Verify(Verify),
     /// Print the log's records, one a line, the oldest first
+    ///
+    /// Without the audit key, tags stand for persons. The key never leaves a node: with --node and --reason the node opens what
+    /// is sealed, and records who asked for it and why.
     Show(Show),
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  popgate audit verify /var/lib/popgate/audit
+  popgate audit verify --node https://gateway-1:9443 --cert me.pem --key me.key --ca site.pem
+
+Over --node it needs the role auditor. Exit codes: 0 whole, 1 damaged or no answer, 2 usage")]
 struct Verify {
     /// The log's folder (`[audit] dir` in gateway.toml)
-    dir: PathBuf,
+    dir: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    remote: NodeArgs,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  popgate audit show /var/lib/popgate/audit --system tax/etax --limit 20
+  popgate audit show /var/lib/popgate/audit --audit-key /etc/popgate/keys/audit.key --json
+  popgate audit show --node https://gateway-1:9443 --cert me.pem --key me.key --ca site.pem --reason \"request 2026/117\"
+
+Over --node it needs the role auditor. Exit codes: 0 whole, 1 damaged or no answer, 2 usage")]
 struct Show {
     /// The log's folder (`[audit] dir` in gateway.toml)
-    dir: PathBuf,
-    /// The audit key (`[keys] audit`): shows whom records are about and what agencies claimed, else tags stand for persons
-    #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
+    dir: Option<PathBuf>,
+    /// With DIR: the audit key (`[keys] audit`; also --key): shows whom records are about and what agencies claimed
+    #[arg(long, value_name = "FILE", requires = "dir")]
+    audit_key: Option<PathBuf>,
     /// Print only the newest N records
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Print only records since then, such as 2026-11-21T08:00:00+07:00
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
+    /// Print only records before then
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    /// Print only records of that system (`agency/system`), or of all systems of that agency
+    #[arg(long, value_name = "ID")]
+    system: Option<String>,
+    /// Print only records about that person: a tag of 32 hex digits; with the key, or with --reason, also a number
+    #[arg(long, value_name = "TAG")]
+    subject: Option<String>,
+    /// With --node: open what is sealed, for this reason; it is recorded, and must name no person
+    #[arg(long, value_name = "TEXT", conflicts_with = "dir")]
+    reason: Option<String>,
     /// Print a JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    remote: NodeArgs,
 }
 
 /// Runs the subcommand. What it finds out, also damage, goes to `out`.
 ///
 /// # Errors
-/// If `out` cannot be written.
-pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<ExitCode> {
+/// If the node gives no answer, or `out` cannot be written.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Box<dyn Error>> {
     let good = match &args.command {
-        Command::Verify(args) => verify(args, out)?,
-        Command::Show(args) => show(args, out)?,
+        Command::Verify(Verify { dir: Some(dir), json, .. }) => {
+            records::write_verified(&read::verify(dir), form(*json), out)?
+        }
+        Command::Verify(args) => match args.remote.node()? {
+            Some(node) => relay(&node, "/audit/verify", form(args.json), None, out)?,
+            None => return Ok(unnamed("the log's folder, or a node with --node")),
+        },
+        Command::Show(args) => match &args.dir {
+            Some(dir) => show(dir, args, out)?,
+            None => match args.remote.node()? {
+                Some(node) => relay(&node, &target(args), form(args.json), args.reason.as_deref(), out)?,
+                None => return Ok(unnamed("the log's folder, or a node with --node")),
+            },
+        },
     };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn verify(args: &Verify, out: &mut dyn Write) -> io::Result<bool> {
-    match read::verify(&args.dir) {
-        Ok(report) if args.json => writeln!(out, "{}", report_json(&report))?,
-        Ok(report) => {
-            writeln!(out, "{report}")?;
-            for torn in &report.torn {
-                writeln!(out, "warning: {torn}: a stopped or failed write left them")?;
-            }
+fn show(dir: &Path, args: &Show, out: &mut dyn Write) -> Result<bool, Box<dyn Error>> {
+    let file = args.audit_key.as_deref().or(args.remote.key.as_deref());
+    let key = file.map(custody::symmetric_key).transpose()?.map(AuditKey::new);
+    let subject = match args.subject.as_deref().map(About::parse) {
+        Some(about) => {
+            Some(about.tag(key.as_ref()).ok_or("--subject is no tag of 32 hex digits: a number needs --audit-key")?)
         }
-        Err(damage) => {
-            write_damage(&damage, args.json, out)?;
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn show(args: &Show, out: &mut dyn Write) -> io::Result<bool> {
-    let key = match args.key.as_deref().map(custody::symmetric_key).transpose() {
-        Ok(key) => key.map(AuditKey::new),
-        Err(error) => {
-            writeln!(out, "error: {error}")?;
-            return Ok(false);
-        }
+        None => None,
     };
-    show_entries(&args.dir, key.as_ref(), args, out)
-}
-
-fn show_entries(dir: &Path, key: Option<&AuditKey>, args: &Show, out: &mut dyn Write) -> io::Result<bool> {
-    let print = |entry: &Entry, out: &mut dyn Write| {
-        if args.json { writeln!(out, "{}", entry_json(entry)) } else { writeln!(out, "{}", line(entry)) }
+    let Show { since, until, limit, .. } = *args;
+    let wanted = Wanted { since, until, system: args.system.clone(), subject, limit };
+    let form = form(args.json);
+    let good = match read::entries(dir, key.as_ref()) {
+        Ok(entries) => records::write(entries, &wanted, form, out)?,
+        Err(damage) => records::write(std::iter::once(Err(damage)), &wanted, form, out)?,
     };
-    let entries = match read::entries(dir, key) {
-        Ok(entries) => entries,
-        Err(damage) => {
-            write_damage(&damage, args.json, out)?;
-            return Ok(false);
-        }
-    };
-    let mut newest = VecDeque::new();
-    let mut damage = None;
-    for entry in entries {
-        let entry = match entry {
-            Ok(entry) if args.since.is_some_and(|since| entry.at < since) => continue,
-            Ok(entry) => entry,
-            Err(found) => {
-                damage = Some(found);
-                break;
-            }
-        };
-        match args.limit {
-            None => print(&entry, out)?,
-            Some(limit) => {
-                newest.push_back(entry);
-                if newest.len() > limit {
-                    newest.pop_front();
-                }
-            }
-        }
-    }
-    newest.iter().try_for_each(|entry| print(entry, out))?;
-    match damage {
-        None => Ok(true),
-        Some(damage) => write_damage(&damage, args.json, out).map(|()| false),
-    }
+    Ok(good)
 }
 
-fn write_damage(damage: &Damage, json: bool, out: &mut dyn Write) -> io::Result<()> {
-    if json {
-        let Damage { segment, offset, wrong } = damage;
-        let found = json!({ "verified": false, "segment": segment, "offset": offset, "wrong": wrong.to_string() });
-        writeln!(out, "{found}")
-    } else {
-        writeln!(out, "error: {damage}")
-    }
-}
-
-fn report_json(report: &Report) -> Value {
-    let torn = report.torn.iter();
-    let torn = torn.map(|torn| json!({ "segment": torn.segment, "offset": torn.offset, "bytes": torn.bytes }));
-    json!({
-        "verified": true,
-        "intents": report.intents,
-        "closings": report.closings,
-        "open": report.open,
-        "refusals": report.refusals,
-        "actions": report.actions,
-        "segments": report.segments,
-        "head": report.head_hex(),
-        "closed": report.closed,
-        "torn": torn.collect::<Vec<_>>(),
-    })
-}
-
-/// One record as a person reads it.
-fn line(entry: &Entry) -> String {
-    let Entry { seq, at, what } = entry;
-    let what = match what {
-        What::Intent(intent) => {
-            let subject = subject(intent.sealed.as_ref())
-                .or_else(|| intent.tag.map(|tag| short_tag(&tag.to_string())))
-                .unwrap_or_else(|| "nobody yet".to_owned());
-            let assigned = if intent.purpose_source == PurposeSource::Default { " (its only one)" } else { "" };
-            let seen = if intent.closed { "may see" } else { "possibly seen:" };
-            format!(
-                "intent  {} {}{} {} for {}{assigned} about {subject} from {}{}; {seen} {}",
-                intent.disclosure,
-                intent.system,
-                by(intent.exchange.as_deref()),
-                intent.operation,
-                intent.purpose,
-                intent.source,
-                claims(intent.sealed.as_ref()),
-                names(Some(&intent.schema), intent.fields),
-            )
-        }
-        What::Closing(closing) => {
-            let disclosure = closing.disclosure.map_or_else(|| format!("of #{}", closing.intent), |id| id.to_string());
-            format!("closing {disclosure} {}", ended(&closing.outcome, closing.schema.as_deref()))
-        }
-        What::Refused(refused) => {
-            let tag = || refused.tag.map(|tag| short_tag(&tag.to_string()));
-            let about = subject(refused.sealed.as_ref()).or_else(tag).map(|who| format!(" about {who}"));
-            format!(
-                "refused {} {}{} {}{}{} from {}{}: {}",
-                refused.disclosure,
-                refused.system.as_deref().unwrap_or("-"),
-                by(refused.exchange.as_deref()),
-                refused.operation.as_deref().unwrap_or("-"),
-                refused.purpose.as_deref().map(|purpose| format!(" for {purpose}")).unwrap_or_default(),
-                about.unwrap_or_default(),
-                refused.source,
-                claims(refused.sealed.as_ref()),
-                refused.code,
-            )
-        }
-        What::Action(action) => action_line(action),
-    };
-    format!("{at:.6} #{seq} {what}")
-}
-
-/// Who spoke for the system.
-fn by(exchange: Option<&str>) -> String {
-    exchange.map(|exchange| format!(" by {exchange}")).unwrap_or_default()
-}
-
-/// What an operator typed is shown as such, on one line.
-fn action_line(action: &Action) -> String {
-    let Action { by, what, target, reason, until } = action;
-    let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
-    let reason = if reason.is_empty() { String::new() } else { format!(": {}", reason.escape_debug()) };
-    format!("action  {} by {}{until}{reason}", format_args!("{what} {}", target.escape_debug()), by.escape_debug())
-}
-
-fn ended(outcome: &Ended, schema: Option<&Schema>) -> String {
-    match outcome {
-        Ended::Complete(shown) => format!("complete: {}", shown_line(*shown, schema)),
-        Ended::Partial(shown) => format!("partial, perhaps all of: {}", shown_line(*shown, schema)),
-        Ended::NoMatch(reason) => format!("no match ({})", reason.as_str()),
-        Ended::Refused(code) => format!("refused: {code}"),
-        Ended::Aborted => "aborted: nothing shown".to_owned(),
-    }
-}
-
-fn shown_line(shown: Shown, schema: Option<&Schema>) -> String {
-    let parts = [("revealed", shown.revealed), ("masked", shown.masked), ("matched", shown.matched)];
-    let parts = parts.into_iter().filter(|(_, set)| !set.is_empty());
-    let parts: Vec<_> = parts.map(|(how, set)| format!("{how} {}", names(schema, set))).collect();
-    if parts.is_empty() { "nothing".to_owned() } else { parts.join("; ") }
-}
-
-fn names(schema: Option<&Schema>, set: FieldSet) -> String {
-    match schema {
-        Some(schema) => schema.names(set).collect::<Vec<_>>().join(", "),
-        None => format!("{} fields", set.len()),
-    }
-}
-
-fn subject(sealed: Option<&Unsealed>) -> Option<String> {
-    sealed?.subject.as_ref().map(|subject| subject.expose().clone())
-}
-
-fn short_tag(tag: &str) -> String {
-    format!("subject#{}…", tag.get(..8).unwrap_or(tag))
-}
-
-fn claims(sealed: Option<&Unsealed>) -> String {
-    let Some(sealed) = sealed else { return String::new() };
-    claimed(&sealed.claimed).map(|(name, value)| format!(" {name}={}", value.expose().escape_debug())).collect()
-}
-
-fn claimed(claimed: &Claimed) -> impl Iterator<Item = (&'static str, &Personal<String>)> {
-    let Claimed { user, case, assurance, request_id, represented, client } = claimed;
-    let all = [
-        ("user", user),
-        ("case", case),
-        ("assurance", assurance),
-        ("request_id", request_id),
-        ("represented", represented),
-        ("client", client),
+/// What to ask a node for.
+fn target(args: &Show) -> String {
+    let parts = [
+        ("since", args.since.map(|since| since.to_string())),
+        ("until", args.until.map(|until| until.to_string())),
+        ("system", args.system.clone()),
+        ("subject", args.subject.clone()),
+        ("limit", args.limit.map(|limit| limit.to_string())),
     ];
-    all.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value)))
+    let parts = parts.iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_deref()?))));
+    let query = parts.collect::<Vec<_>>().join("&");
+    if query.is_empty() { "/audit/entries".to_owned() } else { format!("/audit/entries?{query}") }
 }
 
-fn entry_json(entry: &Entry) -> Value {
-    let mut value = match &entry.what {
-        What::Intent(intent) => json!({
-            "record": "intent",
-            "disclosure": intent.disclosure.to_string(),
-            "system": &*intent.system,
-            "exchange": intent.exchange.as_deref(),
-            "operation": &*intent.operation,
-            "purpose": &*intent.purpose,
-            "purpose_source": match intent.purpose_source { PurposeSource::Header => "header", PurposeSource::Default => "default" },
-            "bundle": intent.schema.bundle.to_string(),
-            "fields": full_names(Some(&intent.schema), intent.fields),
-            "subject_tag": intent.tag.map(|tag| tag.to_string()),
-            "source": intent.source.to_string(),
-            "seen": if intent.closed { "see closing" } else { "possibly seen" },
-        }),
-        What::Closing(closing) => json!({
-            "record": "closing",
-            "intent": closing.intent,
-            "disclosure": closing.disclosure.map(|id| id.to_string()),
-            "outcome": outcome_json(&closing.outcome, closing.schema.as_deref()),
-        }),
-        What::Refused(refused) => json!({
-            "record": "refused",
-            "disclosure": refused.disclosure.to_string(),
-            "system": refused.system.as_deref(),
-            "exchange": refused.exchange.as_deref(),
-            "operation": refused.operation.as_deref(),
-            "purpose": refused.purpose.as_deref(),
-            "code": &*refused.code,
-            "subject_tag": refused.tag.map(|tag| tag.to_string()),
-            "source": refused.source.to_string(),
-        }),
-        What::Action(action) => json!({
-            "record": "action",
-            "by": action.by,
-            "action": action.what,
-            "target": action.target,
-            "reason": action.reason,
-            "until": action.until,
-        }),
+/// Passes on what the node says; whether it told of no damage.
+fn relay(
+    node: &Node,
+    path: &str,
+    form: Form,
+    reason: Option<&str>,
+    out: &mut dyn Write,
+) -> Result<bool, Box<dyn Error>> {
+    let accept = match form {
+        Form::Json => "application/x-ndjson",
+        Form::Text => "text/plain",
     };
-    let sealed = match &entry.what {
-        What::Intent(intent) => intent.sealed.as_ref(),
-        What::Refused(refused) => refused.sealed.as_ref(),
-        What::Closing(_) | What::Action(_) => None,
-    };
-    if let Some(object) = value.as_object_mut() {
-        object.insert("seq".to_owned(), entry.seq.into());
-        object.insert("at".to_owned(), format!("{:.6}", entry.at).into());
-        if let Some(subject) = subject(sealed) {
-            object.insert("subject".to_owned(), subject.into());
-        }
-        for (name, value) in sealed.into_iter().flat_map(|sealed| claimed(&sealed.claimed)) {
-            object.insert(name.to_owned(), value.expose().clone().into());
-        }
-    }
-    value
-}
-
-fn outcome_json(outcome: &Ended, schema: Option<&Schema>) -> Value {
-    let shown = |how: &str, shown: &Shown| {
-        json!({
-            "how": how,
-            "revealed": full_names(schema, shown.revealed),
-            "masked": full_names(schema, shown.masked),
-            "matched": full_names(schema, shown.matched),
-        })
-    };
-    match outcome {
-        Ended::Complete(fields) => shown("complete", fields),
-        Ended::Partial(fields) => shown("partial", fields),
-        Ended::NoMatch(reason) => json!({ "how": "no_match", "reason": reason.as_str() }),
-        Ended::Refused(code) => json!({ "how": "refused", "code": &**code }),
-        Ended::Aborted => json!({ "how": "aborted" }),
+    let reason = reason.map(encoded);
+    let mut headers = vec![("accept", accept)];
+    headers.extend(reason.as_deref().map(|reason| ("gateway-reason", reason)));
+    let mut last = Last::default();
+    let mut failed = None;
+    node.stream(path, &headers, &mut |piece| {
+        last.seen(piece);
+        failed = out.write_all(piece).err();
+        failed.is_none()
+    })?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(!records::is_damage(&String::from_utf8_lossy(&last.0))),
     }
 }
 
-fn full_names(schema: Option<&Schema>, set: FieldSet) -> Vec<String> {
-    let name = |at: u16| schema.and_then(|schema| schema.fields.get(usize::from(at)).cloned());
-    set.iter().map(|at| name(at.0).unwrap_or_else(|| at.0.to_string())).collect()
+/// The line that stood last, as far as it tells of damage.
+#[derive(Default)]
+struct Last(Vec<u8>);
+
+impl Last {
+    fn seen(&mut self, piece: &[u8]) {
+        for byte in piece {
+            if self.0.last() == Some(&b'\n') {
+                self.0.clear();
+            }
+            if self.0.len() < ENOUGH || *byte == b'\n' {
+                self.0.push(*byte);
+            }
+        }
+    }
 }
+
+fn form(json: bool) -> Form {
+    if json { Form::Json } else { Form::Text }
+}
+
+/// What of a line tells of damage stands at its start.
+const ENOUGH: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -364,10 +213,11 @@ mod tests {
     use clap::{CommandFactory as _, Parser};
     use popgate_policy::bundle::Digest;
     use popgate_policy::contract::{ObjectShape, RecordSchema};
-    use popgate_policy::model::{DisclosureId, FieldIx, OperationId, PurposeId, SystemId};
+    use popgate_policy::model::{DisclosureId, FieldIx, FieldSet, OperationId, Personal, PurposeId, SystemId};
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::audit::{Audit, Intent, Options, Outcome};
+    use crate::audit::{Audit, Claimed, Intent, Options, Outcome, PurposeSource, Shown};
     use crate::clock::Clock;
 
     #[derive(Parser)]
@@ -397,6 +247,7 @@ mod tests {
             shape: ObjectShape::default(),
             subject: FieldIx(0),
             attributes: Vec::new(),
+            references: Vec::new(),
         };
         let intent = Intent {
             disclosure: DisclosureId::from_random(0xabc),

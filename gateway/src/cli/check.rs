@@ -1,6 +1,7 @@
 //! `popgate check`: every mistake of a bundle and of a configuration, before it goes live.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,12 +10,16 @@ use popgate_policy::bundle::{Bundle, Loaded};
 use popgate_policy::problem::{Problem, Severity};
 use serde_json::json;
 
+use super::node::NodeArgs;
 use super::report::{self, GREEN, RED, YELLOW, paint, plural};
+use super::unnamed;
 use crate::admin::ProblemStatus;
 use crate::app::bundle_files;
 use crate::app::config::Config;
 use crate::app::diff::Counts;
 use crate::clock::Clock;
+
+mod remote;
 
 /// Check a bundle, and a configuration, before they go live
 ///
@@ -26,14 +31,16 @@ Examples:
   popgate check /etc/popgate/bundle
   popgate check --config /etc/popgate/gateway.toml            and the bundle that it names
   popgate check ./bundle --config gateway.toml --json
+  popgate check --node https://gateway-1:9443 --cert me.pem --key me.key --ca site.pem
 
+With --node: what the node finds in the bundle that it was offered last; needs the role viewer.
 Exit codes: 0 no errors (there may be warnings), 1 errors, 2 usage")]
 pub struct Args {
     /// The bundle's folder; the one that the configuration names if not given
-    #[arg(value_name = "DIR", required_unless_present = "config")]
+    #[arg(value_name = "DIR", conflicts_with = "node")]
     dir: Option<PathBuf>,
     /// Check this gateway.toml, too
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "node")]
     config: Option<PathBuf>,
     /// Warn of operations that should have ended by this day, such as 2027-06-30; today if not given
     #[arg(long, value_name = "DAY")]
@@ -41,13 +48,21 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    remote: NodeArgs,
 }
 
 /// Runs the subcommand. What it finds goes to `out`.
 ///
 /// # Errors
-/// If `out` cannot be written.
-pub fn run(args: &Args, colour: bool, out: &mut dyn Write) -> io::Result<ExitCode> {
+/// If the node gives no answer, or `out` cannot be written.
+pub fn run(args: &Args, colour: bool, out: &mut dyn Write) -> Result<ExitCode, Box<dyn Error>> {
+    if args.dir.is_none() && args.config.is_none() {
+        return match args.remote.node()? {
+            Some(node) => remote::run(&node, args.json, colour, out),
+            None => Ok(unnamed("the bundle's folder, a configuration with --config, or a node with --node")),
+        };
+    }
     let findings = Findings::of(args);
     if args.json {
         writeln!(out, "{}", findings.json())?;
@@ -147,15 +162,7 @@ impl Findings {
             writeln!(out, "{ok}: {registers}, {operators}{plugins}")?;
         }
         if let Some((digest, counts)) = &self.bundle {
-            let listed = [
-                plural(counts.contracts, "contract"),
-                plural(counts.operations, "operation"),
-                plural(counts.agencies, "agency"),
-                plural(counts.systems, "system"),
-                plural(counts.purposes, "purpose"),
-                plural(counts.policies, "policy"),
-            ];
-            writeln!(out, "{}: {}, digest {digest}", paint("bundle ok", GREEN, colour), listed.join(", "))?;
+            write_bundle(digest, counts, colour, out)?;
         }
         Ok(())
     }
@@ -165,6 +172,18 @@ impl Findings {
         let bundle = self.bundle.as_ref().map(|(digest, counts)| json!({ "digest": digest, "counts": counts }));
         json!({ "ok": self.good(), "problems": problems, "bundle": bundle })
     }
+}
+
+fn write_bundle(digest: &str, counts: &Counts, colour: bool, out: &mut dyn Write) -> io::Result<()> {
+    let listed = [
+        plural(counts.contracts, "contract"),
+        plural(counts.operations, "operation"),
+        plural(counts.agencies, "agency"),
+        plural(counts.systems, "system"),
+        plural(counts.purposes, "purpose"),
+        plural(counts.policies, "policy"),
+    ];
+    writeln!(out, "{}: {}, digest {digest}", paint("bundle ok", GREEN, colour), listed.join(", "))
 }
 
 #[cfg(test)]
@@ -191,7 +210,8 @@ mod tests {
     }
 
     fn check(dir: Option<&Path>, config: Option<&Path>, json: bool) -> (bool, String) {
-        let args = Args { dir: dir.map(Into::into), config: config.map(Into::into), json, on: None };
+        let (dir, config) = (dir.map(Into::into), config.map(Into::into));
+        let args = Args { dir, config, json, on: None, remote: NodeArgs::default() };
         let mut out = Vec::new();
         let good = run(&args, false, &mut out).unwrap() == ExitCode::SUCCESS;
         (good, String::from_utf8(out).unwrap())

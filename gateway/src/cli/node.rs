@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Uri, header};
+use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
@@ -17,35 +18,40 @@ use serde_json::Value;
 use tokio_rustls::TlsConnector;
 
 use crate::custody::{self, CustodyError};
+use settings::Settings;
+
+mod hint;
+mod settings;
 
 /// Where to reach a node, and as whom.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(id = "remote")]
 pub struct NodeArgs {
     /// Ask a node that runs, at its admin listener, such as https://gateway-1:9443
-    #[arg(long, value_name = "URL", requires_all = ["cert", "key", "ca"])]
+    ///
+    /// Who does not want to type these four sets POPGATE_NODE, POPGATE_NODE_CERT, POPGATE_NODE_KEY and POPGATE_NODE_CA, or
+    /// writes `node`, `cert`, `key` and `ca` into ~/.config/popgate/node.toml. A folder or configuration that is named goes first.
+    #[arg(long, value_name = "URL")]
     pub node: Option<String>,
     /// With --node: the operator's certificate (PEM)
-    #[arg(long, value_name = "FILE", requires = "node")]
+    #[arg(long, value_name = "FILE")]
     pub cert: Option<PathBuf>,
     /// With --node: its private key (PEM)
-    #[arg(long, value_name = "FILE", requires = "node")]
+    #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     /// With --node: the authority of the node's certificate (PEM)
-    #[arg(long, value_name = "FILE", requires = "node")]
+    #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
 }
 
 impl NodeArgs {
-    /// The node, if one was named.
+    /// The node, if one was named: on the command line, in the environment, or in the operator's file.
     ///
     /// # Errors
-    /// As [`Node::new`].
+    /// As [`Node::new`]; or if something that is needed to ask it is named nowhere.
     pub fn node(&self) -> Result<Option<Node>, NodeError> {
-        match (&self.node, &self.cert, &self.key, &self.ca) {
-            (Some(url), Some(cert), Some(key), Some(ca)) => Node::new(url, cert, key, ca).map(Some),
-            _ => Ok(None),
-        }
+        let settings = Settings::of(self, |name| std::env::var_os(name))?;
+        settings.map(|Settings { node, cert, key, ca }| Node::new(&node, &cert, &key, &ca)).transpose()
     }
 }
 
@@ -88,6 +94,26 @@ pub enum NodeError {
         /// What it should hold.
         what: &'static str,
     },
+    /// Nothing says how to ask.
+    #[error("{what} is missing: type it, set {variable}, or write `{key}` into ~/.config/popgate/node.toml")]
+    Missing {
+        /// The option.
+        what: &'static str,
+        /// The variable in its place.
+        variable: &'static str,
+        /// The file's key in its place.
+        key: &'static str,
+    },
+    /// The operator's file.
+    #[error("`{file}` line {line}: {why}")]
+    Settings {
+        /// Which.
+        file: String,
+        /// 1-based.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
     /// The private key's file.
     #[error(transparent)]
     Key(#[from] CustodyError),
@@ -95,7 +121,7 @@ pub enum NodeError {
     #[error("certificate and key: {0}")]
     Pair(#[from] rustls::Error),
     /// The node cannot be reached.
-    #[error("cannot connect to {node}: {source}")]
+    #[error("cannot connect to {node}: {source}{}", hint::of_io(source))]
     Connect {
         /// Which.
         node: String,
@@ -111,10 +137,12 @@ pub enum NodeError {
         why: String,
     },
     /// No answer in time.
-    #[error("no answer from {node} within {} s", TIMEOUT.as_secs())]
+    #[error("no answer from {node} within {seconds} s")]
     Timeout {
         /// Which.
         node: String,
+        /// How long was waited.
+        seconds: u64,
     },
     /// The node refused.
     #[error("{node} refused ({status} {code}): {detail}")]
@@ -164,7 +192,49 @@ impl Node {
     /// # Errors
     /// If there is no answer, or it is a refusal.
     pub fn get(&self, path: &str) -> Result<Reply, NodeError> {
-        self.ask(Method::GET, path, None)
+        self.ask(&Wish { method: Method::GET, path, json: None, takes: &[] })
+    }
+
+    /// `GET`, where an answer of status 503 is one too: a node that is not ready says why.
+    ///
+    /// # Errors
+    /// If there is no answer, or it is another refusal.
+    pub fn readiness(&self) -> Result<Reply, NodeError> {
+        let ready = Wish { method: Method::GET, path: "/readyz", json: None, takes: &[503] };
+        self.ask(&ready)
+    }
+
+    /// `GET` of something long: each piece is handed over as it comes, until `take` says that it has enough.
+    ///
+    /// # Errors
+    /// If there is no answer, it is a refusal, or it breaks off.
+    pub fn stream(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        take: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), NodeError> {
+        self.block_on(async {
+            let mut request = self.request(Method::GET, path, None)?;
+            for (name, value) in headers {
+                let value = HeaderValue::from_str(value)
+                    .map_err(|_| self.broken(format!("{name} holds what no header can")))?;
+                request.headers_mut().insert(*name, value);
+            }
+            let patient = |_| NodeError::Timeout { node: self.to_string(), seconds: PATIENT.as_secs() };
+            let response = tokio::time::timeout(PATIENT, self.exchange(request)).await.map_err(patient)??;
+            if !response.status().is_success() {
+                return Err(self.refused(self.whole(response).await?));
+            }
+            let mut body = response.into_body();
+            while let Some(frame) = tokio::time::timeout(PATIENT, body.frame()).await.map_err(patient)? {
+                let frame = frame.map_err(|error| self.broken(why(&error)))?;
+                if frame.data_ref().is_some_and(|piece| !take(piece)) {
+                    break;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// `POST` of JSON.
@@ -172,7 +242,7 @@ impl Node {
     /// # Errors
     /// As [`Node::get`].
     pub fn post(&self, path: &str, json: &Value) -> Result<Reply, NodeError> {
-        self.ask(Method::POST, path, Some(json))
+        self.ask(&Wish { method: Method::POST, path, json: Some(json), takes: &[] })
     }
 
     /// `DELETE`.
@@ -180,55 +250,80 @@ impl Node {
     /// # Errors
     /// As [`Node::get`].
     pub fn delete(&self, path: &str) -> Result<Reply, NodeError> {
-        self.ask(Method::DELETE, path, None)
+        self.ask(&Wish { method: Method::DELETE, path, json: None, takes: &[] })
     }
 
-    fn ask(&self, method: Method, path: &str, json: Option<&Value>) -> Result<Reply, NodeError> {
-        let connect = |source| NodeError::Connect { node: self.to_string(), source };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(connect)?;
-        runtime.block_on(async {
-            tokio::time::timeout(TIMEOUT, self.exchange(method, path, json))
-                .await
-                .unwrap_or_else(|_| Err(NodeError::Timeout { node: self.to_string() }))
+    fn ask(&self, wish: &Wish<'_>) -> Result<Reply, NodeError> {
+        self.block_on(async {
+            let asked = async {
+                let response = self.exchange(self.request(wish.method.clone(), wish.path, wish.json)?).await?;
+                self.whole(response).await
+            };
+            let late = |_| NodeError::Timeout { node: self.to_string(), seconds: TIMEOUT.as_secs() };
+            let reply = tokio::time::timeout(TIMEOUT, asked).await.map_err(late)??;
+            let is_wanted = (200..300).contains(&reply.status) || wish.takes.contains(&reply.status);
+            if is_wanted { Ok(reply) } else { Err(self.refused(reply)) }
         })
     }
 
-    async fn exchange(&self, method: Method, path: &str, json: Option<&Value>) -> Result<Reply, NodeError> {
-        let connect = |source| NodeError::Connect { node: self.to_string(), source };
-        let broken = |why: String| NodeError::Broken { node: self.to_string(), why };
-        let tcp = tokio::net::TcpStream::connect((self.host.as_str(), self.port)).await.map_err(connect)?;
-        let tls = TlsConnector::from(Arc::clone(&self.tls)).connect(self.name.clone(), tcp).await.map_err(connect)?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|error| broken(why(&error)))?;
-        // It ends with the runtime.
-        tokio::spawn(connection);
+    fn block_on<T>(&self, what: impl Future<Output = Result<T, NodeError>>) -> Result<T, NodeError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|source| NodeError::Connect { node: self.to_string(), source })?.block_on(what)
+    }
+
+    fn request(&self, method: Method, path: &str, json: Option<&Value>) -> Result<Request<Full<Bytes>>, NodeError> {
         let mut request = Request::new(Full::new(json.map_or_else(Bytes::new, |json| Bytes::from(json.to_string()))));
         *request.method_mut() = method;
-        *request.uri_mut() = path.parse().map_err(|_| broken(format!("`{path}` cannot be asked for")))?;
+        *request.uri_mut() = path.parse().map_err(|_| self.broken(format!("`{path}` cannot be asked for")))?;
         let host = HeaderValue::from_str(&self.host).map_err(|_| NodeError::Address(self.to_string()))?;
         request.headers_mut().insert(header::HOST, host);
         if json.is_some() {
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let response = sender.send_request(request).await.map_err(|error| broken(why(&error)))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MOST_BYTES)
-            .collect()
-            .await
-            .map_err(|error| broken(error.to_string()))?;
-        let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-        if status.is_success() {
-            return Ok(Reply { status: status.as_u16(), body });
-        }
-        let problem: Value = serde_json::from_str(&body).unwrap_or_default();
-        let told = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-        Err(NodeError::Refused {
-            node: self.to_string(),
-            status: status.as_u16(),
-            code: told("code"),
-            detail: told("detail"),
-        })
+        Ok(request)
     }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<impl Body<Data = Bytes, Error = hyper::Error> + Unpin>, NodeError> {
+        let connect = |source| NodeError::Connect { node: self.to_string(), source };
+        let tcp = tokio::net::TcpStream::connect((self.host.as_str(), self.port)).await.map_err(connect)?;
+        let tls = TlsConnector::from(Arc::clone(&self.tls)).connect(self.name.clone(), tcp).await.map_err(connect)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|error| self.broken(why(&error)))?;
+        // It ends with the runtime.
+        tokio::spawn(connection);
+        sender.send_request(request).await.map_err(|error| self.broken(why(&error)))
+    }
+
+    async fn whole(
+        &self,
+        response: Response<impl Body<Data = Bytes, Error = hyper::Error> + Unpin>,
+    ) -> Result<Reply, NodeError> {
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
+        let body = body.map_err(|error| self.broken(error.to_string()))?.to_bytes();
+        Ok(Reply { status, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    fn broken(&self, why: String) -> NodeError {
+        NodeError::Broken { node: self.to_string(), why }
+    }
+
+    fn refused(&self, reply: Reply) -> NodeError {
+        let problem = reply.json();
+        let told = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+        NodeError::Refused { node: self.to_string(), status: reply.status, code: told("code"), detail: told("detail") }
+    }
+}
+
+/// What is asked of a node, and which statuses are an answer beside success.
+struct Wish<'a> {
+    method: Method,
+    path: &'a str,
+    json: Option<&'a Value>,
+    takes: &'a [u16],
 }
 
 impl fmt::Display for Node {
@@ -273,10 +368,18 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, NodeError> 
 
 /// hyper's own text leaves out what is underneath: TLS alerts are.
 fn why(error: &hyper::Error) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+    match std::error::Error::source(error) {
+        None => error.to_string(),
+        Some(source) => {
+            let hint = source.downcast_ref::<io::Error>().map_or("", hint::of_io);
+            format!("{error}: {source}{hint}")
+        }
+    }
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// For what a node reads from its disk before it answers.
+const PATIENT: Duration = Duration::from_secs(600);
 const MOST_BYTES: usize = 64 << 20;
 
 #[cfg(test)]

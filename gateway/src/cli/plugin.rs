@@ -1,16 +1,14 @@
 //! `popgate plugin`: what plugins read, written so that they can read it.
 
-use std::fs;
 use std::io::{self, BufRead, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use popgate_plugins::keyed::Keyed;
 use popgate_plugins::kinds::opt_out::{Entry, List};
 use popgate_plugins::{Configured, Files as _};
-use popgate_policy::model::Personal;
 
+use super::keyed::{Alone, numbers, replace, wrong};
 use super::report::plural;
 use crate::app::config::Config;
 use crate::app::plugins::SiteFiles;
@@ -154,67 +152,10 @@ impl Kept {
         Ok(Self { file: kept.list.to_owned(), keyed, list, _alone: alone })
     }
 
-    /// Replaces the file: whoever reads it sees the one or the other. It stays its owner's, and as readable as it was: the gateway
-    /// may run as somebody else.
     fn write(&self, done: &str, out: &mut dyn Write) -> io::Result<()> {
-        let new = beside(&self.file, "new");
-        let failed = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", new.display()));
-        let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&new);
-        let mut file = open.map_err(failed)?;
-        if let Ok(before) = fs::metadata(&self.file) {
-            std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid())).map_err(failed)?;
-            file.set_permissions(before.permissions()).map_err(failed)?;
-        }
-        file.write_all(self.list.to_text(&self.keyed).as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&new, &self.file).map_err(failed)?;
-        if let Some(folder) = self.file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-        }
+        replace(&self.file, &self.list.to_text(&self.keyed))?;
         writeln!(out, "{}: {done}; {} on it now", self.file.display(), plural(self.list.len(), "person"))
     }
-}
-
-/// Two commands at once would lose the changes of one: the second is refused.
-struct Alone(fs::File);
-
-impl Alone {
-    fn with(list: &Path) -> io::Result<Self> {
-        let file = beside(list, "lock");
-        let failed = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", file.display()));
-        let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(&file);
-        let lock = lock.map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self(lock)),
-            Err(fs::TryLockError::WouldBlock) => {
-                Err(wrong(format!("`{}`: another command is at work on the list; try again", list.display())))
-            }
-            Err(fs::TryLockError::Error(error)) => Err(failed(error)),
-        }
-    }
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        // Closing the file unlocks it too.
-        let _ = self.0.unlock();
-    }
-}
-
-/// One number a line. A line is named by its place, never by what stands there.
-fn numbers(input: &mut dyn BufRead) -> io::Result<Vec<Personal<String>>> {
-    let mut numbers = Vec::new();
-    for (at, line) in (1..).zip(input.lines()) {
-        let line = line.map_err(|error| wrong(format!("standard input, line {at}: {error}")))?;
-        let number = line.trim();
-        if number.is_empty() {
-            continue;
-        }
-        if number.len() > LONGEST || !number.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return Err(wrong(format!("standard input, line {at}: not one person's number; nothing was changed")));
-        }
-        numbers.push(Personal::new(number.to_owned()));
-    }
-    Ok(numbers)
 }
 
 fn said(entry: &Entry) -> String {
@@ -227,16 +168,3 @@ fn said(entry: &Entry) -> String {
 fn is_purpose(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
-
-fn beside(file: &Path, ending: &str) -> PathBuf {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{ending}"));
-    file.with_file_name(name)
-}
-
-fn wrong(message: impl std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message.to_string())
-}
-
-/// Longer than any number of a person.
-const LONGEST: usize = 64;

@@ -3,17 +3,51 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use popgate_policy::problem::{Problem, Severity};
+use popgate_policy::problem::Problem;
+use serde::Deserialize;
+
+use crate::admin::ProblemStatus;
+
+/// A problem, found here or told by a node.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Told {
+    severity: String,
+    code: String,
+    file: String,
+    line: Option<usize>,
+    column: Option<usize>,
+    text: Option<String>,
+    message: String,
+    help: Option<String>,
+}
+
+impl Told {
+    pub(super) fn is_error(&self) -> bool {
+        self.severity != "warning"
+    }
+}
+
+impl From<&Problem> for Told {
+    fn from(problem: &Problem) -> Self {
+        let ProblemStatus { severity, code, file, line, column, text, message, help } = ProblemStatus::from(problem);
+        Self { severity: severity.to_owned(), code: code.to_owned(), file, line, column, text, message, help }
+    }
+}
 
 /// Writes every problem under its file's name.
 pub(super) fn write(problems: &[Problem], colour: bool, out: &mut dyn Write) -> io::Result<()> {
-    let mut files: BTreeMap<&str, Vec<&Problem>> = BTreeMap::new();
+    write_told(&problems.iter().map(Told::from).collect::<Vec<_>>(), colour, out)
+}
+
+/// As [`write`].
+pub(super) fn write_told(problems: &[Told], colour: bool, out: &mut dyn Write) -> io::Result<()> {
+    let mut files: BTreeMap<&str, Vec<&Told>> = BTreeMap::new();
     for problem in problems {
         files.entry(&problem.file).or_default().push(problem);
     }
     for (file, problems) in &mut files {
         writeln!(out, "{}", paint(file, BOLD, colour))?;
-        problems.sort_by_key(|problem| problem.at);
+        problems.sort_by_key(|problem| (problem.line, problem.column));
         for problem in problems {
             write_one(problem, colour, out)?;
         }
@@ -24,8 +58,13 @@ pub(super) fn write(problems: &[Problem], colour: bool, out: &mut dyn Write) -> 
 
 /// `3 errors, 1 warning in 2 files`; `None` if there is nothing.
 pub(super) fn summary(problems: &[Problem]) -> Option<String> {
-    let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    summary_told(&problems.iter().map(Told::from).collect::<Vec<_>>())
+}
+
+/// As [`summary`].
+pub(super) fn summary_told(problems: &[Told]) -> Option<String> {
+    let errors = problems.iter().filter(|problem| problem.is_error()).count();
+    let warnings = problems.len() - errors;
     let mut files: Vec<&str> = problems.iter().map(|problem| problem.file.as_str()).collect();
     files.sort_unstable();
     files.dedup();
@@ -58,12 +97,12 @@ pub(super) const YELLOW: &str = "33";
 pub(super) const GREEN: &str = "32";
 const DIM: &str = "2";
 
-fn write_one(problem: &Problem, colour: bool, out: &mut dyn Write) -> io::Result<()> {
-    let place = problem.at.map_or_else(String::new, |(line, column)| format!("{line}:{column} "));
-    let severity = match problem.severity {
-        Severity::Error => paint("error", RED, colour),
-        Severity::Warning => paint("warning", YELLOW, colour),
+fn write_one(problem: &Told, colour: bool, out: &mut dyn Write) -> io::Result<()> {
+    let place = match (problem.line, problem.column) {
+        (Some(line), Some(column)) => format!("{line}:{column} "),
+        _ => String::new(),
     };
+    let severity = if problem.is_error() { paint("error", RED, colour) } else { paint("warning", YELLOW, colour) };
     let code = paint(&format!("[{}]", problem.code), DIM, colour);
     writeln!(out, "  {place}{severity}: {} {code}", problem.message)?;
     if let Some(text) = &problem.text {

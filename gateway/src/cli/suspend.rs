@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use popgate_policy::bundle::Bundle;
 use serde_json::{Value, json};
 
-use super::node::{NodeArgs, encoded};
+use super::node::{Node, NodeArgs, NodeError, encoded};
 use super::report::plural;
 use crate::app::bundle_files;
-use crate::app::config::{Config, units};
+use crate::app::config::{Config, ConfigErrors, units};
 use crate::clock::Clock;
 use crate::suspend::{self, Concern, Done, Kind, Order, Store, Suspension, Target};
 
@@ -87,12 +87,26 @@ impl What {
 
 #[derive(Debug, clap::Args)]
 struct Place {
-    /// On the node itself: its configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/popgate/gateway.toml", conflicts_with = "node")]
-    config: PathBuf,
+    /// On the node itself: its configuration; /etc/popgate/gateway.toml, unless a node is named
+    #[arg(long, value_name = "FILE", conflicts_with = "node")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     remote: NodeArgs,
 }
+
+impl Place {
+    /// The node to ask, unless a configuration is named.
+    fn node(&self) -> Result<Option<Node>, NodeError> {
+        if self.config.is_some() { Ok(None) } else { self.remote.node() }
+    }
+
+    fn config(&self) -> Result<Config, ConfigErrors> {
+        Config::read(self.config.as_deref().unwrap_or(Path::new(CONFIG)))
+    }
+}
+
+/// Where a node's configuration stands.
+pub(super) const CONFIG: &str = "/etc/popgate/gateway.toml";
 
 type Failed = Box<dyn Error>;
 
@@ -108,7 +122,7 @@ pub fn suspend(args: &SuspendArgs, clock: &Clock, out: &mut dyn Write) -> Result
         None => args.until,
     };
     let order = Order { target: args.what.target(), reason: args.reason.clone(), until, force: args.force };
-    if let Some(node) = args.place.remote.node()? {
+    if let Some(node) = args.place.node()? {
         let Order { target: Target { kind, id }, reason, until, force } = &order;
         let body = json!({ "kind": kind, "id": id, "reason": reason, "until": until, "force": force });
         let done = serde_json::from_value(node.post("/suspensions", &body)?.json())?;
@@ -116,16 +130,24 @@ pub fn suspend(args: &SuspendArgs, clock: &Clock, out: &mut dyn Write) -> Result
         writeln!(out, "in force on {node}")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let config = Config::read(&args.place.config)?;
+    let config = args.place.config()?;
     let store = Store::new(&config.state);
-    let bundle = bundle_of(&config);
+    let by = local_user();
+    // What needs nothing of the bundle does not wait until that is compiled: whether a policy forbids, and whether there is such
+    // an id, is known from the bundle only.
+    let (bundle, before) = if order.target.kind == Kind::Policy || !order.force {
+        let bundle = bundle_of(&config);
+        order.check(now, bundle.as_deref().ok(), config.registers.keys())?;
+        (bundle, order.carry_out(&store, &by, now)?)
+    } else {
+        order.check(now, None, config.registers.keys())?;
+        let before = order.carry_out(&store, &by, now)?;
+        (bundle_of(&config), before)
+    };
     if let Err(why) = &bundle {
         writeln!(out, "warning: {why}; whom this concerns is not known")?;
     }
     let bundle = bundle.ok();
-    order.check(now, bundle.as_deref(), config.registers.keys())?;
-    let by = local_user();
-    let before = order.carry_out(&store, &by, now)?;
     let concern = bundle.as_deref().map(|bundle| Concern::of(bundle, &order.target));
     write_done(&Done { target: order.target, by, until, before, concern }, now, out)?;
     writeln!(out, "a gateway that watches {} takes it up within a second", store.file().display())?;
@@ -138,7 +160,7 @@ pub fn suspend(args: &SuspendArgs, clock: &Clock, out: &mut dyn Write) -> Result
 /// If nothing was resumed, or `out` cannot be written.
 pub fn resume(args: &ResumeArgs, clock: &Clock, out: &mut dyn Write) -> Result<ExitCode, Failed> {
     let target = args.what.target();
-    let (lifted, tail): (Suspension, String) = match args.place.remote.node()? {
+    let (lifted, tail): (Suspension, String) = match args.place.node()? {
         Some(node) => {
             let mut path = format!("/suspensions/{}/{}", target.kind.as_str(), encoded(&target.id));
             if !args.reason.is_empty() {
@@ -147,7 +169,7 @@ pub fn resume(args: &ResumeArgs, clock: &Clock, out: &mut dyn Write) -> Result<E
             (serde_json::from_value(node.delete(&path)?.json())?, format!("in force on {node}"))
         }
         None => {
-            let store = Store::new(&Config::read(&args.place.config)?.state);
+            let store = Store::new(&args.place.config()?.state);
             let lifted = suspend::resume(&store, &target, &local_user(), &args.reason, clock.wall())?;
             (lifted, format!("a gateway that watches {} takes it up within a second", store.file().display()))
         }
@@ -162,14 +184,14 @@ pub fn resume(args: &ResumeArgs, clock: &Clock, out: &mut dyn Write) -> Result<E
 /// # Errors
 /// If they cannot be read, or `out` cannot be written.
 pub fn list(args: &ListArgs, clock: &Clock, out: &mut dyn Write) -> Result<ExitCode, Failed> {
-    let (listed, problems) = match args.place.remote.node()? {
+    let (listed, problems) = match args.place.node()? {
         Some(node) => {
             let answer = node.get("/suspensions")?.json();
             let part = |name: &str| answer.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
             (part("suspended"), part("problems"))
         }
         None => {
-            let found = Store::new(&Config::read(&args.place.config)?.state).read()?;
+            let found = Store::new(&args.place.config()?.state).read()?;
             let in_force = found.book.in_force(clock.wall());
             (in_force.map(|(target, suspension)| flat(target, suspension)).collect(), Vec::new())
         }

@@ -10,11 +10,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::stream::{FuturesOrdered, Stream as _};
+use tokio::task::JoinHandle;
 
 use super::{Asked, question};
 use crate::accept::Connection;
-use crate::app::Core;
+use crate::app::{Core, Live};
+use crate::identify::Caller;
 use crate::pipeline::exchange::Exchange;
 use crate::refusal::Refusal;
 use crate::respond::{Answers, Covered, Cut, LineAnswer};
@@ -26,7 +29,7 @@ use crate::{admit, decide, identify, route};
 pub(super) struct Lines {
     bulk: Rc<Bulk>,
     lines: route::Lines,
-    in_flight: FuturesOrdered<Pin<Box<dyn Future<Output = Step>>>>,
+    in_flight: FuturesOrdered<Running>,
     /// No more lines are taken.
     ended: bool,
     /// The answer ends here.
@@ -46,6 +49,26 @@ struct Step {
     answer: LineAnswer,
     /// Whether the caller has lost the right to go on.
     last: bool,
+    /// What operators had suspended when it was decided.
+    generation: u64,
+}
+
+/// A line under way, as a task of its own: once taken it runs to its end whether or not its answer is read, so that it holds no
+/// upstream connection, and nobody who waits for the same record, for as long as a client likes. Dropped, it is given up.
+struct Running(JoinHandle<Step>);
+
+impl Future for Running {
+    type Output = Option<Step>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Step>> {
+        Pin::new(&mut self.0).poll(cx).map(Result::ok)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Lines {
@@ -60,13 +83,20 @@ impl Lines {
         Self { bulk, lines, in_flight: FuturesOrdered::new(), ended: false, cut: false }
     }
 
+    /// No more lines, and none of those under way.
+    fn end(&mut self) {
+        self.ended = true;
+        self.cut = true;
+        self.in_flight = FuturesOrdered::new();
+    }
+
     fn take(&mut self, cx: &mut Context<'_>) {
         let most = self.bulk.core.node.config.http.bulk_in_flight;
         while !self.ended && self.in_flight.len() < most {
             match self.lines.poll_next(cx) {
                 Poll::Ready(Some(Ok(line))) => {
                     let bulk = Rc::clone(&self.bulk);
-                    self.in_flight.push_back(Box::pin(async move { bulk.line(line).await }));
+                    self.in_flight.push_back(Running(tokio::task::spawn_local(async move { bulk.line(line).await })));
                 }
                 Poll::Ready(Some(Err(refusal))) => {
                     // What was sent of the body is answered; that there was more is told by the reset.
@@ -87,13 +117,16 @@ impl Answers for Lines {
     fn poll_answer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<LineAnswer, Cut>>> {
         self.take(cx);
         match Pin::new(&mut self.in_flight).poll_next(cx) {
-            Poll::Ready(Some(Step { answer, last })) => {
-                if last {
-                    self.ended = true;
-                    self.cut = true;
-                    self.in_flight = FuturesOrdered::new();
+            Poll::Ready(Some(Some(step))) if self.bulk.may_still(&step) => {
+                if step.last {
+                    self.end();
                 }
-                Poll::Ready(Some(Ok(answer)))
+                Poll::Ready(Some(Ok(step.answer)))
+            }
+            // It panicked, or an operator has suspended it since it was decided.
+            Poll::Ready(Some(_)) => {
+                self.end();
+                Poll::Ready(Some(Err(Cut)))
             }
             Poll::Ready(None) if self.cut => Poll::Ready(Some(Err(Cut))),
             Poll::Ready(None) if self.ended => Poll::Ready(None),
@@ -105,49 +138,77 @@ impl Answers for Lines {
 impl Bulk {
     async fn line(&self, line: Line) -> Step {
         let Line { number, bytes } = line;
-        let live = self.core.node.live();
-        let mut exchange = Exchange::begin_line(&self.core, &self.connection, &live, number);
-        let answered = match bytes {
-            Ok(bytes) => self.answer(&live, &bytes, &mut exchange).await,
-            Err(refusal) => Err(refusal),
-        };
+        let generation = self.core.node.suspensions.switch().generation();
+        let mut exchange = Exchange::begin_line(&self.core, &self.connection, number);
+        let answered = self.answer(bytes, &mut exchange).await;
         let last = answered.as_ref().is_err_and(ends_all);
         let answered = exchange.end_line(&self.core, answered);
-        Step { answer: LineAnswer { line: number, answered }, last }
+        Step { answer: LineAnswer { line: number, answered }, last, generation }
     }
 
-    async fn answer(
-        &self,
-        live: &Arc<crate::app::Live>,
-        line: &[u8],
-        exchange: &mut Exchange,
-    ) -> Result<Covered, Refusal> {
+    async fn answer(&self, bytes: Result<Bytes, Refusal>, exchange: &mut Exchange) -> Result<Covered, Refusal> {
         let node = &*self.core.node;
+        // A line that cannot be read costs no token.
+        let (live, (caller, call)) = match &bytes {
+            Ok(_) => self.admitted(exchange).await?,
+            Err(_) => (node.live(), self.asker(&node.live(), exchange)?),
+        };
+        let agreed = decide::purpose(&live.bundle, &caller, &call.claims, &node.clock)?;
+        exchange.agreed(&agreed);
+        node.suspensions.switch().call(&agreed.purpose().id, &call.operation, &node.clock)?;
+        let arguments = route::arguments_of_line(&call, &bytes?)?;
+        let (core, connection) = (&*self.core, &*self.connection);
+        let asked = Asked { core, live: &live, connection, caller: &caller, call: &call, agreed: &agreed };
+        question(asked, arguments, exchange).await
+    }
+
+    /// Waits for a token: the client cannot come again with one line alone. What is in force after that decides.
+    async fn admitted(&self, exchange: &mut Exchange) -> Result<(Arc<Live>, (Caller, Call)), Refusal> {
+        loop {
+            let live = self.core.node.live();
+            let (caller, call) = self.asker(&live, exchange)?;
+            match admit::token(&live.gates, caller.system().index, call.operation.index) {
+                Ok(()) => return Ok((live, (caller, call))),
+                // Not for long at once: what changes meanwhile is seen.
+                Err(Refusal::RateExceeded { retry_after }) => tokio::time::sleep(retry_after.min(PATIENCE)).await,
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    }
+
+    /// Who asks what, as it is in force now.
+    fn asker(&self, live: &Arc<Live>, exchange: &mut Exchange) -> Result<(Caller, Call), Refusal> {
+        let node = &*self.core.node;
+        exchange.under(live, node.clock.now());
         let holder = identify::caller(&self.connection, &live.bundle, &node.trust(), &node.clock)?;
         exchange.held_by(&holder);
         let caller = identify::on_behalf(&holder, &self.behalf, &self.connection, &live.bundle)
             .map_err(|why| exchange.named(&self.behalf, why))?;
         exchange.identified(&caller, &self.behalf);
-        node.suspensions.switch().caller(caller.system(), &node.clock)?;
+        node.suspensions.switch().caller(caller.system(), caller.exchange(), &node.clock)?;
         let known = live.bundle.contracts().operation(self.call.operation.id.as_str());
         let operation = known.filter(|operation| operation.bulk).ok_or(Refusal::OperationUnknown)?;
         let call = self.call.of(operation);
         exchange.routed(&call);
-        loop {
-            match admit::token(&live.gates, caller.system().index, operation.index) {
-                Ok(()) => break,
-                // A line waits its turn: the client cannot come again with it alone.
-                Err(Refusal::RateExceeded { retry_after }) => tokio::time::sleep(retry_after).await,
-                Err(refusal) => return Err(refusal),
-            }
+        Ok((caller, call))
+    }
+
+    /// Whether what was decided may still be sent: nothing was suspended meanwhile that stops it.
+    fn may_still(&self, step: &Step) -> bool {
+        let node = &*self.core.node;
+        let switch = node.suspensions.switch();
+        if step.answer.answered.is_err() || switch.generation() == step.generation {
+            return true;
         }
-        let agreed = decide::purpose(&live.bundle, &caller, &call.claims, &node.clock)?;
-        exchange.agreed(&agreed);
-        node.suspensions.switch().call(&agreed.purpose().id, operation, &node.clock)?;
-        let arguments = route::arguments_of_line(&call, line)?;
-        let (core, connection) = (&*self.core, &*self.connection);
-        let asked = Asked { core, live, connection, caller: &caller, call: &call, agreed: &agreed };
-        question(asked, arguments, exchange).await
+        let live = node.live();
+        let asked = || {
+            let holder = identify::caller(&self.connection, &live.bundle, &node.trust(), &node.clock)?;
+            let caller = identify::on_behalf(&holder, &self.behalf, &self.connection, &live.bundle)?;
+            switch.caller(caller.system(), caller.exchange(), &node.clock)?;
+            let agreed = decide::purpose(&live.bundle, &caller, &self.call.claims, &node.clock)?;
+            switch.call(&agreed.purpose().id, &self.call.operation, &node.clock)
+        };
+        asked().is_ok()
     }
 }
 
@@ -169,3 +230,6 @@ fn ends_all(refusal: &Refusal) -> bool {
             | Refusal::AuditUnavailable
     )
 }
+
+/// The longest that a waiting line goes without asking anew whether it may go on.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);

@@ -60,13 +60,26 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn begin(core: &Core, inbound: &Inbound, live: Arc<Live>) -> Self {
+        let mut exchange = Self::new(core, &inbound.connection, live);
+        exchange.head = inbound.request.method() == http::Method::HEAD;
+        exchange
+    }
+
+    /// A line of a bulk request: a request of its own, with an id of its own.
+    pub(super) fn begin_line(core: &Core, connection: &Arc<Connection>, line: u64) -> Self {
+        let mut exchange = Self::new(core, connection, core.node.live());
+        exchange.line = Some(line);
+        exchange
+    }
+
+    fn new(core: &Core, connection: &Arc<Connection>, live: Arc<Live>) -> Self {
         Self {
             metrics: Arc::clone(&core.node.metrics),
             ended: false,
             id: core.node.new_id(),
             started: core.node.clock.now(),
-            connection: Arc::clone(&inbound.connection),
-            head: inbound.request.method() == http::Method::HEAD,
+            connection: Arc::clone(connection),
+            head: false,
             system: None,
             by: None,
             message: None,
@@ -85,31 +98,10 @@ impl Exchange {
         }
     }
 
-    /// A line of a bulk request: a request of its own, with an id of its own.
-    pub(super) fn begin_line(core: &Core, connection: &Arc<Connection>, live: &Arc<Live>, line: u64) -> Self {
-        Self {
-            metrics: Arc::clone(&core.node.metrics),
-            ended: false,
-            id: core.node.new_id(),
-            started: core.node.clock.now(),
-            connection: Arc::clone(connection),
-            head: false,
-            system: None,
-            by: None,
-            message: None,
-            operation: None,
-            agreed: None,
-            claimed: Claimed::default(),
-            live: Arc::clone(live),
-            closing: None,
-            hidden: None,
-            source: None,
-            tally: None,
-            length: 0,
-            status: StatusCode::OK,
-            line: Some(line),
-            bulk: false,
-        }
+    /// A line that waited for its token begins now, under what is in force now.
+    pub(super) fn under(&mut self, live: &Arc<Live>, now: Instant) {
+        self.live = Arc::clone(live);
+        self.started = now;
     }
 
     /// Whose certificate it is, and of an exchange server's message the head.

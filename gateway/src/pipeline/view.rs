@@ -31,6 +31,7 @@ pub(super) async fn view(
     let caller =
         identify::on_behalf(&holder, &behalf, &connection, &live.bundle).map_err(|why| exchange.named(&behalf, why))?;
     exchange.identified(&caller, &behalf);
+    node.suspensions.switch().caller(caller.system(), caller.exchange(), &node.clock)?;
     let wanted = route::wanted(&parts)?;
     admit::view(&live.gates, caller.system().index)?;
     let purpose = wanted.purpose.as_deref().map(|named| decide::enrolled(&live.bundle, &caller, named)).transpose()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use popgate_policy::bundle::Bundle;
 use popgate_policy::contract::Operation;
-use popgate_policy::directory::System;
+use popgate_policy::directory::{Directory, Exchange, System};
 use popgate_policy::model::{PurposeId, RegisterId};
 use popgate_policy::problem::Problem;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,9 @@ impl Concern {
     /// purpose) that it could concern: for a large bundle that takes seconds, never on a data-plane core.
     pub fn of(bundle: &Bundle, target: &Target) -> Self {
         let (mut concerned, mut operations) = (0, BTreeSet::new());
-        for system in bundle.directory().systems().iter().filter(|system| may_concern(target, system)) {
+        for system in
+            bundle.directory().systems().iter().filter(|system| may_concern(target, system, bundle.directory()))
+        {
             let before = operations.len();
             let mut any = matches!(target.kind, Kind::Agency | Kind::System);
             for operation in bundle.contracts().operations() {
@@ -87,7 +89,10 @@ pub(super) fn look_up<'a>(
     let directory = bundle.directory();
     let known: Vec<&str> = match target.kind {
         Kind::Agency => directory.agencies().map(|agency| agency.id.as_str()).collect(),
-        Kind::System => directory.systems().iter().map(|system| system.id.as_str()).collect(),
+        Kind::System => {
+            let exchanges = directory.exchanges().iter().map(|exchange| exchange.id.as_str());
+            directory.systems().iter().map(|system| system.id.as_str()).chain(exchanges).collect()
+        }
         Kind::Purpose => directory.purposes().map(|purpose| purpose.id.as_str()).collect(),
         Kind::Register => {
             let asked = bundle.contracts().operations().iter().flat_map(|operation| registers(operation));
@@ -104,10 +109,17 @@ pub(super) fn look_up<'a>(
     if known.contains(&target.id.as_str()) { Known::Yes } else { Known::No(known) }
 }
 
-fn may_concern(target: &Target, system: &System) -> bool {
+fn may_concern(target: &Target, system: &System, directory: &Directory) -> bool {
+    // What an exchange server is not let ask, its members' systems are not shown by it.
+    let spoken_for = |is_held: &dyn Fn(&Exchange) -> bool| {
+        let mut exchanges = directory.exchanges().iter().filter(|exchange| is_held(exchange));
+        exchanges.any(|exchange| system.xroad.as_ref().is_some_and(|client| exchange.speaks_for(client)))
+    };
     match target.kind {
-        Kind::Agency => system.agency.id.as_str() == target.id,
-        Kind::System => system.id.as_str() == target.id,
+        Kind::Agency => {
+            system.agency.id.as_str() == target.id || spoken_for(&|exchange| exchange.agency.id.as_str() == target.id)
+        }
+        Kind::System => system.id.as_str() == target.id || spoken_for(&|exchange| exchange.id.as_str() == target.id),
         Kind::Purpose => system.purposes.iter().any(|purpose| purpose.as_str() == target.id),
         Kind::Policy | Kind::Register => true,
     }

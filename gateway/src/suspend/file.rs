@@ -19,7 +19,7 @@ pub type Places = BTreeMap<Target, (usize, usize)>;
 /// Reads a file's text; `file` names it in messages.
 ///
 /// # Errors
-/// Every mistake.
+/// Every mistake. A file whose last line does not count its sections is one: what was cut off must not lift what it held.
 pub(super) fn parse(text: &str, file: &str) -> Result<(Book, Places), Vec<Problem>> {
     let mut sheet = Sheet { file, text, problems: Vec::new() };
     let (mut book, mut places) = (Book::default(), Places::new());
@@ -53,6 +53,9 @@ pub(super) fn parse(text: &str, file: &str) -> Result<(Book, Places), Vec<Proble
             format!("more than {MOST_SUSPENDED} suspensions; suspend agencies, not their systems"),
         );
     }
+    if sheet.problems.is_empty() {
+        sheet.end(book.suspended.len() + book.lifted.len());
+    }
     let mut problems = sheet.problems;
     problems.sort_by_key(|problem| problem.at);
     book.lifted.sort_by_key(|lifted| lifted.at);
@@ -78,6 +81,7 @@ pub(super) fn render(book: &Book) -> String {
             let _ = writeln!(text, "reason = {}", quoted(reason));
         }
     }
+    let _ = write!(text, "\n{END}{}\n", book.suspended.len() + book.lifted.len());
     text
 }
 
@@ -91,6 +95,24 @@ struct Sheet<'a> {
 type Value<'v> = &'v Spanned<DeValue<'v>>;
 
 impl Sheet<'_> {
+    /// The last line must say how many sections there are.
+    fn end(&mut self, sections: usize) {
+        let before = self.text.trim_end().rfind('\n').map_or(0, |at| at + 1);
+        let last = self.text.get(before..).unwrap_or_default();
+        let counted = last.strip_prefix(END).and_then(|count| count.trim_end().parse::<usize>().ok());
+        if counted == Some(sections) {
+            return;
+        }
+        let message = match counted {
+            Some(counted) => format!("the last line counts {counted} sections, and there are {sections}"),
+            None => "the file is cut off: its last line must count its sections".to_owned(),
+        };
+        let problem = self.problem("cut-off", before..before, message);
+        self.problems.push(problem.help(format!(
+            "what was in force stays so: remove the file and lift it with `popgate resume`, or end the file with `{END}{sections}`"
+        )));
+    }
+
     fn kind(&mut self, kind: Kind, value: Value<'_>, book: &mut Book, places: &mut Places) {
         let Some(table) = self.table(value, &format!("[{}.<id>]", kind.as_str())) else { return };
         for (id, value) in table {
@@ -222,4 +244,7 @@ fn quoted(text: &str) -> String {
 const HEAD: &str = "\
 # What is suspended. Written by `popgate suspend` and `popgate resume`: comments do not last.
 # A mistake in this file is refused whole, and what was suspended before it stays suspended.
+# The last line counts the sections: without it the file is taken for cut off, and lifts nothing.
 ";
+/// How the last line begins; the number of sections follows.
+const END: &str = "# end ";

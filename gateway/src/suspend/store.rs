@@ -1,14 +1,15 @@
 //! The folder in which suspensions outlive the process.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use popgate_policy::problem::Problem;
 
 use super::file::{self, Places};
 use super::{Book, OrderError};
+use crate::beside;
 
 /// `suspensions.toml` and, beside it, `suspensions.last.toml`: the last one that was put in force and recorded, which stands in
 /// for a file that is gone, and by which a restarted gateway knows what the audit log does not have yet.
@@ -26,6 +27,8 @@ pub struct Found {
     pub places: Places,
     /// The file is gone, although there was one: this is what was last in force.
     pub is_gone: bool,
+    /// There is no file: that lifts nothing of what is in force.
+    pub is_missing: bool,
 }
 
 /// Why suspensions cannot be read or written.
@@ -76,9 +79,11 @@ impl Store {
     /// If it cannot be read, or has a mistake.
     pub fn read(&self) -> Result<Found, StoreError> {
         match read(&self.file())? {
-            Some((book, places)) => Ok(Found { book, places, is_gone: false }),
+            Some((book, places)) => Ok(Found { book, places, ..Found::default() }),
             None => {
-                Ok(self.last()?.map_or_else(Found::default, |book| Found { book, is_gone: true, ..Found::default() }))
+                let last = self.last()?;
+                let is_gone = last.is_some();
+                Ok(Found { book: last.unwrap_or_default(), is_gone, is_missing: true, ..Found::default() })
             }
         }
     }
@@ -108,8 +113,8 @@ impl Store {
         self.make()?;
         let lock = self.dir.join("suspensions.lock");
         let open = || {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o644).open(&lock)?;
-            hand_over(&lock, &self.dir)?;
+            let file = beside::lock_file(&lock)?;
+            beside::hand_over(&file, &self.dir)?;
             file.lock().map(|()| file)
         };
         let locked = open().map_err(failed("lock", &lock))?;
@@ -130,7 +135,10 @@ impl Store {
     /// If it cannot be made.
     pub fn make(&self) -> Result<(), StoreError> {
         match fs::DirBuilder::new().mode(0o750).create(&self.dir) {
-            Ok(()) => hand_over(&self.dir, self.dir.parent().unwrap_or(Path::new("."))),
+            Ok(()) => {
+                let parent = self.dir.parent().unwrap_or(Path::new("."));
+                beside::folder(&self.dir).and_then(|made| beside::hand_over(&made, parent))
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         }
@@ -143,9 +151,9 @@ impl Store {
         next.push(".tmp");
         let next = PathBuf::from(next);
         let write = || {
-            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(&next)?;
+            let mut file = beside::anew(&next)?;
             file.write_all(file::render(book).as_bytes())?;
-            hand_over(&next, &self.dir)?;
+            beside::hand_over(&file, &self.dir)?;
             file.sync_all()?;
             fs::rename(&next, path)?;
             File::open(&self.dir)?.sync_all()
@@ -171,21 +179,6 @@ fn read(path: &Path) -> Result<Option<(Book, Places)>, StoreError> {
         StoreError::Broken { problems: vec![problem] }
     })?;
     file::parse(&text, &name).map(Some).map_err(|problems| StoreError::Broken { problems })
-}
-
-/// Gives a new file the owner of its folder, if another user made it: root on the command line must not write what the gateway
-/// cannot read.
-fn hand_over(path: &Path, folder: &Path) -> io::Result<()> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let (own, of) = (fs::metadata(path)?, fs::metadata(folder)?);
-    if (own.uid(), own.gid()) == (of.uid(), of.gid()) {
-        return Ok(());
-    }
-    match std::os::unix::fs::chown(path, Some(of.uid()), Some(of.gid())) {
-        // Whoever may write here and is not root: the file's mode lets the gateway read it.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        done => done,
-    }
 }
 
 fn too_large() -> io::Error {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use popgate_policy::contract::Operation;
-use popgate_policy::directory::System;
+use popgate_policy::directory::{Exchange, System};
 use popgate_policy::model::{AgencyId, PurposeId, RegisterId, SystemId};
 
 use super::{Book, Kind, registers};
@@ -62,16 +62,19 @@ impl Switch {
         self.state.load(Ordering::Acquire)
     }
 
-    /// Whether the caller may ask at all.
+    /// Whether the system may ask at all, and the exchange server that speaks for it may speak.
     ///
     /// # Errors
     /// [`Refusal::AgencySuspended`] or [`Refusal::SystemSuspended`].
-    pub fn caller(&self, system: &System, clock: &Clock) -> Result<(), Refusal> {
+    pub fn caller(&self, system: &System, exchange: Option<&Exchange>, clock: &Clock) -> Result<(), Refusal> {
         let Some(held) = self.held() else { return Ok(()) };
-        if let Some(retry_after) = left(held.agencies.get(&system.agency.id), clock) {
+        let agencies = [Some(&system.agency), exchange.map(|exchange| &exchange.agency)];
+        let agencies = agencies.into_iter().flatten();
+        if let Some(retry_after) = agencies.into_iter().find_map(|agency| left(held.agencies.get(&agency.id), clock)) {
             return Err(Refusal::AgencySuspended { retry_after });
         }
-        if let Some(retry_after) = left(held.systems.get(&system.id), clock) {
+        let systems = [Some(system.id.as_str()), exchange.map(|exchange| exchange.id.as_str())];
+        if let Some(retry_after) = systems.into_iter().flatten().find_map(|id| left(held.systems.get(id), clock)) {
             return Err(Refusal::SystemSuspended { retry_after });
         }
         Ok(())
@@ -88,6 +91,26 @@ impl Switch {
         }
         let register = registers(operation).find_map(|register| left(held.registers.get(register), clock));
         register.map_or(Ok(()), |retry_after| Err(Refusal::RegisterSuspended { retry_after }))
+    }
+
+    /// Whether a register may be asked, by whomever.
+    ///
+    /// # Errors
+    /// [`Refusal::RegisterSuspended`].
+    pub fn register(&self, register: &RegisterId, clock: &Clock) -> Result<(), Refusal> {
+        let Some(held) = self.held() else { return Ok(()) };
+        let left = left(held.registers.get(register), clock);
+        left.map_or(Ok(()), |retry_after| Err(Refusal::RegisterSuspended { retry_after }))
+    }
+
+    /// Whether the purpose may be named, whatever is asked.
+    ///
+    /// # Errors
+    /// [`Refusal::PurposeSuspended`].
+    pub fn purpose(&self, purpose: &PurposeId, clock: &Clock) -> Result<(), Refusal> {
+        let Some(held) = self.held() else { return Ok(()) };
+        let left = left(held.purposes.get(purpose), clock);
+        left.map_or(Ok(()), |retry_after| Err(Refusal::PurposeSuspended { retry_after }))
     }
 
     fn held(&self) -> Option<arc_swap::Guard<std::sync::Arc<Held>>> {

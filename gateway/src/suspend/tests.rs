@@ -43,12 +43,30 @@ fn what_is_written_is_read_back() {
     assert_eq!(read, book());
     let line = text.lines().position(|line| line == "[system.\"tax/etax\"]").unwrap() + 1;
     assert_eq!(places[&target(Kind::System, "tax/etax")], (line, 9));
-    assert_eq!(file::parse("", "x").unwrap().0, Book::default(), "an empty file lifts everything");
+    assert_eq!(file::parse("# end 0", "x").unwrap().0, Book::default(), "everything is lifted in so many words");
+}
+
+#[test]
+fn a_file_that_is_cut_off_anywhere_is_refused() {
+    let text = file::render(&book());
+    for (at, _) in text.char_indices().filter(|(at, _)| *at + 1 < text.len()) {
+        assert!(file::parse(&text[..at], "f").is_err(), "cut off after {at} bytes:\n{}", &text[..at]);
+    }
+    let section = "[agency.tax]\nreason = \"r\"\nby = \"b\"\nsince = 2026-11-21T08:00:00Z\n";
+    for (text, part) in [
+        (String::new(), "must count its sections"),
+        (section.to_owned(), "must count its sections"),
+        (format!("{section}# end 2\n"), "the last line counts 2 sections, and there are 1"),
+    ] {
+        let problems = file::parse(&text, "f").unwrap_err();
+        assert!(problems[0].message.contains(part), "{problems:?}");
+        assert!(problems[0].help.as_deref().is_some_and(|help| help.contains("`popgate resume`")), "{problems:?}");
+    }
 }
 
 #[test]
 fn every_mistake_is_said_with_its_place() {
-    let good = "[agency.tax]\nreason = \"r\"\nby = \"b\"\nsince = 2026-11-21T08:00:00Z\n";
+    let good = "[agency.tax]\nreason = \"r\"\nby = \"b\"\nsince = 2026-11-21T08:00:00Z\n# end 1\n";
     assert!(file::parse(good, "f").is_ok());
     for (from, to, place, part) in [
         ("[agency.tax]", "[agency.tax", 1, "this is not TOML"),
@@ -144,6 +162,25 @@ fn a_file_that_is_lost_or_broken_lifts_nothing() {
     assert_eq!(store.read().unwrap().book.suspended.len(), 2);
     assert!(resume(&store, &other.target, "linh", "", now).is_ok());
     assert!(matches!(resume(&store, &other.target, "linh", "", now), Err(OrderError::NotSuspended(_))));
+}
+
+#[test]
+fn what_stands_in_the_folder_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path());
+    let victim = dir.path().join("victim");
+    std::fs::write(&victim, "kept").unwrap();
+    let order = Order { target: target(Kind::Agency, "tax"), reason: "r".to_owned(), until: None, force: false };
+    let now = at("2026-11-21T09:00:00Z");
+    std::os::unix::fs::symlink(&victim, dir.path().join("suspensions.toml.tmp")).unwrap();
+    order.carry_out(&store, "linh", now).unwrap();
+    assert_eq!(store.read().unwrap().book.suspended.len(), 1);
+    let lock = dir.path().join("suspensions.lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(&victim, &lock).unwrap();
+    let error = order.carry_out(&store, "linh", now).unwrap_err().to_string();
+    assert!(error.contains("suspensions.lock") && error.contains("it is a link"), "{error}");
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "kept");
 }
 
 #[test]

@@ -74,6 +74,7 @@ pub(super) struct Usable<'a> {
     pub(super) valid_from: Option<Date>,
     pub(super) valid_until: Option<Date>,
     pub(super) valid_today: bool,
+    pub(super) suspended: bool,
 }
 
 impl Seen {
@@ -127,7 +128,7 @@ impl Seen {
             connection: &self.connection,
             certificate: self.shown.own(),
             chain: self.shown.facts.get(1..).unwrap_or_default(),
-            system: system.map(|system| Enrolled::of(system, directory, node.clock.local().date())),
+            system: system.map(|system| Enrolled::of(system, directory, node)),
             clock_skew_seconds: skew,
             checks,
         };
@@ -154,25 +155,29 @@ impl Seen {
         let mut found = checks::of_certificate(shown, Some(&examination), now);
         found.push(checks::of_handshake(&examination));
         found.extend(checks::of_system(shown, vouched, directory, Some((self.peer.ip(), self.version))));
+        let system = vouched.then(|| directory.identify(&shown.identities)).flatten();
+        let suspended =
+            |system: &System| node.suspensions.switch().caller(system, None, &node.clock).err().map(|why| why.code());
+        found.push(checks::of_suspension(system.map(|system| suspended(system))));
         found.push(checks::of_clock(skew));
         (found, vouched)
     }
 }
 
 impl<'a> Enrolled<'a> {
-    fn of(system: &'a System, directory: &'a Directory, today: Date) -> Self {
+    fn of(system: &'a System, directory: &'a Directory, node: &Node) -> Self {
         let purposes = system.purposes.iter().filter_map(|id| directory.purpose(id.as_str()));
         Self {
             agency: system.agency.id.as_str(),
             agency_name: &system.agency.name,
             system: system.id.as_str(),
-            purposes: purposes.map(|purpose| Usable::of(purpose, today)).collect(),
+            purposes: purposes.map(|purpose| Usable::of(purpose, node)).collect(),
         }
     }
 }
 
 impl<'a> Usable<'a> {
-    fn of(purpose: &'a Purpose, today: Date) -> Self {
+    fn of(purpose: &'a Purpose, node: &Node) -> Self {
         let header = |requirement: &Requirement| match requirement {
             Requirement::Case => "Gateway-Case",
             Requirement::User => "Gateway-User",
@@ -185,7 +190,8 @@ impl<'a> Usable<'a> {
             requires: purpose.requires.iter().map(header).collect(),
             valid_from: purpose.valid_from,
             valid_until: purpose.valid_until,
-            valid_today: purpose.is_valid_on(today),
+            valid_today: purpose.is_valid_on(node.clock.local().date()),
+            suspended: node.suspensions.switch().purpose(&purpose.id, &node.clock).is_err(),
         }
     }
 }

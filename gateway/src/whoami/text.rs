@@ -87,6 +87,7 @@ fn system(text: &mut String, enrolled: &Enrolled<'_>) {
     text.push_str("purposes\n");
     for purpose in &enrolled.purposes {
         let today = if purpose.valid_today { "valid today" } else { "NOT valid today" };
+        let today = if purpose.suspended { "SUSPENDED" } else { today };
         let from = purpose.valid_from.map(|day| format!(", from {day}")).unwrap_or_default();
         let until = purpose.valid_until.map(|day| format!(", until {day}")).unwrap_or_default();
         let needs = if purpose.requires.is_empty() { "" } else { ", needs " };

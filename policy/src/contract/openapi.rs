@@ -21,6 +21,7 @@ mod operation;
 mod page;
 mod parameter;
 mod record;
+mod reference;
 mod role;
 mod schema;
 mod versions;

@@ -29,6 +29,7 @@ use crate::disclose::{Tally, Treatments, Unreadable};
 use crate::model::{MaskKind, Treatment};
 
 mod capture;
+mod cut;
 mod number;
 mod reader;
 mod sink;
@@ -39,6 +40,8 @@ mod write;
 pub use capture::{Captured, Captures, capture};
 pub use write::LONG_RUN;
 
+pub(crate) use capture::capture_without;
+pub(crate) use cut::{Cut, cut};
 pub(crate) use number::canonical;
 pub(super) use split::split;
 
@@ -71,6 +74,7 @@ impl<'a> Redactor<'a> {
                 writer: Writer::default(),
                 tally: Tally::default(),
                 lead: &[],
+                cuts: &[],
                 exists: false,
             },
             failed: None,
@@ -80,6 +84,11 @@ impl<'a> Redactor<'a> {
     /// Writes bytes before everything that the first push shows. They are none of the record's.
     pub(super) fn begin_with(&mut self, lead: &'a [u8]) {
         self.shown.lead = lead;
+    }
+
+    /// Takes the values that begin at those offsets for members and elements that are not there; sorted.
+    pub(super) fn without(&mut self, cuts: &'a [usize]) {
+        self.shown.cuts = cuts;
     }
 
     /// Reads the next bytes of the record and appends what may be shown of them.
@@ -130,6 +139,8 @@ struct Shown<'a> {
     tally: Tally,
     /// What is still to be written before everything else.
     lead: &'a [u8],
+    /// Where the values begin that are not there for this caller.
+    cuts: &'a [usize],
     /// Whether the array leaf that is being read under `exists` has an element that is not null.
     exists: bool,
 }
@@ -168,6 +179,10 @@ impl<'a> Sink<'a> for Shown<'a> {
             Treatment::Mask(_) => Want::Hold,
             Treatment::Match | Treatment::Withhold => Want::Nothing,
         }
+    }
+
+    fn skips(&self, at: usize) -> bool {
+        self.cuts.binary_search(&at).is_ok()
     }
 
     fn passing(&mut self, spot: Spot<'_, 'a>) {

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::contract::{Answer, RecordSchema};
-use crate::disclose::json::{Captured, Captures, Redactor, capture};
+use crate::disclose::json::{Captured, Captures, Cut, Redactor, capture, capture_without};
 use crate::disclose::mask::Pseudonym;
 use crate::disclose::{MAX_BUFFERED, Person, Raw, Redacted, RedactedChunk, Secrets, Tally, Treatments, Unreadable};
 use crate::engine::Outcome;
 use crate::model::{DisclosureId, FieldSet, Treatment};
 use crate::permit::{Hidden, Permit, Unopened};
+use crate::seal;
 
 mod found;
 mod list;
@@ -26,6 +27,9 @@ pub(crate) use whole::{open_record_of_whole, open_whole};
 
 /// See [`Permit::open`].
 pub(crate) fn open(permit: Permit, raw: &Raw, secrets: &Secrets) -> Result<Redacted, Unopened> {
+    if permit.is_sealed() {
+        return Err(SEALED);
+    }
     let operation = Arc::clone(&permit.operation);
     match &operation.answer {
         Answer::Record => one_record(&permit, raw, secrets),
@@ -40,7 +44,8 @@ fn one_record(permit: &Permit, raw: &Raw, secrets: &Secrets) -> Result<Redacted,
     let examined = examine(permit, raw.bytes())?;
     let mut chunks = Vec::new();
     let how = (&*permit.operation.record, &examined.outcome.treatments);
-    let tally = redact(permit, how, raw.bytes(), secrets, b"", &mut chunks).map_err(Unopened::Unreadable)?;
+    let tally =
+        redact(permit, how, (raw.bytes(), examined.cuts()), secrets, b"", &mut chunks).map_err(Unopened::Unreadable)?;
     let tally = Tally { policy_errors: errors(&examined.outcome), matched: borne_out(permit, tally), ..tally };
     let shown = tally.revealed.union(tally.masked);
     examined.answer(permit, tally, if shown.is_empty() { Err(Hidden::Record) } else { Ok(chunks) })
@@ -52,7 +57,7 @@ fn one_match(permit: &Permit, raw: &Raw) -> Result<Redacted, Unopened> {
     let claims: Vec<(Asked<'_>, bool)> = given(permit)
         .filter(|asked| !asked.is_subject && !asked.guards)
         .map(|asked| {
-            let right = asked.is_right(permit, found);
+            let right = asked.is_right(permit, examined.evidence());
             (asked, right)
         })
         .collect();
@@ -77,6 +82,8 @@ fn one_match(permit: &Permit, raw: &Raw) -> Result<Redacted, Unopened> {
 /// A record about the right person, with what the policies give of it.
 struct Examined<'b> {
     found: Captures<'b>,
+    /// What is not there for this caller, and what is found without it.
+    cut: Option<(Cut, Captures<'b>)>,
     outcome: Arc<Outcome>,
     /// Whether a field is withheld that a parameter asks about.
     hidden: bool,
@@ -94,12 +101,24 @@ fn examine_any<'b>(permit: &Permit, bytes: &'b Bytes) -> Result<Examined<'b>, Un
     if bytes.len() > MAX_BUFFERED {
         return Err(Unreadable::TooLarge);
     }
-    let found = capture(&permit.operation.record, wanted(permit), bytes)?;
+    let record = &permit.operation.record;
+    let found = capture(record, wanted(permit), bytes)?;
+    let cut = match permit.cut(record, bytes)? {
+        None => None,
+        Some(cut) => {
+            let left = seal::without(wanted(permit), cut.withheld);
+            let evidence = capture_without(record, left, cut.offsets(), bytes)?;
+            Some((cut, evidence))
+        }
+    };
+    // Of the record as it is: what refers to a sealed person may be what a condition asks about.
     let (outcome, hidden) = decided(permit, &found);
     let hidden = hidden | given(permit).any(|asked| outcome.treatments.of(asked.field) == Treatment::Withhold);
+    let mut examined = Examined { found, cut, outcome, hidden, guarded: true };
     let guards = given(permit).filter(|asked| asked.guards);
-    let guarded = guards.fold(true, |held, asked| asked.is_right(permit, &found) & held);
-    Ok(Examined { found, outcome, hidden, guarded })
+    examined.guarded = guards.fold(true, |held, asked| asked.is_right(permit, examined.evidence()) & held);
+    examined.take_out(permit);
+    Ok(examined)
 }
 
 /// What this person's record gets, and whether the person is answered as unknown whatever it says.
@@ -112,7 +131,31 @@ fn decided(permit: &Permit, found: &Captures<'_>) -> (Arc<Outcome>, bool) {
     permit.limited(person, outcome)
 }
 
-impl Examined<'_> {
+impl<'b> Examined<'b> {
+    /// What claims and guards are compared with.
+    fn evidence(&self) -> &Captures<'b> {
+        self.cut.as_ref().map_or(&self.found, |(_, evidence)| evidence)
+    }
+
+    /// Where the values begin that are not shown.
+    fn cuts(&self) -> &[usize] {
+        self.cut.as_ref().map_or(&[], |(cut, _)| cut.offsets())
+    }
+
+    /// Withholds what refers to sealed persons. A record that the register found by such a reference is hidden: that it was found says
+    /// to whom it refers.
+    fn take_out(&mut self, permit: &Permit) {
+        let Some((cut, _)) = &self.cut else { return };
+        let by_claims = permit.operation.answer == Answer::Match;
+        let found_by = |asked: &Asked<'_>| asked.borne_out && !asked.guards && !by_claims;
+        self.hidden |= given(permit).any(|asked| found_by(&asked) && cut.touched.contains(asked.field));
+        if !cut.withheld.is_empty() {
+            let mut outcome = Outcome::clone(&self.outcome);
+            cut.withheld.iter().for_each(|field| outcome.set(field, Treatment::Withhold, Treatment::Withhold));
+            self.outcome = Arc::new(outcome);
+        }
+    }
+
     /// The one answer, whatever of it says no.
     fn answer(
         &self,
@@ -163,7 +206,7 @@ fn borne_out(permit: &Permit, tally: Tally) -> FieldSet {
 fn redact(
     permit: &Permit,
     (record, treatments): (&RecordSchema, &Treatments),
-    bytes: &Bytes,
+    (bytes, cuts): (&Bytes, &[usize]),
     secrets: &Secrets,
     lead: &[u8],
     chunks: &mut Vec<Bytes>,
@@ -171,9 +214,13 @@ fn redact(
     let pseudonym = Pseudonym::new(&secrets.pseudonyms, &permit.system.agency.id, &permit.purpose.id);
     let mut redactor = Redactor::new(record, treatments, pseudonym);
     redactor.begin_with(lead);
+    redactor.without(cuts);
     redactor.push(bytes.clone(), chunks)?;
     redactor.finish()
 }
+
+/// Nothing of the record was read: nothing is counted, as of a person whom the register does not know.
+const SEALED: Unopened = Unopened::NoMatch(Hidden::Sealed, Tally::NONE);
 
 /// What the record phase decides about a record that can be read.
 #[cfg(test)]

@@ -24,28 +24,32 @@ pub(super) struct Counted {
     pub(super) outcome: Arc<Outcome>,
     /// What every record must hold for that, if the register was told to filter by it.
     pub(super) filter: Vec<(FieldIx, String)>,
+    /// Whether a record can be hidden, so that nothing is said of all of them.
+    pub(super) hides: bool,
 }
 
 pub(super) fn of(table: &Table, known: &Arc<Outcome>, list: &List, ask: &Ask<'_>, filled: Option<ParamIx>) -> Counted {
     let question = Question { list, asked: asked(ask, filled) };
     if question.shows_every_record(known) && question.is_decided(known) {
-        return Counted { outcome: Arc::clone(known), filter: Vec::new() };
+        return Counted { outcome: Arc::clone(known), filter: Vec::new(), hides: false };
     }
     if let Some((filter, certain)) = pushed(table, known, ask, &question) {
-        return Counted { outcome: question.with_envelope(known, |field| certain.of_or_withheld(field)), filter };
+        let outcome = question.with_envelope(known, |field| certain.of_or_withheld(field));
+        return Counted { outcome, filter, hides: false };
     }
-    Counted { outcome: question.with_envelope(known, |_| Treatment::Withhold), filter: Vec::new() }
+    Counted { outcome: question.with_envelope(known, |_| Treatment::Withhold), filter: Vec::new(), hides: true }
 }
 
-/// The outcome after something was taken from it: what a search says of all records is taken too, if one could be hidden now.
-pub(crate) fn narrowed(outcome: Arc<Outcome>, ask: &Asking<'_>, each_person: bool) -> Arc<Outcome> {
-    let (Answer::List(list), None) = (&ask.operation.answer, ask.operation.subject) else { return outcome };
+/// The outcome after something was taken from it: what a search says of all records is taken too, if one could be hidden now; and
+/// whether it was.
+pub(crate) fn narrowed(outcome: Arc<Outcome>, ask: &Asking<'_>, each_person: bool) -> (Arc<Outcome>, bool) {
+    let (Answer::List(list), None) = (&ask.operation.answer, ask.operation.subject) else { return (outcome, false) };
     let asked = ask.asked().map(|(_, field)| field).filter(|field| !list.envelope.contains(*field)).collect();
     let question = Question { list, asked };
     if !each_person && question.shows_every_record(&outcome) {
-        return outcome;
+        return (outcome, false);
     }
-    question.with_envelope(&outcome, |_| Treatment::Withhold)
+    (question.with_envelope(&outcome, |_| Treatment::Withhold), true)
 }
 
 struct Question<'a> {
@@ -55,14 +59,9 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// Whether something of each record is shown, and nothing hides one.
+    /// Whether something of each record is shown, and nothing hides one. Of all fields only the number is sure to be in each.
     fn shows_every_record(&self, outcome: &Outcome) -> bool {
-        let is_shown = |field: &FieldIx| {
-            matches!(outcome.treatments.of(*field), Treatment::Reveal | Treatment::Mask(_))
-                && !self.list.envelope.contains(*field)
-        };
-        let fields = &self.list.page.fields;
-        fields.iter().filter(|field| !field.whole).map(|field| field.index).any(|field| is_shown(&field))
+        matches!(outcome.treatments.of(self.list.page.subject), Treatment::Reveal | Treatment::Mask(_))
             && self.asked.iter().all(|field| outcome.treatments.of(field) != Treatment::Withhold)
     }
 

@@ -5,6 +5,7 @@ use crate::disclose::cursor::Scope;
 use crate::engine::{Engine, Outcome, counts};
 use crate::model::{FieldIx, FieldSet, Personal, Treatment};
 use crate::permit::{Ask, Denial, Denied, Permit};
+use crate::seal::Sealing;
 
 impl Engine {
     /// See [`crate::bundle::Bundle::decide`].
@@ -20,10 +21,14 @@ impl Engine {
             return Err(denied(Denial::Nothing));
         }
         let filled = fill_in(&mut ask).map_err(denied)?;
-        let mut filter = Vec::new();
+        let (mut filter, mut hides) = (Vec::new(), false);
         if let (Answer::List(list), None) = (&operation.answer, operation.subject) {
             let counted = counts::of(&table, &outcome, list, &ask, filled);
-            (outcome, filter) = (counted.outcome, counted.filter);
+            (outcome, filter, hides) = (counted.outcome, counted.filter, counted.hides);
+        }
+        let sealing = ask.seals.map(|seals| Sealing::begin(seals, ask.system, operation, &mut ask.arguments));
+        if let Some(sealing) = &sealing {
+            outcome = sealing.uncount(&outcome, operation);
         }
         if let Some(name) = unusable(&outcome, &Question { operation, arguments: &ask.arguments, filled }) {
             return Err(denied(Denial::Parameter { name }));
@@ -34,7 +39,7 @@ impl Engine {
             .upstream_request(&ask.arguments)
             .ok_or_else(|| denied(Denial::Parameter { name: name(operation, operation.subject) }))?;
         let widest = widest(&outcome, &Question { operation, arguments: &ask.arguments, filled });
-        Ok(Permit {
+        let mut permit = Permit {
             disclosure: ask.disclosure,
             system: ask.system.clone(),
             operation: operation.clone(),
@@ -48,8 +53,14 @@ impl Engine {
             filled,
             filter,
             scope,
+            page: None,
             limits: None,
-        })
+            sealing,
+        };
+        if hides {
+            permit.widen_page();
+        }
+        Ok(permit)
     }
 }
 
@@ -160,8 +171,27 @@ fn name(operation: &Operation, at: Option<ParamIx>) -> String {
     parameter.map(|parameter| parameter.name.clone()).unwrap_or_default()
 }
 
+impl Permit {
+    /// Asks the register for as many records as the contract allows, and shows as many as were asked for: by a page that is short of
+    /// one, the place of a hidden record in the order could be found.
+    pub(crate) fn widen_page(&mut self) {
+        let parameters = self.operation.parameters.iter().enumerate();
+        let mut limits = parameters.filter_map(|(at, parameter)| match parameter.role {
+            Role::Limit(most) => Some((ParamIx(at), most)),
+            Role::Asks | Role::Cursor | Role::Sort(_) => None,
+        });
+        let Some((at, most)) = limits.next().filter(|_| self.page.is_none()) else { return };
+        let asked = self.arguments.value(at).and_then(|asked| asked.expose().parse().ok());
+        self.page = Some(asked.unwrap_or(most));
+        self.arguments.set(at, Personal::new(most.to_string()));
+        if let Some(upstream) = self.operation.upstream_request(&self.arguments) {
+            self.upstream = upstream;
+        }
+    }
+}
+
 impl Arguments {
-    fn set(&mut self, at: ParamIx, value: Personal<String>) {
+    pub(crate) fn set(&mut self, at: ParamIx, value: Personal<String>) {
         if let Some(slot) = self.0.get_mut(at.0) {
             *slot = Some(value);
         }

@@ -76,6 +76,7 @@ impl World {
             arguments: Arguments(operation.parameters.iter().map(value).collect()),
             env,
             cursors: &secrets().cursors,
+            seals: None,
         };
         self.engine.decide(ask).map_err(|denied| denied.why)
     }
@@ -172,7 +173,14 @@ const CITIZEN: &[Leaf] = &[
 fn record<const N: usize>(name: &str, leaves: &[Leaf], attributes: [Attribute; N]) -> RecordSchema {
     let fields = leaves.iter().enumerate().map(|(at, leaf)| field(name, at, leaf)).collect();
     let names: Vec<&str> = leaves.iter().map(|leaf| leaf.0).collect();
-    RecordSchema { name: name.into(), fields, shape: shape(&names), subject: FieldIx(0), attributes: attributes.into() }
+    RecordSchema {
+        name: name.into(),
+        fields,
+        shape: shape(&names),
+        subject: FieldIx(0),
+        attributes: attributes.into(),
+        references: vec![],
+    }
 }
 
 fn phone_of_line() -> [Field; 1] {

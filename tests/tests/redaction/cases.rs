@@ -261,7 +261,14 @@ fn space() -> impl Strategy<Value = &'static str> {
 pub(crate) fn schema(tree: &[(String, Tree)]) -> RecordSchema {
     let mut fields = Vec::new();
     let shape = shape(tree, &[], &mut fields);
-    RecordSchema { name: "Record".to_owned(), fields, shape, subject: FieldIx(0), attributes: vec![] }
+    RecordSchema {
+        name: "Record".to_owned(),
+        fields,
+        shape,
+        subject: FieldIx(0),
+        attributes: vec![],
+        references: vec![],
+    }
 }
 
 fn shape(tree: &[(String, Tree)], path: &[String], fields: &mut Vec<Field>) -> ObjectShape {

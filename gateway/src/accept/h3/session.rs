@@ -27,6 +27,9 @@ pub(super) struct Shaken {
     pub(super) resumed: bool,
 }
 
+/// Between a failure's name and its detail.
+pub(super) const DETAIL: &str = ": ";
+
 /// Sessions under one trust.
 pub(super) struct Crypto {
     tls: Arc<rustls::ServerConfig>,
@@ -109,24 +112,24 @@ impl Session for Tls {
         self.connection.as_ref().is_ok_and(|connection| connection.is_handshaking())
     }
 
-    /// The client is told the failure by its alert, and by its name beside it.
+    /// The client is told the failure by its alert, and beside it by its name and what more there is to say.
     fn read_handshake(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
-        let (failed, alert) = match &mut self.connection {
-            Err(error) => (HandshakeFailure::of(error), None),
+        let (reason, alert) = match &mut self.connection {
+            Err(error) => (reason(error), None),
             Ok(connection) => match connection.read_hs(bytes) {
                 Ok(()) => {
                     // Once the client's hello is understood.
                     let known = connection.alpn_protocol().is_some() || !connection.is_handshaking();
                     return Ok(known && !std::mem::replace(&mut self.told, known));
                 }
-                Err(error) => (HandshakeFailure::of(&error), connection.alert()),
+                Err(error) => (reason(&error), connection.alert()),
             },
         };
         Err(TransportError {
             code: alert
                 .map_or(TransportErrorCode::PROTOCOL_VIOLATION, |alert| TransportErrorCode::crypto(alert.into())),
             frame: None,
-            reason: failed.name().to_owned(),
+            reason,
         })
     }
 
@@ -161,6 +164,12 @@ impl Session for Tls {
     fn export_keying_material(&self, _: &mut [u8], _: &[u8], _: &[u8]) -> Result<(), ExportKeyingMaterialError> {
         Err(ExportKeyingMaterialError)
     }
+}
+
+/// `name`, or `name: detail`: all that quinn hands on of an error.
+fn reason(error: &rustls::Error) -> String {
+    let name = HandshakeFailure::of(error).name();
+    tls::detail(error).map_or_else(|| name.to_owned(), |detail| format!("{name}{DETAIL}{detail}"))
 }
 
 fn together(local: DirectionalKeys, remote: DirectionalKeys) -> Keys {

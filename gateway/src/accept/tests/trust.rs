@@ -4,9 +4,11 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::server::danger::ClientCertVerifier as _;
 
 use super::harness::{Site, copy, hours};
 use crate::accept::tls::HandshakeFailure;
+use crate::accept::trust::NoPath;
 use crate::accept::{Trust, TrustError};
 use crate::clock::Clock;
 use crate::pki::{Authority, Issued, Usage, Validity};
@@ -43,6 +45,28 @@ fn an_expired_or_unreadable_authority_harms_no_other() {
         matches!(error, TrustError::NoAuthority { .. }) && error.to_string().contains("CN=ca-old expired"),
         "{error}"
     );
+}
+
+#[test]
+fn a_chain_longer_than_any_path_is_refused_unread_and_says_so() {
+    let site = Site::new();
+    let (trust, _) = load(&site, None).unwrap();
+    let now = site.clock.unix();
+    let own = chain(&site.client());
+    // Junk that cannot be read: whoever looked at it would say something else.
+    let with = |others: usize| [own.clone(), vec![CertificateDer::from(vec![0x30, 0]); others]].concat();
+    assert_eq!(trust.admit(&with(6), now), Ok(()), "what is not needed harms nobody");
+    for others in [7, 100] {
+        let long = with(others);
+        let error = trust.verifier().verify_client_cert(&long[0], &long[1..], now).unwrap_err();
+        let said = crate::accept::tls::detail(&error).unwrap();
+        assert_eq!(said, format!("{others} certificates beside the client's own, and at most 6 are taken"));
+        assert_eq!(trust.admit(&long, now), Err(HandshakeFailure::CertificateInvalid));
+        assert!(trust.recheck(&long, now).is_err(), "live connections too");
+        let examination = trust.verifier().examine(&long, now);
+        assert!(matches!(examination.path, Err(NoPath::Broken(what)) if what.contains("more than six")));
+        assert_eq!(examination.refused, Some(HandshakeFailure::CertificateInvalid));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{ExtendedKeyUsageValidator, KeyPurposeIdIter, UnknownStatusPolicy};
 
 use super::rewrite::Rewritten;
-use super::verifier::{Lists, NotUnderstood, Verifier, not_understood};
+use super::verifier::{Lists, NotUnderstood, TooLong, Verifier, not_understood};
 use crate::accept::tls::HandshakeFailure;
 
 /// What a chain is like, each question answered for itself.
@@ -56,6 +56,11 @@ impl Verifier {
             Some((own, others)) => self.verify(own, others, now, false).err().map(|error| HandshakeFailure::of(&error)),
             None => Some(HandshakeFailure::CertificateMissing),
         };
+        if TooLong::check(chain.len().saturating_sub(1)).is_err() {
+            let path = Err(NoPath::Broken("it holds more than six certificates beside the client's own"));
+            let not_understood = NotUnderstood::of(chain);
+            return Examination { refused, path, revocation: Revocation::Unchecked, not_understood };
+        }
         let rewritten = Rewritten::for_diagnosis(chain);
         let path = self.build(&rewritten, now, Anything, Lists::None, false).map_err(|error| no_path(&error));
         let revocation = if path.is_ok() { self.revocation(&rewritten, now) } else { Revocation::Unchecked };

@@ -37,8 +37,9 @@ pub struct Verifier {
 pub struct NotUnderstood(pub Vec<Critical>);
 
 impl NotUnderstood {
-    /// Those of a chain of which no authority is known.
+    /// Those of a chain of which no authority is known; of one that is too long, those of its first certificates.
     pub fn of(chain: &[CertificateDer<'_>]) -> Self {
+        let chain = chain.get(..=OTHERS_MOST).unwrap_or(chain);
         let idle = Rewritten::without_idle_policies(chain);
         let chain = idle.as_ref().map_or(chain, |idle| idle.chain());
         Self(chain.iter().flat_map(|der| not_understood(der)).collect())
@@ -55,6 +56,29 @@ impl std::fmt::Display for NotUnderstood {
 }
 
 impl std::error::Error for NotUnderstood {}
+
+/// A chain with more certificates beside the client's own than any path to an authority may have. It is refused before any is
+/// looked at: building paths through many that name each other costs a core whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong(usize);
+
+impl TooLong {
+    /// Whether it is, by the number of certificates beside the client's own.
+    ///
+    /// # Errors
+    /// If it is.
+    pub(super) fn check(others: usize) -> Result<(), Self> {
+        if others > OTHERS_MOST { Err(Self(others)) } else { Ok(()) }
+    }
+}
+
+impl std::fmt::Display for TooLong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} certificates beside the client's own, and at most {OTHERS_MOST} are taken", self.0)
+    }
+}
+
+impl std::error::Error for TooLong {}
 
 impl Verifier {
     pub(super) fn new(
@@ -98,6 +122,7 @@ impl Verifier {
         now: UnixTime,
         live: bool,
     ) -> Result<(), rustls::Error> {
+        TooLong::check(others.len()).map_err(|error| CertificateError::Other(OtherError(Arc::new(error))))?;
         let Err(error) = self.verify_plain(own, others, now, live) else { return Ok(()) };
         let chain: Vec<CertificateDer<'_>> = std::iter::once(own).chain(others).cloned().collect();
         match Rewritten::without_idle_policies(&chain) {
@@ -310,5 +335,7 @@ fn readable<'a>(cert: &CertificateDer<'a>) -> CertificateDer<'a> {
     rewritten.and_then(|rewritten| rewritten.chain().first().cloned()).unwrap_or_else(|| cert.clone())
 }
 
+/// Certificates beside the client's own: the path builder takes no longer path (it allows so many authorities in one).
+const OTHERS_MOST: usize = 6;
 /// In a log's line.
 const NAMED_MOST: usize = 8;

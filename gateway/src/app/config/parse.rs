@@ -11,7 +11,9 @@ use popgate_policy::model::RegisterId;
 use toml::de::DeTable;
 
 use super::section::{Reader, Section};
-use super::{Admin, Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Operator, Register, Tls, read};
+use super::{
+    Admin, Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Operator, Register, Sealed, Tls, read,
+};
 
 pub(super) fn config(text: &str, file: &Path, cores: usize) -> Result<Config, ConfigErrors> {
     let reader = Reader::new(file.display().to_string(), text);
@@ -59,7 +61,10 @@ fn read_document(
     let admin_section = top.section("admin");
     let admin_named = admin_section.span();
     let admin = admin(reader, admin_section, folder);
-    let keys = keys(top.section("keys"), folder);
+    let keys_section = top.section("keys");
+    let sealing = keys_section.optional("sealing", read::path(folder));
+    let keys = keys(keys_section, folder);
+    let sealed = sealed(&top, sealing, folder);
     let plugins = plugins(reader, &top, &registers, folder);
     let http = http(top.section("http"));
     top.finish();
@@ -94,6 +99,7 @@ fn read_document(
         guesses,
         admin,
         keys,
+        sealed,
         plugins,
         http,
         drain,
@@ -251,6 +257,17 @@ fn keys(section: Section<'_>, folder: &Path) -> Keys {
     };
     section.finish();
     keys
+}
+
+/// Who names no list seals nobody; who names a section and no list has made a mistake.
+fn sealed(top: &Section<'_>, key: Option<PathBuf>, folder: &Path) -> Option<Sealed> {
+    if !top.has("sealed") {
+        return None;
+    }
+    let section = top.section("sealed");
+    let list = section.required("list", read::path(folder));
+    section.finish();
+    Some(Sealed { list: list?, key: key.unwrap_or_else(|| folder.join("keys/sealing.key")) })
 }
 
 fn plugins(

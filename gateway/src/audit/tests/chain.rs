@@ -29,6 +29,7 @@ fn clone_shape(schema: &RecordSchema) -> RecordSchema {
         shape: schema.shape.clone(),
         subject: schema.subject,
         attributes: Vec::new(),
+        references: Vec::new(),
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn read() -> Permit {
             claimed_user: false,
         },
         cursors: &secrets().cursors,
+        seals: None,
     };
     BUNDLE.decide(ask).unwrap()
 }

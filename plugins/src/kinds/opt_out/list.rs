@@ -12,10 +12,10 @@
 //! line and the last tell both.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use popgate_policy::model::Personal;
 
+use crate::keyed::list::{self, Form};
 use crate::keyed::{Keyed, Tag};
 
 /// Who has opted out of what.
@@ -37,52 +37,13 @@ impl List {
     /// # Errors
     /// Line and mistake. Nothing of the line is repeated: somebody may have written a number there.
     pub fn parse(text: &str, keyed: &Keyed) -> Result<Self, String> {
-        let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        let (number, head) = lines.next().unwrap_or((1, ""));
-        let of_key = head
-            .strip_prefix(HEAD)
-            .ok_or_else(|| format!("line {number}: the first line must begin with `{}`; {REMEDY}", HEAD.trim_end()))?;
-        if of_key != keyed.id() {
-            return Err(format!("line {number}: the list was made under another key; {REMEDY} again, under this key"));
-        }
-        let mut list = BTreeMap::new();
-        while let Some((number, line)) = lines.next() {
-            if let Some(count) = line.strip_prefix("end ") {
-                if count.parse() != Ok(list.len()) {
-                    return Err(format!(
-                        "line {number}: the list has {} persons, and not as many as it says",
-                        list.len()
-                    ));
-                }
-                return match lines.next() {
-                    None => Ok(Self(list)),
-                    Some((number, _)) => Err(format!("line {number}: something stands after the end of the list")),
-                };
-            }
-            let mut words = line.split_ascii_whitespace();
-            let tag = words.next().and_then(Tag::parse);
-            let tag = tag.ok_or_else(|| format!("line {number}: not 64 lower-case hex digits; {REMEDY}"))?;
-            let purposes: Vec<String> = words.map(str::to_owned).collect();
-            let entry = if purposes.is_empty() { Entry::Everything } else { Entry::Purposes(purposes) };
-            if list.insert(tag, entry).is_some() {
-                return Err(format!("line {number}: the person stands there twice"));
-            }
-        }
-        Err("the last line `end <count>` is missing: the file was cut off".into())
+        let persons = list::parse(text, keyed, &FORM)?.into_iter();
+        Ok(Self(persons.map(|(tag, words)| (tag, Entry::of(words))).collect()))
     }
 
     /// The file for that list.
     pub fn to_text(&self, keyed: &Keyed) -> String {
-        let mut text = format!("{HEAD}{}\n", keyed.id());
-        for (tag, entry) in &self.0 {
-            // Writing to a string cannot fail.
-            let _ = match entry {
-                Entry::Everything => writeln!(text, "{tag}"),
-                Entry::Purposes(purposes) => writeln!(text, "{tag} {}", purposes.join(" ")),
-            };
-        }
-        let _ = writeln!(text, "end {}", self.0.len());
-        text
+        list::to_text(self.0.iter().map(|(tag, entry)| (tag, entry.words())), keyed, &FORM)
     }
 
     /// Whether the person has opted out of that purpose.
@@ -126,7 +87,7 @@ impl List {
         all.extend(purposes.iter().cloned());
         all.sort_unstable();
         all.dedup();
-        let after = if all.is_empty() { Entry::Everything } else { Entry::Purposes(all) };
+        let after = Entry::of(all);
         let changed = before.as_ref() != Some(&after);
         self.0.insert(tag, after);
         changed
@@ -138,8 +99,21 @@ impl List {
     }
 }
 
-const HEAD: &str = "popgate opt-out list 1, key ";
-const REMEDY: &str = "write the list with `popgate plugin opt-out add`";
+impl Entry {
+    fn of(purposes: Vec<String>) -> Self {
+        if purposes.is_empty() { Self::Everything } else { Self::Purposes(purposes) }
+    }
+
+    fn words(&self) -> &[String] {
+        match self {
+            Self::Everything => &[],
+            Self::Purposes(purposes) => purposes,
+        }
+    }
+}
+
+const FORM: Form =
+    Form { head: "popgate opt-out list 1, key ", remedy: "write the list with `popgate plugin opt-out add`" };
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,7 @@ pub(super) const LEAF: &[&str] = &[
     "x-gateway-implies",
     "x-gateway-compare",
     "x-gateway-whole",
+    "x-gateway-person",
 ];
 /// Of a leaf in the envelope of a list.
 pub(super) const ENVELOPE_LEAF: &[&str] = &[
@@ -38,6 +39,7 @@ pub(super) const ENVELOPE_LEAF: &[&str] = &[
     "x-gateway-implies",
     "x-gateway-compare",
     "x-gateway-whole",
+    "x-gateway-person",
     "x-gateway-role",
 ];
 

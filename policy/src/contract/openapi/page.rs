@@ -47,6 +47,7 @@ pub(super) fn read<'d>(
     let merged = RecordSchema {
         name: name.to_owned(),
         fields: record.fields.iter().cloned().chain(envelope.fields).collect(),
+        references: record.references.iter().copied().chain(envelope.references).collect(),
         ..RecordSchema::clone(&record)
     };
     let list = List {

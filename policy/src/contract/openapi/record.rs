@@ -1,11 +1,11 @@
 //! Record schemas: from a component schema to leaves, groups and shapes.
 
-use crate::contract::{Class, Field, Kind, ObjectShape, RecordSchema, Shape};
+use crate::contract::{Class, Field, Kind, ObjectShape, RecordSchema, Reference, Shape};
 use crate::document::{Entry, Node, Sheet, Span, Value};
 use crate::model::{FieldIx, FieldName, FieldSet, GroupId};
 
 use super::schema::{Resolved, Schemas, Type};
-use super::{attribute, extension, leaf};
+use super::{attribute, extension, leaf, reference};
 
 /// A record as it was read.
 pub(super) struct Read {
@@ -40,6 +40,8 @@ pub(super) struct Envelope {
     pub(super) shape: ObjectShape,
     /// The leaf that holds the next page's cursor.
     pub(super) cursor: Option<FieldIx>,
+    /// Its leaves that hold persons' numbers.
+    pub(super) references: Vec<Reference>,
     /// Whether every part of it could be read.
     pub(super) whole: bool,
 }
@@ -68,11 +70,13 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, schemas: &mut Schemas<'d>, name: &
     leaves.check_implies(sheet, None);
     let subject = attribute::subject(sheet, entry, &resolved, &leaves);
     let attributes = attribute::attributes(sheet, &resolved, &leaves);
+    let references = reference::references(sheet, &leaves);
     let Leaves { leaves, whole } = leaves;
     let fields = leaves.into_iter().map(|leaf| leaf.field).collect();
     let whole = whole && subject.is_some();
     let subject = subject.unwrap_or(FieldIx(0));
-    Some(Read { record: RecordSchema { name: name.to_owned(), fields, shape, subject, attributes }, whole, binaries })
+    let record = RecordSchema { name: name.to_owned(), fields, shape, subject, attributes, references };
+    Some(Read { record, whole, binaries })
 }
 
 /// Reads the leaves of an envelope; `resolved` is its schema. `None` if they could not be told from the records.
@@ -88,8 +92,10 @@ pub(super) fn read_envelope<'d>(
     let Reader { leaves, cursor, whole, .. } = reader;
     let leaves = Leaves { leaves, whole };
     leaves.check_implies(sheet, Some(around.record));
+    let references = reference::references(sheet, &leaves);
     let Some(Shape::Object(shape)) = shape else { return None };
-    Some(Envelope { fields: leaves.leaves.into_iter().map(|leaf| leaf.field).collect(), shape, cursor, whole })
+    let fields = leaves.leaves.into_iter().map(|leaf| leaf.field).collect();
+    Some(Envelope { fields, shape, cursor, references, whole })
 }
 
 /// Reports a name that fields cannot be named after.
@@ -107,6 +113,8 @@ pub(super) struct Leaf<'d> {
     pub(super) repeated: bool,
     /// `x-gateway-implies`, to be checked when every leaf is known.
     pub(super) implies: Vec<(&'d str, &'d Node)>,
+    /// `x-gateway-person`, likewise.
+    pub(super) person: Option<&'d Node>,
 }
 
 /// What a leaf takes from the objects around it.
@@ -141,8 +149,8 @@ struct Reader<'r, 's, 'd> {
 
 /// All leaves of a record.
 pub(super) struct Leaves<'d> {
-    leaves: Vec<Leaf<'d>>,
-    whole: bool,
+    pub(super) leaves: Vec<Leaf<'d>>,
+    pub(super) whole: bool,
 }
 
 impl<'r, 's, 'd> Reader<'r, 's, 'd> {
@@ -336,7 +344,12 @@ impl<'r, 's, 'd> Reader<'r, 's, 'd> {
             .unwrap_or_default();
         let mut field = field;
         field.implies = implies.iter().map(|(typed, _)| FieldName::new(typed)).collect();
-        self.leaves.push(Leaf { field, repeated: inherited.repeated, implies });
+        self.leaves.push(Leaf {
+            field,
+            repeated: inherited.repeated,
+            implies,
+            person: schema.node("x-gateway-person"),
+        });
         Some(index)
     }
 

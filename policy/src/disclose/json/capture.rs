@@ -17,8 +17,18 @@ use crate::model::{FieldIx, FieldSet};
 /// # Errors
 /// The record is not strictly readable; the same records are refused as by [`super::Redactor`], with the same error.
 pub fn capture<'b>(record: &RecordSchema, wanted: FieldSet, bytes: &'b Bytes) -> Result<Captures<'b>, Unreadable> {
+    capture_without(record, wanted, &[], bytes)
+}
+
+/// The same without the values that begin at those offsets (sorted).
+pub(crate) fn capture_without<'b>(
+    record: &RecordSchema,
+    wanted: FieldSet,
+    cuts: &[usize],
+    bytes: &'b Bytes,
+) -> Result<Captures<'b>, Unreadable> {
     let mut reader = Reader::new(record);
-    let mut found = Found { bytes, wanted, values: Vec::with_capacity(wanted.len()), list: None };
+    let mut found = Found { bytes, wanted, cuts, values: Vec::with_capacity(wanted.len()), list: None };
     reader.feed(bytes, &mut found)?;
     let undeclared = reader.finish()?;
     Ok(Captures { values: found.values, undeclared })
@@ -83,15 +93,16 @@ impl fmt::Debug for Captured<'_> {
 }
 
 /// What was found so far.
-struct Found<'b> {
+struct Found<'b, 'c> {
     bytes: &'b [u8],
     wanted: FieldSet,
+    cuts: &'c [usize],
     values: Vec<(FieldIx, Captured<'b>)>,
     /// The elements of the array leaf that is being read.
     list: Option<Vec<Captured<'b>>>,
 }
 
-impl<'b> Found<'b> {
+impl<'b> Found<'b, '_> {
     fn add(&mut self, field: FieldIx, value: Captured<'b>) {
         match &mut self.list {
             Some(list) => list.push(value),
@@ -100,9 +111,13 @@ impl<'b> Found<'b> {
     }
 }
 
-impl<'a> Sink<'a> for Found<'_> {
+impl<'a> Sink<'a> for Found<'_, '_> {
     fn want(&self, field: &'a Field) -> Want {
         if self.wanted.contains(field.index) { Want::Hold } else { Want::Nothing }
+    }
+
+    fn skips(&self, at: usize) -> bool {
+        self.cuts.binary_search(&at).is_ok()
     }
 
     fn passing(&mut self, _spot: Spot<'_, 'a>) {}

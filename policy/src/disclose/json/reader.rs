@@ -172,6 +172,9 @@ impl<'a> Reader<'a> {
     /// The first byte of a value.
     fn value<S: Sink<'a>>(&mut self, byte: u8, at: usize, sink: &mut S) -> Result<(), Unreadable> {
         self.token = at;
+        if sink.skips(at) {
+            self.slot = Slot::Dropped;
+        }
         match byte {
             b'"' => {
                 self.fate = self.fate(Token::Text, sink)?;

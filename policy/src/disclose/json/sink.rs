@@ -10,6 +10,10 @@ use crate::contract::{Field, Kind, ObjectShape};
 pub(super) trait Sink<'a> {
     /// What to do with values of that field.
     fn want(&self, field: &'a Field) -> Want;
+    /// Whether the value that begins at that offset is to be read over, as if it were not declared.
+    fn skips(&self, _at: usize) -> bool {
+        false
+    }
     /// A string that is passed begins; its bytes follow by [`Sink::piece`], quotes included.
     fn passing(&mut self, spot: Spot<'_, 'a>);
     /// Bytes of the string that is being passed, all within the current chunk.

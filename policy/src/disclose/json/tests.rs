@@ -51,7 +51,14 @@ fn schema() -> RecordSchema {
     let home = ("home".into(), Shape::Object(nested([("province", 7), ("street", 8)])));
     let kin = ("kin".into(), Shape::Array(nested([("id", 9), ("name", 10)])));
     let shape = ObjectShape::new(flat.into_iter().chain([home, kin])).unwrap();
-    RecordSchema { name: "Citizen".to_owned(), fields, shape, subject: FieldIx(0), attributes: vec![] }
+    RecordSchema {
+        name: "Citizen".to_owned(),
+        fields,
+        shape,
+        subject: FieldIx(0),
+        attributes: vec![],
+        references: vec![],
+    }
 }
 
 type Answer = Result<(String, Tally), Unreadable>;

@@ -7,20 +7,36 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Examined, borne_out, errors, examine_any, given, only, redact, redacted, stamp};
-use crate::contract::{Answer, Field, List, Shape};
+use super::{Examined, attributes, borne_out, errors, examine_any, given, only, redact, redacted, stamp, wanted};
+use crate::contract::{Answer, Field, Kind, List, Role, Shape};
 use crate::disclose::json::{Captured, capture, split};
 use crate::disclose::{MAX_LIST, Person, Raw, Redacted, RedactedChunk, Secrets, Tally, Treatments, Unreadable};
-use crate::model::{FieldSet, Personal, Treatment};
+use crate::model::{FieldIx, FieldSet, Personal, Treatment};
 use crate::permit::{Hidden, Permit, Unopened};
 
 pub(super) fn open(permit: &Permit, list: &List, raw: &Raw, secrets: &Secrets) -> Result<Redacted, Unopened> {
     let bytes = raw.bytes();
     let mut rows = Rows::begin(permit, list, secrets)?;
-    for at in elements(list, bytes).map_err(Unopened::Unreadable)? {
+    let elements = elements(list, bytes).map_err(Unopened::Unreadable)?;
+    if elements.len() > most_records(permit) {
+        return Err(Unopened::Unreadable(Unreadable::TooLarge));
+    }
+    for at in elements {
+        if rows.are_full() {
+            break;
+        }
         rows.row(&bytes.slice(at))?;
     }
     rows.end(bytes)
+}
+
+/// How many records a register may answer with: as many as the contract lets be asked for.
+fn most_records(permit: &Permit) -> usize {
+    let limits = permit.operation.parameters.iter().filter_map(|parameter| match parameter.role {
+        Role::Limit(most) => usize::try_from(most).ok(),
+        Role::Asks | Role::Cursor | Role::Sort(_) => None,
+    });
+    limits.max().unwrap_or(MOST_RECORDS)
 }
 
 /// See [`Permit::persons`].
@@ -29,11 +45,19 @@ pub(crate) fn persons(permit: &Permit, raw: &Raw) -> Result<Vec<Personal<String>
     let bytes = raw.bytes();
     let subject = permit.operation.record.subject;
     let mut persons = Vec::new();
-    for at in elements(list, bytes).map_err(Unopened::Unreadable)? {
+    let elements = elements(list, bytes).map_err(Unopened::Unreadable)?;
+    if elements.len() > most_records(permit) {
+        return Err(Unopened::Unreadable(Unreadable::TooLarge));
+    }
+    for at in elements {
         let bytes = bytes.slice(at);
-        let wanted = [subject].into_iter().collect();
-        let found = capture(&permit.operation.record, wanted, &bytes).map_err(Unopened::Unreadable)?;
-        if let Captured::Text(number) | Captured::Number(number) = only(&found, subject) {
+        let found = capture(&permit.operation.record, wanted(permit), &bytes).map_err(Unopened::Unreadable)?;
+        // Whom the policies hide or who is sealed, nobody is asked about: the number of questions would tell.
+        let outcome = permit.table.at_record(&permit.outcome, &permit.env, attributes(permit, &found));
+        let hidden = given(permit).any(|asked| outcome.treatments.of(asked.field) == Treatment::Withhold);
+        if let (false, Captured::Text(number) | Captured::Number(number)) = (hidden, only(&found, subject))
+            && !permit.hides(number)
+        {
             persons.push(Personal::new(number.clone().into_owned()));
         }
     }
@@ -66,6 +90,10 @@ struct Rows<'a> {
     subject: Option<(Treatments, Tally)>,
     /// Whether their record was there, shown or not.
     met: bool,
+    /// How many records are shown.
+    shown: u32,
+    /// Whether a record was left out.
+    dropped: bool,
     tally: Tally,
 }
 
@@ -83,12 +111,23 @@ impl<'a> Rows<'a> {
             filled: false,
             subject: None,
             met: false,
+            shown: 0,
+            dropped: false,
             tally: Tally::default(),
         })
     }
 
+    /// Whether there is a reason to show no more, however many there are.
+    fn are_full(&self) -> bool {
+        let most = self.permit.sealing.as_ref().and_then(|sealing| sealing.rows);
+        most.is_some_and(|most| self.persons.len() >= most)
+    }
+
     fn row(&mut self, bytes: &Bytes) -> Result<(), Unopened> {
         let permit = self.permit;
+        if permit.page.is_some_and(|most| self.shown >= most) {
+            return Ok(());
+        }
         let examined = examine_any(permit, bytes).map_err(Unopened::Unreadable)?;
         if !permit.is_filtered(|field| only(&examined.found, field)) {
             return Err(Unopened::Unfiltered);
@@ -97,14 +136,27 @@ impl<'a> Rows<'a> {
         let (Captured::Text(number) | Captured::Number(number)) =
             only(&examined.found, permit.operation.record.subject)
         else {
-            // Nobody could say later whom it was about.
+            // Nobody could say later whom it was about; and what is said of all records would count it.
+            let envelope = self.list.envelope.iter();
+            if envelope.map(|field| permit.outcome.most.of(field)).any(|most| most != Treatment::Withhold) {
+                return Err(Unopened::Unreadable(Unreadable::Shape { offset: 0 }));
+            }
             self.tally.mistyped = self.tally.mistyped.saturating_add(1);
+            self.dropped = true;
             return Ok(());
         };
+        if permit.hides(number) {
+            self.dropped = true;
+            return Ok(());
+        }
         let asked_about = permit.subject().is_some_and(|subject| *number == **subject.expose());
         self.met |= asked_about;
         let number = Personal::new(number.clone().into_owned());
-        let Some((chunks, tally)) = self.show(&examined, bytes)? else { return Ok(()) };
+        let Some((chunks, tally)) = self.show(&examined, bytes)? else {
+            self.dropped = true;
+            return Ok(());
+        };
+        self.shown += 1;
         self.tally.copied += tally.copied;
         self.filled = true;
         let seq = if asked_about && self.subject.is_none() {
@@ -127,7 +179,8 @@ impl<'a> Rows<'a> {
         let lead = if self.filled { b"," } else { self.opening.as_bytes() };
         let mut chunks = Vec::new();
         let how = (&*permit.operation.record, &examined.outcome.treatments);
-        let tally = redact(permit, how, bytes, self.secrets, lead, &mut chunks).map_err(Unopened::Unreadable)?;
+        let tally = redact(permit, how, (bytes, examined.cuts()), self.secrets, lead, &mut chunks)
+            .map_err(Unopened::Unreadable)?;
         if tally.revealed.union(tally.masked).is_empty() {
             return Ok(None);
         }
@@ -168,13 +221,20 @@ impl<'a> Rows<'a> {
     fn envelope(&self, bytes: &Bytes, treatments: &Treatments) -> Result<(String, Tally), Unreadable> {
         let (permit, list) = (self.permit, self.list);
         let mut own = Treatments(vec![Treatment::Withhold; permit.operation.record.fields.len()].into());
-        for field in list.envelope.iter().filter(|field| list.cursor != Some(*field)) {
+        for field in list.envelope.iter().filter(|field| list.cursor != Some(*field) && !self.counts_hidden(*field)) {
             if let Some(slot) = own.0.get_mut(usize::from(field.0)) {
-                *slot = treatments.of(field);
+                *slot = if permit.uncounts(&list.page, field) { Treatment::Withhold } else { treatments.of(field) };
+            }
+        }
+        let cut = permit.cut(&list.page, bytes)?.unwrap_or_default();
+        for field in cut.withheld.iter() {
+            if let Some(slot) = own.0.get_mut(usize::from(field.0)) {
+                *slot = Treatment::Withhold;
             }
         }
         let mut chunks = Vec::new();
-        let mut tally = redact(permit, (&list.page, &own), bytes, self.secrets, b"", &mut chunks)?;
+        let how = (&*list.page, &own);
+        let mut tally = redact(permit, how, (bytes, cut.offsets()), self.secrets, b"", &mut chunks)?;
         let written = chunks.concat();
         // What the redactor writes is one object of UTF-8 text.
         let written = String::from_utf8(written).unwrap_or_default();
@@ -190,11 +250,19 @@ impl<'a> Rows<'a> {
         Ok((members.join(","), tally))
     }
 
+    /// Whether a leaf of the envelope could count a record that was left out.
+    fn counts_hidden(&self, field: FieldIx) -> bool {
+        let counts = |field: &Field| matches!(field.kind, Kind::Integer | Kind::Number);
+        let is_cursor = self.list.cursor == Some(field);
+        self.permit.subject().is_some() && self.dropped && (is_cursor || self.list.page.field(field).is_none_or(counts))
+    }
+
     /// The next page's cursor, sealed for this caller and question.
     fn cursor(&self, bytes: &Bytes, treatments: &Treatments) -> Result<Option<(&'a Field, String)>, Unreadable> {
         let permit = self.permit;
         let Some(field) = self.list.cursor.and_then(|at| self.list.page.field(at)) else { return Ok(None) };
-        if treatments.of(field.index) != Treatment::Reveal {
+        let withheld = self.counts_hidden(field.index) || permit.uncounts(&self.list.page, field.index);
+        if withheld || treatments.of(field.index) != Treatment::Reveal {
             return Ok(None);
         }
         let found = capture(&self.list.page, [field.index].into_iter().collect(), bytes)?;
@@ -207,3 +275,6 @@ impl<'a> Rows<'a> {
         Ok(name.zip(sealed).map(|(name, sealed)| (field, format!("{name}:{sealed}"))))
     }
 }
+
+/// How many records a list may have whose contract has no page size.
+const MOST_RECORDS: usize = 1000;

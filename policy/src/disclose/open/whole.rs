@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{errors, examine, redacted, stamp};
+use super::{SEALED, errors, examine, redacted, stamp};
 use crate::contract::Answer;
 use crate::disclose::{Raw, Redacted, Tally, Unreadable};
 use crate::model::Treatment;
@@ -11,6 +11,9 @@ use crate::permit::{Hidden, Permit, Unopened, WholePermit};
 
 /// See [`Permit::open_record_of_whole`].
 pub(crate) fn open_record_of_whole(permit: Permit, raw: &Raw) -> Result<WholePermit, Unopened> {
+    if permit.is_sealed() {
+        return Err(SEALED);
+    }
     let Answer::Whole(whole) = &permit.operation.answer else {
         return Err(Unopened::NoMatch(Hidden::Record, Tally::default()));
     };

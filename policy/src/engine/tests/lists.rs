@@ -10,6 +10,7 @@ use crate::contract::{RequestParts, Route};
 use crate::disclose::{Raw, Redacted};
 use crate::engine::fixture::{policy, secrets, show, ten};
 use crate::model::DisclosureId;
+use crate::narrow::Narrowing;
 use crate::permit::{Ask, Denial, Hidden, Permit, Unopened};
 
 struct World(Arc<Bundle>);
@@ -42,6 +43,7 @@ impl World {
             arguments: operation.arguments(parts).unwrap(),
             env: ten(),
             cursors: &secrets().cursors,
+            seals: None,
         };
         self.0.decide(ask).map_err(|denied| denied.why)
     }
@@ -186,6 +188,31 @@ fn what_a_search_asks_by_must_be_matched_at_least() {
 }
 
 #[test]
+fn a_page_does_not_tell_where_a_hidden_record_stands() {
+    let world = World::new(&[ALL, OWN]);
+    let rows = [row("1", "046"), row("2", "001"), row("3", "046"), row("4", "001")];
+    for (limit, shown) in [(1, vec!["2"]), (2, vec!["2", "4"]), (3, vec!["2", "4"])] {
+        let body = format!(r#"{{"sort":"name","limit":{limit}}}"#);
+        let permit = world.ask("hanoi/desk", "POST", "/find", &body).unwrap();
+        assert!(
+            permit.upstream().target.expose().contains("limit=50"),
+            "the register is asked for all that it may give"
+        );
+        let answer = open(permit, &page(&rows, "")).unwrap();
+        let found: Vec<_> = answer.persons().iter().map(|person| person.subject.expose().clone()).collect();
+        assert_eq!(found, shown, "{limit}");
+    }
+}
+
+#[test]
+fn who_is_hidden_by_a_plugin_is_not_counted() {
+    let world = World::new(&[ALL]);
+    let permit = world.search("tax/desk", r#"{"born":"1987-03-14"}"#).narrow(&Narrowing::hide()).unwrap();
+    let answer = text(open(permit, &page(&[row("1", "001")], r#","next":"x""#)).unwrap());
+    assert_eq!(answer, r#"{"items":[]}"#);
+}
+
+#[test]
 fn a_household_is_about_the_person_who_was_asked_for() {
     let world = World::new(&[ALL, OWN]);
     let home = |rows: &[String]| format!(r#"{{"ward":"Ba Đình","members":[{}]}}"#, rows.join(","));
@@ -218,9 +245,16 @@ fn what_is_not_read_strictly_is_not_shown() {
         assert!(matches!(open(search(), broken), Err(Unopened::Unreadable(_))), "{broken}");
     }
     // Nobody could say whom it was about.
-    let shown = open(search(), r#"{"items":[{"name":"N"},{"id":"2","name":"M"}]}"#).unwrap();
+    let nameless = r#"{"items":[{"name":"N"},{"id":"2","name":"M","province":"001"}]}"#;
+    assert!(matches!(open(search(), nameless), Err(Unopened::Unreadable(_))), "what counts it is shown");
+    let world = World::new(&[ALL, OWN]);
+    let permit = world.ask("hanoi/desk", "POST", "/find", r#"{"born":"1987-03-14"}"#).unwrap();
+    let shown = open(permit, nameless).unwrap();
     assert_eq!((shown.persons().len(), shown.tally().mistyped), (1, 1));
     assert!(!text(shown).contains("\"N\""));
+    // More records than may be asked for.
+    let many: Vec<String> = (0..51).map(|n| row(&n.to_string(), "001")).collect();
+    assert!(matches!(open(search(), &page(&many, "")), Err(Unopened::Unreadable(_))));
 }
 
 #[test]

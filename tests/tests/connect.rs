@@ -1,0 +1,185 @@
+//! Promise: whoever follows `deploy/CONNECT.md` sees what it shows, and finds every refusal in its table.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use http::StatusCode;
+use jiff::Timestamp;
+use popgate_demo::deployment::AGENCIES;
+use popgate_tests::Harness;
+
+#[test]
+fn every_step_prints_what_it_shows() {
+    let harness = Harness::start();
+    let (site, gateway) = (&harness.deployment.site, &harness.deployment.gateway);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(site.gateway_authority(), folder.path().join("gateway-ca.pem")).unwrap();
+    let here = |command: &str| {
+        let command = command.replace(HTTPS, &format!("https://localhost:{}", gateway.https().port()));
+        command.replace(WHOAMI, &format!("https://localhost:{}", gateway.whoami().unwrap().port()))
+    };
+    let steps = steps(&guide());
+    let ran = steps.iter().filter(|step| matches!(step, Step::Run { .. })).count();
+    assert!(ran >= 8 && steps.contains(&Step::Sign), "the commands of the guide are not found: {steps:#?}");
+    for step in steps {
+        match step {
+            Step::Sign => sign(&site.authority(AGENCIES).unwrap().certificate_file(), folder.path()),
+            Step::Run { command, shown } => {
+                let printed = bash(&here(&command), folder.path());
+                assert_eq!(normalised(&printed), normalised(&shown), "$ {command}\nprints\n{printed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_refusal_is_in_the_table() {
+    let told: BTreeMap<String, (StatusCode, bool)> = guide().lines().filter_map(row).collect();
+    let source = std::fs::read_to_string(root().join("gateway/src/refusal.rs")).unwrap();
+    let known = refusals(&source);
+    assert!(known.len() > 30, "the refusals are not found in refusal.rs: {known:#?}");
+    let missing: Vec<_> = known.iter().filter(|(code, _)| !told.contains_key(*code)).collect();
+    assert!(missing.is_empty(), "add to the table of deploy/CONNECT.md (code, status, again): {missing:#?}");
+    assert_eq!(told, known, "the table of deploy/CONNECT.md differs from refusal.rs");
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for page in ["deploy/CONNECT.md", "deploy/samples/README.md"] {
+        let page = root().join(page);
+        let text = std::fs::read_to_string(&page).unwrap();
+        let links: Vec<_> = text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+        assert!(!links.is_empty());
+        for link in links {
+            assert!(page.parent().unwrap().join(link).exists(), "{}: `{link}` is not there", page.display());
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// The authority issues what `etax.csr` asks for, as `etax.crt`.
+    Sign,
+    Run {
+        command: String,
+        shown: String,
+    },
+}
+
+/// The commands of the guide's `console` blocks, each with what stands under it.
+fn steps(guide: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut inside = false;
+    for line in guide.lines() {
+        match (inside, line) {
+            (false, SIGN) => steps.push(Step::Sign),
+            (false, "```console") => inside = true,
+            (false, _) => {}
+            (true, "```") => inside = false,
+            (true, line) => match (line.strip_prefix("$ "), steps.last_mut()) {
+                (Some(command), _) => steps.push(Step::Run { command: command.to_owned(), shown: String::new() }),
+                (None, Some(Step::Run { shown, .. })) => {
+                    shown.push_str(line);
+                    shown.push('\n');
+                }
+                (None, _) => unreachable!("a block that does not begin with a command: {line}"),
+            },
+        }
+    }
+    steps
+}
+
+fn sign(authority: &Path, folder: &Path) {
+    let command = format!(
+        "openssl x509 -req -in etax.csr -CA '{}' -CAkey '{}' -copy_extensions copy -days 10 -out etax.crt",
+        authority.display(),
+        authority.with_extension("key").display(),
+    );
+    bash(&command, folder);
+}
+
+/// What a command prints, mistakes too; it must succeed.
+fn bash(command: &str, folder: &Path) -> String {
+    let mut bash = Command::new("bash");
+    bash.args(["-o", "pipefail", "-c", &format!("exec 2>&1; {command}")]).current_dir(folder);
+    // The runner's own settings must not decide whom curl trusts, nor through whom it goes.
+    for variable in ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "CURL_HOME"] {
+        bash.env_remove(variable);
+    }
+    let output = bash.env("NO_PROXY", "localhost").env("no_proxy", "localhost").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "$ {command}\n{printed}");
+    printed
+}
+
+/// Without what is another at each run: times, serial numbers, hashes, and what the two libraries of TLS agree on.
+fn normalised(text: &str) -> Vec<String> {
+    let word = |word: &str| match word.parse::<Timestamp>() {
+        Ok(_) => "(time)".to_owned(),
+        Err(_) if word.len() >= 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) => "(number)".to_owned(),
+        Err(_) if word.starts_with("pin:sha256:") => "(pin)".to_owned(),
+        Err(_) => word.to_owned(),
+    };
+    let line = |line: &str| match line.starts_with("connection ") {
+        true => "connection".to_owned(),
+        false => line.split(' ').map(word).collect::<Vec<_>>().join(" "),
+    };
+    text.trim_end().lines().map(line).collect()
+}
+
+/// Code, status and whether to come again, of a row of the guide's table.
+fn row(line: &str) -> Option<(String, (StatusCode, bool))> {
+    let cells: Vec<_> = line.strip_prefix("| `")?.split(" | ").collect();
+    let [code, status, again, remedy] = cells.as_slice() else { return None };
+    let status = StatusCode::from_bytes(status.as_bytes()).ok()?;
+    assert!(["yes", "no"].contains(again) && remedy.ends_with(" |"), "{line}");
+    Some((code.trim_end_matches('`').to_owned(), (status, *again == "yes")))
+}
+
+/// The same of the source, where two matches over all variants say it: `row` has code and status, `retry_after` when to come again.
+fn refusals(source: &str) -> BTreeMap<String, (StatusCode, bool)> {
+    let source: String = source.split_whitespace().collect();
+    let body = |name: &str| {
+        let (_, from) = source.split_once(&format!("fn{name}(&self)")).unwrap();
+        from.split("fn").next().unwrap().to_owned()
+    };
+    let variant = |arm: &str| arm.chars().take_while(char::is_ascii_alphanumeric).collect::<String>();
+    let mut never = BTreeSet::new();
+    let mut pending = Vec::new();
+    for arm in body("retry_after").split("Self::").skip(1) {
+        pending.push(variant(arm));
+        if let Some((_, answer)) = arm.split_once("=>") {
+            if answer.starts_with("None") {
+                never.extend(pending.iter().cloned());
+            }
+            pending.clear();
+        }
+    }
+    let of = |arm: &str| {
+        let (_, rest) = arm.split_once("(\"").unwrap_or_else(|| unreachable!("an arm without a code: {arm}"));
+        let (code, rest) = rest.split_once("\",S::").unwrap();
+        let name = rest.split(',').next().unwrap();
+        let all = (400..600).filter_map(|number| StatusCode::from_u16(number).ok());
+        let named = |status: &StatusCode| {
+            status.canonical_reason().is_some_and(|reason| reason.to_uppercase().replace([' ', '-'], "_") == name)
+        };
+        let mut found = all.filter(named);
+        (code.to_owned(), (found.next().unwrap(), !never.contains(&variant(arm))))
+    };
+    body("row").split("Self::").skip(1).map(of).collect()
+}
+
+fn guide() -> String {
+    std::fs::read_to_string(root().join("deploy/CONNECT.md")).unwrap()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+const HTTPS: &str = "https://gateway.example:8443";
+const WHOAMI: &str = "https://gateway.example:8444";
+const SIGN: &str = "<!-- the authority answers: etax.crt -->";

@@ -83,7 +83,8 @@ async fn what_the_schema_says_is_enforced_whatever_the_keyword() {
     // The view says the same.
     let view = session.send(get("/.well-known/openapi", None)).await.unwrap().json();
     let body = &view["paths"][VERIFY]["post"]["requestBody"];
-    assert_eq!(body["content"]["application/json"]["schema"]["properties"]["full_name"]["minLength"], 2);
+    assert_eq!(body["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/Claims");
+    assert_eq!(view["components"]["schemas"]["Claims"]["properties"]["full_name"]["minLength"], 2);
     assert_eq!(body["description"], "At most 300 bytes.");
 }
 

@@ -190,7 +190,8 @@ fn v2(text: &str) -> String {
     let (kept, rest) = text.split_once("  /population/v1/citizens/{id}/household:\n").unwrap();
     let (_, components) = rest.split_once("\ncomponents:\n").unwrap();
     let text = format!("{kept}\ncomponents:\n{components}");
-    let text = text.replace("/population/v1/", "/population/v2/").replace("version: 1.0.0", "version: 2.0.0");
+    let text = text.replace("/population/v1", "/population/v2").replace("version: 1.0.0", "version: 2.0.0");
+    let text = text.replace("service: VN/GOV/MPS/NPDB/population,", "service: VN/GOV/MPS/NPDB/population-v2,");
     ["read", "lookup", "verify"].iter().fold(text, |text, name| {
         text.replace(&format!("operationId: citizen.{name}\n"), &format!("operationId: citizen.{name}.v2\n"))
     })

@@ -1,27 +1,112 @@
-//! What the whole-process benches share: a gateway as a process of its own, pinned to one processor.
+//! What the whole-process benches share: a gateway as a process of its own, pinned to one processor, before a population.
 
 use std::error::Error;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 use std::{fs, io};
 
 use http::StatusCode;
 use popgate::app::config::Config;
-use popgate_demo::client::{Client, get};
-use popgate_demo::deployment::Site;
-use popgate_demo::register::population;
+use popgate_demo::client::{Client, Http, get};
+use popgate_demo::deployment::{Options, Register, Site};
+use popgate_demo::postgres::Postgres;
+use popgate_demo::register::{Number, population};
 use popgate_demo::scenario::read_path;
+use tempfile::TempDir;
 
 /// Why there is no figure.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// Serves that configuration until it is told to stop.
-///
-/// # Errors
-/// If it cannot be read or started.
-pub fn serve(file: &Path) -> Result<(), Failure> {
+/// What every such bench may be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// Read the population from a throw-away PostgreSQL, not from functions: needs Debian's package postgresql
+    #[arg(long)]
+    postgres: bool,
+    /// Serve that configuration: how this program starts the gateway
+    #[arg(long, hide = true)]
+    serve: Option<PathBuf>,
+}
+
+impl Common {
+    /// Measures, or is the gateway that is measured.
+    pub fn run(&self, measure: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
+        let result = match &self.serve {
+            Some(file) => serve(file),
+            None => measure(),
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                report(&*error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn serve(file: &Path) -> Result<(), Failure> {
     popgate::app::serve(Config::read(file).map_err(|errors| errors.to_string())?).map_err(Into::into)
+}
+
+/// A gateway with one data-plane thread, the population behind it, and a client of the tax department's system.
+#[derive(Debug)]
+pub struct Rig {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// The client.
+    pub client: Client,
+    /// Those of the database; without one anybody is there.
+    seeded: Vec<Number>,
+    _register: Register,
+    _postgres: Option<Postgres>,
+    _dir: TempDir,
+}
+
+impl Rig {
+    /// Starts it, with these settings besides the reference's.
+    ///
+    /// # Errors
+    /// If a part of it does not start.
+    pub fn start(common: &Common, settings: &str) -> Result<Self, Failure> {
+        let dir = tempfile::tempdir()?;
+        let site = Site::make(dir.path())?;
+        lift_limits(&site)?;
+        let postgres = common.postgres.then(Postgres::start).transpose()?;
+        let (register, seeded) = match &postgres {
+            Some(postgres) => {
+                (Register::start_on(&site, postgres.seeded(SEEDED)?)?, population::seeded(SEEDED).collect())
+            }
+            None => (Register::start(&site)?, Vec::new()),
+        };
+        let port = free_port()?;
+        let options = Options { port, cores: 1, settings: settings.to_owned(), ..Options::default() };
+        site.write_config(register.address, &options)?;
+        let gateway = Gateway::start(&site)?;
+        let client = Client::new(([127, 0, 0, 1], port).into(), &site.credentials("tax/etax")?, Http::One)?;
+        Ok(Self { gateway, client, seeded, _register: register, _postgres: postgres, _dir: dir })
+    }
+
+    /// One of the population; each index is somebody else, until all were there.
+    pub fn citizen(&self, n: u64) -> Number {
+        let at = usize::try_from(n).unwrap_or(usize::MAX).checked_rem(self.seeded.len());
+        at.and_then(|at| self.seeded.get(at).copied()).unwrap_or_else(|| population::citizen(n))
+    }
+
+    /// Waits until the gateway answers.
+    ///
+    /// # Errors
+    /// If it does not within ten seconds.
+    pub async fn ready(&self) -> Result<(), Failure> {
+        for _ in 0..200 {
+            match self.client.send(get(&read_path(self.citizen(0)), None)).await {
+                Ok(answer) if answer.status == StatusCode::OK => return Ok(()),
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+        Err("the gateway does not answer within 10 s".into())
+    }
 }
 
 /// A gateway in a process of its own. Dropped, it is killed.
@@ -29,11 +114,8 @@ pub fn serve(file: &Path) -> Result<(), Failure> {
 pub struct Gateway(Child);
 
 impl Gateway {
-    /// Starts this very program again with `--serve`, on the first processor.
-    ///
-    /// # Errors
-    /// If it cannot be started.
-    pub fn start(site: &Site) -> Result<Self, Failure> {
+    /// This very program again with `--serve`, on the first processor.
+    fn start(site: &Site) -> Result<Self, Failure> {
         let child = Command::new("taskset")
             .args(["--cpu-list", "0"])
             .arg(std::env::current_exe()?)
@@ -43,20 +125,6 @@ impl Gateway {
             .spawn()
             .map_err(|error| format!("taskset (Debian package util-linux): {error}"))?;
         Ok(Self(child))
-    }
-
-    /// Waits until it answers.
-    ///
-    /// # Errors
-    /// If it does not within ten seconds.
-    pub async fn ready(&self, client: &Client) -> Result<(), Failure> {
-        for _ in 0..200 {
-            match client.send(get(&read_path(population::citizen(0)), None)).await {
-                Ok(answer) if answer.status == StatusCode::OK => return Ok(()),
-                _ => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
-        Err("the gateway does not answer within 10 s".into())
     }
 
     /// Bytes that it holds in memory (`VmRSS`).
@@ -91,10 +159,7 @@ impl Drop for Gateway {
 }
 
 /// The reference limits are for people; this measures what the machine can do.
-///
-/// # Errors
-/// If they are not as expected.
-pub fn lift_limits(site: &Site) -> Result<(), Failure> {
+fn lift_limits(site: &Site) -> Result<(), Failure> {
     let file = site.bundle().join("agencies/tax.toml");
     let text = fs::read_to_string(&file)?;
     let lifted = text.replace(
@@ -108,10 +173,7 @@ pub fn lift_limits(site: &Site) -> Result<(), Failure> {
 }
 
 /// A port that nobody listens on.
-///
-/// # Errors
-/// If there is none.
-pub fn free_port() -> io::Result<u16> {
+fn free_port() -> io::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
@@ -125,3 +187,11 @@ pub fn say(text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes())?;
     out.flush()
 }
+
+#[expect(clippy::print_stderr, reason = "the last word of a command line program")]
+fn report(error: &dyn Error) {
+    eprintln!("error: {error}");
+}
+
+/// How many citizens a database gets: more than are asked for in a run, so that none is stored already.
+const SEEDED: u64 = 200_000;

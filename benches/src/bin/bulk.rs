@@ -1,14 +1,11 @@
 //! Memory of the gateway while one bulk answer grows: `citizen.lookup.bulk`, one HTTP/1.1 connection, until so many bytes have come.
 
-use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use popgate_benches::{Failure, Gateway, free_port, lift_limits, say, serve};
-use popgate_demo::client::{Client, Http};
-use popgate_demo::deployment::{Options, Register, Site};
-use popgate_demo::register::{Citizen, population};
+use popgate_benches::{Common, Failure, Rig, say};
+use popgate_demo::register::{Citizen, Number};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 #[global_allocator]
@@ -20,47 +17,28 @@ struct Args {
     /// How long the answer gets, in megabytes
     #[arg(long, default_value_t = 1000)]
     megabytes: u64,
-    /// Serve that configuration: how this program starts the gateway
-    #[arg(long, hide = true)]
-    serve: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    common: Common,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let result = match &args.serve {
-        Some(file) => serve(file),
-        None => measure(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&*error);
-            ExitCode::FAILURE
-        }
-    }
+    args.common.run(|| measure(&args))
 }
 
 fn measure(args: &Args) -> Result<(), Failure> {
-    let dir = tempfile::tempdir()?;
-    let site = Site::make(dir.path())?;
-    lift_limits(&site)?;
-    let register = Register::start(&site)?;
-    let port = free_port()?;
-    let settings = "[cache]\ncapacity = \"16MiB\"".to_owned();
-    site.write_config(register.address, &Options { port, cores: 1, settings, ..Options::default() })?;
-    let gateway = Gateway::start(&site)?;
-    let client = Client::new(([127, 0, 0, 1], port).into(), &site.credentials("tax/etax")?, Http::One)?;
+    let rig = Rig::start(&args.common, "[cache]\ncapacity = \"16MiB\"")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        gateway.ready(&client).await?;
-        grow(args, &gateway, &client).await
+        rig.ready().await?;
+        grow(args, &rig).await
     })
 }
 
-async fn grow(args: &Args, gateway: &Gateway, client: &Client) -> Result<(), Failure> {
-    let (mut receive, mut send) = tokio::io::split(client.connect_tls().await?);
+async fn grow(args: &Args, rig: &Rig) -> Result<(), Failure> {
+    let (mut receive, mut send) = tokio::io::split(rig.client.connect_tls().await?);
     send.write_all(HEAD.as_bytes()).await?;
-    let lines: Vec<Vec<u8>> = (0..KNOWN).map(chunk).collect();
+    let lines: Vec<Vec<u8>> = (0..KNOWN).map(|n| chunk(rig.citizen(n))).collect();
     let sending = async {
         for line in lines.iter().cycle() {
             send.write_all(line).await?;
@@ -80,7 +58,7 @@ async fn grow(args: &Args, gateway: &Gateway, client: &Client) -> Result<(), Fai
             received += count as u64;
             if received * STEPS / wanted > told {
                 told += 1;
-                let (took, resident) = (since.elapsed().as_secs_f64(), gateway.resident()? >> 20);
+                let (took, resident) = (since.elapsed().as_secs_f64(), rig.gateway.resident()? >> 20);
                 say(&format!("{:>9}  {took:>7.1}  {resident:>20}\n", received / 1_000_000))?;
             }
         }
@@ -94,8 +72,7 @@ async fn grow(args: &Args, gateway: &Gateway, client: &Client) -> Result<(), Fai
 }
 
 /// One citizen's keys, as a chunk of the request's body.
-fn chunk(n: u64) -> Vec<u8> {
-    let number = population::citizen(n);
+fn chunk(number: Number) -> Vec<u8> {
     let line = Citizen::of(number).map(|citizen| {
         format!(
             "{{\"id\":\"{number}\",\"full_name\":\"{}\",\"date_of_birth\":\"{}\"}}\n",
@@ -112,8 +89,3 @@ const HEAD: &str = "POST /population/v1/bulk/lookup HTTP/1.1\r\nhost: localhost\
 const KNOWN: u64 = 20_000;
 /// How often it is told how far it got.
 const STEPS: u64 = 10;
-
-#[expect(clippy::print_stderr, reason = "the last word of a command line program")]
-fn report(error: &dyn Error) {
-    eprintln!("bulk: {error}");
-}

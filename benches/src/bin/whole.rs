@@ -3,7 +3,6 @@
 //! The gateway runs as a process of its own with one data-plane thread, pinned to one processor; the load and the register
 //! share the others. CPU time is that of the whole gateway process: data plane, acceptor, audit writer, admin thread.
 
-use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,10 +10,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use http::StatusCode;
-use popgate_benches::{Failure, Gateway, free_port, lift_limits, say, serve};
-use popgate_demo::client::{Client, Http, get};
-use popgate_demo::deployment::{Options, Register, Site};
-use popgate_demo::register::population;
+use popgate_benches::{Common, Failure, Rig, say};
+use popgate_demo::client::get;
 use popgate_demo::scenario::read_path;
 
 #[global_allocator]
@@ -32,39 +29,20 @@ struct Args {
     /// How many runs of each kind, in turn
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Serve that configuration: how this program starts the gateway
-    #[arg(long, hide = true)]
-    serve: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    common: Common,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let result = match &args.serve {
-        Some(file) => serve(file),
-        None => measure(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&*error);
-            ExitCode::FAILURE
-        }
-    }
+    args.common.run(|| measure(&args))
 }
 
 fn measure(args: &Args) -> Result<(), Failure> {
-    let dir = tempfile::tempdir()?;
-    let site = Site::make(dir.path())?;
-    lift_limits(&site)?;
-    let register = Register::start(&site)?;
-    let port = free_port()?;
-    let options = Options { port, cores: 1, ..Options::default() };
-    site.write_config(register.address, &options)?;
-    let gateway = Gateway::start(&site)?;
-    let client = Client::new(([127, 0, 0, 1], port).into(), &site.credentials("tax/etax")?, Http::One)?;
+    let rig = Arc::new(Rig::start(&args.common, "")?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        gateway.ready(&client).await?;
+        rig.ready().await?;
         say(&format!(
             "{} kept-alive HTTP/1.1 connections, TLS 1.3 with client certificates, citizen.read, {} s a run\n",
             args.connections, args.seconds
@@ -75,7 +53,7 @@ fn measure(args: &Args) -> Result<(), Failure> {
         let mut figures = [Vec::new(), Vec::new()];
         for run in 1..=args.runs {
             for (kind, figures) in [Kind::Miss, Kind::Hit].into_iter().zip(&mut figures) {
-                let figure = load(args, kind, &client, &gateway, &fresh).await?;
+                let figure = load(args, kind, &rig, &fresh).await?;
                 say(&format!("{run:<5} {}\n", figure.row(kind)))?;
                 figures.push(figure);
             }
@@ -121,24 +99,18 @@ impl Figure {
     }
 }
 
-async fn load(
-    args: &Args,
-    kind: Kind,
-    client: &Client,
-    gateway: &Gateway,
-    fresh: &Arc<AtomicU64>,
-) -> Result<Figure, Failure> {
+async fn load(args: &Args, kind: Kind, rig: &Arc<Rig>, fresh: &Arc<AtomicU64>) -> Result<Figure, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..args.connections {
-        let (client, stop, fresh) = (client.clone(), Arc::clone(&stop), Arc::clone(fresh));
+        let (rig, stop, fresh) = (Arc::clone(rig), Arc::clone(&stop), Arc::clone(fresh));
         tasks.spawn(async move {
-            let mut session = client.connect().await?;
+            let mut session = rig.client.connect().await?;
             let mut latencies = hdrhistogram::Histogram::<u64>::new(3)?;
             while !stop.load(Ordering::Relaxed) {
                 let number = match kind {
-                    Kind::Miss => population::citizen(HOT + fresh.fetch_add(1, Ordering::Relaxed)),
-                    Kind::Hit => population::citizen(latencies.len() % HOT),
+                    Kind::Miss => rig.citizen(HOT + fresh.fetch_add(1, Ordering::Relaxed)),
+                    Kind::Hit => rig.citizen(latencies.len() % HOT),
                 };
                 let since = Instant::now();
                 let answer = session.send(get(&read_path(number), None)).await?;
@@ -150,9 +122,9 @@ async fn load(
             Ok::<_, Failure>(latencies)
         });
     }
-    let (before, since) = (gateway.cpu()?, Instant::now());
+    let (before, since) = (rig.gateway.cpu()?, Instant::now());
     tokio::time::sleep(Duration::from_secs(args.seconds)).await;
-    let (after, took) = (gateway.cpu()?, since.elapsed());
+    let (after, took) = (rig.gateway.cpu()?, since.elapsed());
     stop.store(true, Ordering::Relaxed);
     let mut all = hdrhistogram::Histogram::<u64>::new(3)?;
     while let Some(latencies) = tasks.join_next().await {
@@ -170,8 +142,3 @@ async fn load(
 
 /// How many citizens the hits are spread over: few enough to stay cached and fresh for a run.
 const HOT: u64 = 1000;
-
-#[expect(clippy::print_stderr, reason = "the last word of a command line program")]
-fn report(error: &dyn Error) {
-    eprintln!("whole: {error}");
-}

@@ -8,7 +8,7 @@ use popgate_demo::{
     client::{self, Credentials, Http},
     deployment::{Deployment, Options, SEEDED},
     postgres::Postgres,
-    register::{Citizen, Number, Service, Source, demo, population},
+    register::{Citizen, Number, Service, Source, database::Database, demo, population},
     scenario::read_path,
 };
 use serde_json::Value;
@@ -86,6 +86,26 @@ async fn a_database_that_holds_something_is_not_seeded() {
 
     let few = seed(&url, &["--citizens", "10"]);
     assert!(!few.status.success() && said(&few).contains("2500"), "{}", said(&few));
+}
+
+#[tokio::test]
+async fn a_million_citizens_are_a_minutes_work() {
+    let postgres = Postgres::start().unwrap();
+    let url = postgres.url();
+    let told = said(&seed(&url, &["--citizens", "1000000"]));
+    // With the rate, which is for people: machines differ.
+    eprintln!("{told}");
+    assert!(told.contains(" citizens in ") && told.contains(" a second)"), "{told}");
+    let there = citizens(&url).await;
+    // The rest of the last household is there too.
+    assert!((1_000_000..1_000_100).contains(&there), "{there}");
+    let mut register = Register::start(Service::Population(Source::Database(Database::new(&url).unwrap()))).await;
+    let mut client = register.client("h2").await;
+    for number in population::seeded(1_000_000).step_by(50_021) {
+        assert_eq!(client.person(number, &[]).await.body, Citizen::of(number).unwrap().to_json());
+    }
+    drop((client, register.stop.take()));
+    register.served.await.unwrap();
 }
 
 #[tokio::test]

@@ -35,9 +35,12 @@ pub async fn run(deployment: &Deployment) -> Result<Vec<Stop>, ScenarioError> {
         household(deployment).await?,
         search(deployment).await?,
         bulk(deployment).await?,
+        bulk_verification(deployment).await?,
         portrait(deployment).await?,
         insurance(deployment).await?,
         marriage(deployment).await?,
+        exchange(deployment).await?,
+        view(deployment).await?,
         suspended(deployment).await?,
     ])
 }
@@ -47,7 +50,7 @@ pub fn text(stops: &[Stop]) -> String {
     let mut out = String::from("The tour\n");
     for Stop { title, asked, came } in stops {
         // Writing to a string cannot fail.
-        let _ = writeln!(out, " {title:<12}  {asked}\n {:12}  {came}", "");
+        let _ = writeln!(out, " {title:<15}  {asked}\n {:15}  {came}", "");
     }
     out
 }
@@ -96,25 +99,9 @@ async fn search(deployment: &Deployment) -> Result<Stop, ScenarioError> {
 }
 
 async fn bulk(deployment: &Deployment) -> Result<Stop, ScenarioError> {
-    let line = |n: u64| -> Value {
-        let number = population::citizen(n);
-        let record: Value = Citizen::of(number)
-            .and_then(|citizen| serde_json::from_slice(&citizen.to_json()).ok())
-            .unwrap_or(Value::Null);
-        let year =
-            if n % 10 == 9 { json!("1900-01-01") } else { record.get("date_of_birth").cloned().unwrap_or_default() };
-        json!({"id": number.to_string(), "full_name": record.get("full_name"), "date_of_birth": year})
-    };
-    let body: String = (0..LINES).map(|n| format!("{}\n", line(n))).collect();
-    let mut request = Request::new(Full::new(body.into()));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = http::Uri::from_static("/population/v1/bulk/lookup");
-    for (name, value) in [("content-type", "application/x-ndjson"), ("gateway-purpose", "assessment")] {
-        request.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
     let began = Instant::now();
     let mut etax = open(deployment, "tax/etax").await?;
-    let answer = send(&mut etax, request).await?;
+    let answer = send(&mut etax, lines("/population/v1/bulk/lookup", "assessment", LINES)).await?;
     expect("a bulk lookup", &answer, StatusCode::OK, "")?;
     let text = String::from_utf8_lossy(&answer.body);
     let count = |status: &str| text.lines().filter(|line| line.contains(&format!("\"status\":{status}"))).count();
@@ -130,6 +117,43 @@ async fn bulk(deployment: &Deployment) -> Result<Stop, ScenarioError> {
             began.elapsed().as_secs_f64()
         ),
     })
+}
+
+async fn bulk_verification(deployment: &Deployment) -> Result<Stop, ScenarioError> {
+    let mut bank = open(deployment, "bank-b/ekyc").await?;
+    let answer = send(&mut bank, lines("/population/v1/bulk/verify", "e-kyc", FEWER)).await?;
+    expect("a bulk verification", &answer, StatusCode::OK, "")?;
+    let text = String::from_utf8_lossy(&answer.body);
+    let wrong = text.lines().filter(|line| line.contains("\"date_of_birth\":false")).count();
+    if wrong != FEWER as usize / 10 {
+        return Err(unexpected("a bulk verification", &format!("{} wrong dates", FEWER / 10), &wrong.to_string()));
+    }
+    Ok(Stop {
+        title: "verification",
+        asked: format!("bank-b/ekyc sends {FEWER} such lines, only to hear whether they are right"),
+        came: format!("{wrong} birth dates are not; nothing of any record left the gateway"),
+    })
+}
+
+/// Number, name and birth date of so many citizens, a line each; one in ten has a wrong birth date.
+fn lines(path: &'static str, purpose: &'static str, count: u64) -> Request<Full<bytes::Bytes>> {
+    let line = |n: u64| -> Value {
+        let number = population::citizen(n);
+        let record: Value = Citizen::of(number)
+            .and_then(|citizen| serde_json::from_slice(&citizen.to_json()).ok())
+            .unwrap_or(Value::Null);
+        let year =
+            if n % 10 == 9 { json!("1900-01-01") } else { record.get("date_of_birth").cloned().unwrap_or_default() };
+        json!({"id": number.to_string(), "full_name": record.get("full_name"), "date_of_birth": year})
+    };
+    let body: String = (0..count).map(|n| format!("{}\n", line(n))).collect();
+    let mut request = Request::new(Full::new(body.into()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = http::Uri::from_static(path);
+    for (name, value) in [("content-type", "application/x-ndjson"), ("gateway-purpose", purpose)] {
+        request.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    request
 }
 
 async fn portrait(deployment: &Deployment) -> Result<Stop, ScenarioError> {
@@ -183,6 +207,46 @@ async fn marriage(deployment: &Deployment) -> Result<Stop, ScenarioError> {
         title: "civil status",
         asked: "civil-status/ehotich looks the marriage up".into(),
         came: "the spouse is the one that the population register knows".into(),
+    })
+}
+
+async fn exchange(deployment: &Deployment) -> Result<Stop, ScenarioError> {
+    let path = format!("/r1/VN/GOV/MPS/NPDB/population/citizens/{}", HOA.number);
+    let mut server = open(deployment, "data-exchange/tax").await?;
+    let mut message = |client: &'static str| {
+        let mut message = get(&path, None);
+        message.headers_mut().insert("x-road-client", HeaderValue::from_static(client));
+        message
+    };
+    let (ours, others) = (message("VN/GOV/TAX/ETAX"), message("VN/GOV/MPS/PORTAL"));
+    let answer = send(&mut server, ours).await?;
+    expect("a message of X-Road", &answer, StatusCode::OK, "")?;
+    let hashed = answer.headers.contains_key("x-road-request-hash");
+    let refused = send(&mut server, others).await?;
+    expect("a message for another member", &refused, StatusCode::FORBIDDEN, "client_not_represented")?;
+    if !hashed || !refused.headers.contains_key("x-road-error") {
+        return Err(unexpected("a message of X-Road", "its headers", "none of them"));
+    }
+    Ok(Stop {
+        title: "X-Road",
+        asked: "an exchange server of data-exchange asks for tax/etax, its member, and for another's system".into(),
+        came: "what tax/etax would see, with the request's hash; 403 client_not_represented".into(),
+    })
+}
+
+async fn view(deployment: &Deployment) -> Result<Stop, ScenarioError> {
+    let mut counts = Vec::new();
+    for system in ["tax/etax", "telecom-a/crm"] {
+        let mut session = open(deployment, system).await?;
+        let answer = send(&mut session, get("/.well-known/openapi", None)).await?;
+        expect("a view", &answer, StatusCode::OK, "")?;
+        let paths = answer.json().get("paths").and_then(Value::as_object).map_or(0, serde_json::Map::len);
+        counts.push(format!("{paths} paths for {system}"));
+    }
+    Ok(Stop {
+        title: "view",
+        asked: "two systems fetch the contract that is theirs, /.well-known/openapi".into(),
+        came: counts.join(", "),
     })
 }
 
@@ -242,5 +306,6 @@ fn unexpected(step: &str, expected: &str, got: &str) -> ScenarioError {
 
 const SEARCH: &str = "/population/v1/citizens/search";
 const RESIDENCE: &str = "residence-management";
-/// Within the burst that the reference bundle allows.
+/// Within the burst that the reference bundle allows a tax system, and a bank's.
 const LINES: u64 = 300;
+const FEWER: u64 = 100;

@@ -1,17 +1,59 @@
 //! What keeps lists of persons: numbers from standard input, a lock, and files that are replaced whole.
 
+use std::fmt::Display;
 use std::fs;
-use std::io::{self, BufRead, Write as _};
+use std::io::{self, BufRead, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use popgate_plugins::Files as _;
+use popgate_plugins::keyed::Keyed;
 use popgate_policy::model::Personal;
 
+use super::report::plural;
+use crate::app::plugins::SiteFiles;
 use crate::beside;
+
+/// A list of persons by keyed tags.
+pub(super) trait Tags: Default {
+    fn parse(text: &str, keyed: &Keyed) -> Result<Self, impl Display>;
+    fn to_text(&self, keyed: &Keyed) -> String;
+    fn persons(&self) -> usize;
+}
+
+/// A list as it is kept.
+pub(super) struct Kept<L> {
+    pub(super) keyed: Keyed,
+    pub(super) list: L,
+    file: PathBuf,
+    /// Whoever writes it is alone with it.
+    _alone: Option<Alone>,
+}
+
+impl<L: Tags> Kept<L> {
+    /// Reads the list; to write, one that is not there yet is empty.
+    pub(super) fn open(file: &Path, key: &Path, to_write: bool) -> io::Result<Self> {
+        let keyed = Keyed::new(&SiteFiles.key(key).map_err(wrong)?);
+        let alone = if to_write { Some(Alone::with(file)?) } else { None };
+        let list = if !to_write || file.exists() {
+            let text = SiteFiles.text(file).map_err(wrong)?;
+            L::parse(&text, &keyed).map_err(|error| wrong(format!("`{}`: {error}", file.display())))?
+        } else {
+            L::default()
+        };
+        Ok(Self { keyed, list, file: file.to_owned(), _alone: alone })
+    }
+
+    /// Replaces the list, and says what was done.
+    pub(super) fn write(&self, done: &str, out: &mut dyn Write) -> io::Result<()> {
+        replace(&self.file, &self.list.to_text(&self.keyed))?;
+        writeln!(out, "{}: {done}; {} on it now", self.file.display(), plural(self.list.persons(), "person"))
+    }
+}
 
 /// Replaces a file: whoever reads it sees the one or the other. It stays its owner's, and as readable as it was: the gateway may run as
 /// somebody else.
-pub(super) fn replace(list: &Path, text: &str) -> io::Result<()> {
+fn replace(list: &Path, text: &str) -> io::Result<()> {
     let new = with_ending(list, "new");
     let failed = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", new.display()));
     let mut file = beside::anew(&new).map_err(failed)?;
@@ -29,10 +71,10 @@ pub(super) fn replace(list: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Two commands at once would lose the changes of one: the second is refused.
-pub(super) struct Alone(fs::File);
+struct Alone(fs::File);
 
 impl Alone {
-    pub(super) fn with(list: &Path) -> io::Result<Self> {
+    fn with(list: &Path) -> io::Result<Self> {
         let file = with_ending(list, "lock");
         let failed = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", file.display()));
         let lock = beside::lock_file(&file).map_err(failed)?;
@@ -76,7 +118,7 @@ fn with_ending(file: &Path, ending: &str) -> PathBuf {
     file.with_file_name(name)
 }
 
-pub(super) fn wrong(message: impl std::fmt::Display) -> io::Error {
+pub(super) fn wrong(message: impl Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message.to_string())
 }
 

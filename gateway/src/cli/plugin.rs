@@ -1,17 +1,16 @@
 //! `popgate plugin`: what plugins read, written so that they can read it.
 
+use std::fmt::Display;
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use popgate_plugins::keyed::Keyed;
 use popgate_plugins::kinds::opt_out::{Entry, List};
-use popgate_plugins::{Configured, Files as _};
 
-use super::keyed::{Alone, numbers, replace, wrong};
+use super::keyed::{Kept, Tags, numbers, wrong};
 use super::report::plural;
 use crate::app::config::Config;
-use crate::app::plugins::SiteFiles;
 
 /// Keep what plugins read
 #[derive(Debug, clap::Args)]
@@ -88,25 +87,25 @@ pub fn run(args: &Args, input: &mut dyn BufRead, out: &mut dyn Write) -> io::Res
             if let Some(odd) = purposes.iter().find(|purpose| !is_purpose(purpose)) {
                 return Err(wrong(format!("`{odd}` is not a purpose's id")));
             }
-            let mut kept = Kept::open(plugin, true)?;
+            let mut kept = open(plugin, true)?;
             let numbers = numbers(input)?;
             let changed = numbers.iter().filter(|number| kept.list.add(&kept.keyed, number, purposes)).count();
             kept.write(&format!("{} of {} put on it", changed, plural(numbers.len(), "person")), out)?;
         }
         Change::Remove { plugin } => {
-            let mut kept = Kept::open(plugin, true)?;
+            let mut kept = open(plugin, true)?;
             let numbers = numbers(input)?;
             let changed = numbers.iter().filter(|number| kept.list.remove(&kept.keyed, number)).count();
             kept.write(&format!("{} of {} taken from it", changed, plural(numbers.len(), "person")), out)?;
         }
         Change::Find { plugin } => {
-            let kept = Kept::open(plugin, false)?;
+            let kept = open(plugin, false)?;
             for number in numbers(input)? {
                 writeln!(out, "{}", kept.list.entry(&kept.keyed, &number).map_or("no".into(), said))?;
             }
         }
         Change::List { plugin } => {
-            for (tag, entry) in Kept::open(plugin, false)?.list.iter() {
+            for (tag, entry) in open(plugin, false)?.list.iter() {
                 writeln!(out, "{tag} {}", said(entry))?;
             }
         }
@@ -114,47 +113,32 @@ pub fn run(args: &Args, input: &mut dyn BufRead, out: &mut dyn Write) -> io::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// A list as it is kept.
-struct Kept {
-    file: PathBuf,
-    keyed: Keyed,
-    list: List,
-    /// Whoever writes it is alone with it.
-    _alone: Option<Alone>,
-}
-
-impl Kept {
-    fn open(which: &Which, to_write: bool) -> io::Result<Self> {
-        let config = Config::read(&which.config).map_err(wrong)?;
-        let with_list = |plugin: &&Configured| {
-            let named = which.plugin.as_deref().is_none_or(|name| name == &*plugin.name);
-            named && plugin.blueprint.keyed_list().is_some()
-        };
-        let found: Vec<&Configured> = config.plugins.iter().filter(with_list).collect();
-        let lists = found.as_slice();
-        let [plugin] = lists else {
-            let names: Vec<&str> = lists.iter().map(|plugin| &*plugin.name).collect();
-            let config = which.config.display();
-            return Err(wrong(match lists {
-                [] => format!("`{config}` has no such plugin with a list of persons"),
-                _ => format!("`{config}` has several plugins with lists: say --plugin, one of {}", names.join(", ")),
-            }));
-        };
-        let Some(kept) = plugin.blueprint.keyed_list() else { return Err(wrong("the plugin has no list")) };
-        let keyed = Keyed::new(&SiteFiles.key(kept.key).map_err(wrong)?);
-        let alone = if to_write { Some(Alone::with(kept.list)?) } else { None };
-        let list = if !to_write || kept.list.exists() {
-            let text = SiteFiles.text(kept.list).map_err(wrong)?;
-            List::parse(&text, &keyed).map_err(|error| wrong(format!("`{}`: {error}", kept.list.display())))?
-        } else {
-            List::default()
-        };
-        Ok(Self { file: kept.list.to_owned(), keyed, list, _alone: alone })
+impl Tags for List {
+    fn parse(text: &str, keyed: &Keyed) -> Result<Self, impl Display> {
+        Self::parse(text, keyed)
     }
 
-    fn write(&self, done: &str, out: &mut dyn Write) -> io::Result<()> {
-        replace(&self.file, &self.list.to_text(&self.keyed))?;
-        writeln!(out, "{}: {done}; {} on it now", self.file.display(), plural(self.list.len(), "person"))
+    fn to_text(&self, keyed: &Keyed) -> String {
+        self.to_text(keyed)
+    }
+
+    fn persons(&self) -> usize {
+        self.len()
+    }
+}
+
+fn open(which: &Which, to_write: bool) -> io::Result<Kept<List>> {
+    let config = Config::read(&which.config).map_err(wrong)?;
+    let named = config.plugins.iter().filter(|plugin| which.plugin.as_deref().is_none_or(|name| name == &*plugin.name));
+    let lists: Vec<_> = named.filter_map(|plugin| Some((plugin, plugin.blueprint.keyed_list()?))).collect();
+    match lists.as_slice() {
+        [(_, kept)] => Kept::open(kept.list, kept.key, to_write),
+        [] => Err(wrong(format!("`{}` has no such plugin with a list of persons", which.config.display()))),
+        several => {
+            let names: Vec<&str> = several.iter().map(|(plugin, _)| &*plugin.name).collect();
+            let config = which.config.display();
+            Err(wrong(format!("`{config}` has several plugins with lists: say --plugin, one of {}", names.join(", "))))
+        }
     }
 }
 

@@ -1,17 +1,16 @@
 //! `popgate seal`: the list of sealed persons.
 
+use std::fmt::Display;
 use std::io::{self, BufRead, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use popgate_plugins::Files as _;
 use popgate_plugins::keyed::Keyed;
 use popgate_plugins::keyed::sealed::Sealed;
 
-use super::keyed::{Alone, numbers, replace, wrong};
+use super::keyed::{Kept, Tags, numbers, wrong};
 use super::report::plural;
 use crate::app::config::{self, Config};
-use crate::app::plugins::SiteFiles;
 
 /// Keep the list of sealed persons
 ///
@@ -76,25 +75,25 @@ pub fn run(args: &Args, input: &mut dyn BufRead, out: &mut dyn Write) -> io::Res
             if let Some(odd) = seen_by.iter().find(|name| !is_caller(name)) {
                 return Err(wrong(format!("`{odd}` is neither an agency's id nor a system's (`agency/system`)")));
             }
-            let mut kept = Kept::open(site, true)?;
+            let mut kept = open(site, true)?;
             let numbers = numbers(input)?;
             let changed = numbers.iter().filter(|number| kept.list.add(&kept.keyed, number, seen_by)).count();
             kept.write(&format!("{} of {} sealed", changed, plural(numbers.len(), "person")), out)?;
         }
         Change::Remove { site } => {
-            let mut kept = Kept::open(site, true)?;
+            let mut kept = open(site, true)?;
             let numbers = numbers(input)?;
             let changed = numbers.iter().filter(|number| kept.list.remove(&kept.keyed, number)).count();
             kept.write(&format!("{} of {} unsealed", changed, plural(numbers.len(), "person")), out)?;
         }
         Change::Find { site } => {
-            let kept = Kept::open(site, false)?;
+            let kept = open(site, false)?;
             for number in numbers(input)? {
                 writeln!(out, "{}", kept.list.seen_by(&kept.keyed, &number).map_or("no".into(), said))?;
             }
         }
         Change::List { site } => {
-            for (tag, seen_by) in Kept::open(site, false)?.list.iter() {
+            for (tag, seen_by) in open(site, false)?.list.iter() {
                 writeln!(out, "{tag} {}", said(seen_by))?;
             }
         }
@@ -102,39 +101,28 @@ pub fn run(args: &Args, input: &mut dyn BufRead, out: &mut dyn Write) -> io::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// The list as it is kept.
-struct Kept {
-    file: PathBuf,
-    keyed: Keyed,
-    list: Sealed,
-    /// Whoever writes it is alone with it.
-    _alone: Option<Alone>,
+impl Tags for Sealed {
+    fn parse(text: &str, keyed: &Keyed) -> Result<Self, impl Display> {
+        Self::parse(text, keyed)
+    }
+
+    fn to_text(&self, keyed: &Keyed) -> String {
+        self.to_text(keyed)
+    }
+
+    fn persons(&self) -> usize {
+        self.len()
+    }
 }
 
-impl Kept {
-    fn open(site: &Site, to_write: bool) -> io::Result<Self> {
-        let config = Config::read(&site.config).map_err(wrong)?;
-        let Some(config::Sealed { list: file, key }) = config.sealed else {
+fn open(site: &Site, to_write: bool) -> io::Result<Kept<Sealed>> {
+    match Config::read(&site.config).map_err(wrong)?.sealed {
+        Some(config::Sealed { list, key }) => Kept::open(&list, &key, to_write),
+        None => {
             let config = site.config.display();
-            return Err(wrong(format!(
-                "`{config}` names no list of sealed persons; add `[sealed]` with `list = \"...\"`"
-            )));
-        };
-        let keyed = Keyed::new(&SiteFiles.key(&key).map_err(wrong)?);
-        let alone = if to_write { Some(Alone::with(&file)?) } else { None };
-        let list = if !to_write || file.exists() { read(&file, &keyed)? } else { Sealed::default() };
-        Ok(Self { file, keyed, list, _alone: alone })
+            Err(wrong(format!("`{config}` names no list of sealed persons; add `[sealed]` with `list = \"...\"`")))
+        }
     }
-
-    fn write(&self, done: &str, out: &mut dyn Write) -> io::Result<()> {
-        replace(&self.file, &self.list.to_text(&self.keyed))?;
-        writeln!(out, "{}: {done}; {} on it now", self.file.display(), plural(self.list.len(), "person"))
-    }
-}
-
-fn read(file: &Path, keyed: &Keyed) -> io::Result<Sealed> {
-    let text = SiteFiles.text(file).map_err(wrong)?;
-    Sealed::parse(&text, keyed).map_err(|error| wrong(format!("`{}`: {error}", file.display())))
 }
 
 fn said(seen_by: &[String]) -> String {

@@ -19,7 +19,7 @@ impl World {
     fn new(policies: &[(&str, &str)]) -> Self {
         let text: String = policies.iter().map(|(id, rest)| policy(id, rest)).collect();
         let files = [
-            ("contracts/population.openapi.yaml", CONTRACT.to_owned()),
+            ("contracts/population.openapi.yaml", contract()),
             ("purposes.toml", "[work]\nname = { vi = \"w\", en = \"w\" }\nbasis = \"Law 1\"\n".to_owned()),
             ("agencies/tax.toml", agency("tax", "central", "")),
             ("agencies/hanoi.toml", agency("hanoi", "province", "province = \"001\"\n")),
@@ -278,6 +278,40 @@ fn a_whole_field_follows_the_record_that_decides() {
     assert!(!text(open(read, r#"{"id":"1","name":"N","face":"ZmFjZQ=="}"#).unwrap()).contains("face"));
 }
 
+/// Three searches: with a pushdown, with one that must be given, and with none.
+fn contract() -> String {
+    let pushed = "      x-gateway-pushdown: { province: body.province }\n";
+    let required = "              required: [province]\n";
+    let searches = [("search", pushed, ""), ("must", pushed, required), ("find", "", "")];
+    let searches = searches.map(|(name, pushdown, required)| {
+        SEARCH.replace("NAME", name).replace("PUSHDOWN\n", pushdown).replace("REQUIRED\n", required)
+    });
+    CONTRACT.replace("SEARCHES\n", &searches.concat())
+}
+
+const SEARCH: &str = r##"  /NAME:
+    post:
+      operationId: NAME
+      x-gateway-upstream: population GET /persons?born={body.born}&province={body.province}&sort={body.sort}&limit={body.limit}&cursor={body.cursor}
+      x-gateway-effect: read
+      x-gateway-answer: list
+PUSHDOWN
+      requestBody:
+        content:
+          application/json:
+            schema:
+              type: object
+              additionalProperties: false
+REQUIRED
+              properties:
+                born: { type: string, format: date, x-gateway-field: Person.born }
+                province: { type: string, x-gateway-field: Person.province }
+                sort: { type: string, enum: [name, born], x-gateway-sort: { name: Person.name, born: Person.born } }
+                limit: { type: integer, minimum: 1, maximum: 50, x-gateway-role: limit }
+                cursor: { type: string, x-gateway-role: cursor }
+      responses: { '200': { description: r, content: { application/json: { schema: { $ref: '#/components/schemas/Page' } } } } }
+"##;
+
 const CONTRACT: &str = r##"
 openapi: 3.1.0
 info: { title: T, version: 1.0.0 }
@@ -314,66 +348,7 @@ paths:
       parameters:
         - { name: id, in: path, required: true, schema: { type: string, pattern: '^[0-9]+$' }, x-gateway-field: Person.id }
       responses: { '200': { description: r, content: { image/jpeg: { schema: { type: string, contentMediaType: image/jpeg } } } } }
-  /search:
-    post:
-      operationId: search
-      x-gateway-upstream: population GET /persons?born={body.born}&province={body.province}&sort={body.sort}&limit={body.limit}&cursor={body.cursor}
-      x-gateway-effect: read
-      x-gateway-answer: list
-      x-gateway-pushdown: { province: body.province }
-      requestBody:
-        content:
-          application/json:
-            schema:
-              type: object
-              additionalProperties: false
-              properties:
-                born: { type: string, format: date, x-gateway-field: Person.born }
-                province: { type: string, x-gateway-field: Person.province }
-                sort: { type: string, enum: [name, born], x-gateway-sort: { name: Person.name, born: Person.born } }
-                limit: { type: integer, minimum: 1, maximum: 50, x-gateway-role: limit }
-                cursor: { type: string, x-gateway-role: cursor }
-      responses: { '200': { description: r, content: { application/json: { schema: { $ref: '#/components/schemas/Page' } } } } }
-  /must:
-    post:
-      operationId: must
-      x-gateway-upstream: population GET /persons?born={body.born}&province={body.province}&sort={body.sort}&limit={body.limit}&cursor={body.cursor}
-      x-gateway-effect: read
-      x-gateway-answer: list
-      x-gateway-pushdown: { province: body.province }
-      requestBody:
-        content:
-          application/json:
-            schema:
-              type: object
-              additionalProperties: false
-              required: [province]
-              properties:
-                born: { type: string, format: date, x-gateway-field: Person.born }
-                province: { type: string, x-gateway-field: Person.province }
-                sort: { type: string, enum: [name, born], x-gateway-sort: { name: Person.name, born: Person.born } }
-                limit: { type: integer, minimum: 1, maximum: 50, x-gateway-role: limit }
-                cursor: { type: string, x-gateway-role: cursor }
-      responses: { '200': { description: r, content: { application/json: { schema: { $ref: '#/components/schemas/Page' } } } } }
-  /find:
-    post:
-      operationId: find
-      x-gateway-upstream: population GET /persons?born={body.born}&province={body.province}&sort={body.sort}&limit={body.limit}&cursor={body.cursor}
-      x-gateway-effect: read
-      x-gateway-answer: list
-      requestBody:
-        content:
-          application/json:
-            schema:
-              type: object
-              additionalProperties: false
-              properties:
-                born: { type: string, format: date, x-gateway-field: Person.born }
-                province: { type: string, x-gateway-field: Person.province }
-                sort: { type: string, enum: [name, born], x-gateway-sort: { name: Person.name, born: Person.born } }
-                limit: { type: integer, minimum: 1, maximum: 50, x-gateway-role: limit }
-                cursor: { type: string, x-gateway-role: cursor }
-      responses: { '200': { description: r, content: { application/json: { schema: { $ref: '#/components/schemas/Page' } } } } }
+SEARCHES
 components:
   schemas:
     Person:

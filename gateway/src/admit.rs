@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
+use governor::{NotUntil, Quota, RateLimiter};
 use popgate_policy::bundle::Bundle;
 use popgate_policy::directory::{Limits, Rate, System};
 use popgate_policy::disclose::{Redacted, Tally};
-use popgate_policy::model::{AgencyId, Personal, SystemId};
+use popgate_policy::model::{AgencyId, ExchangeId, Personal, SystemId};
 use popgate_policy::permit::{Permit, WholePermit};
 
 use crate::app::config;
@@ -22,9 +22,14 @@ use crate::clock::Clock;
 use crate::redact::Opened;
 use crate::refusal::Refusal;
 
-/// The gates of every system of one bundle, by the system's index.
+/// The gates of one bundle.
 #[derive(Debug)]
-pub struct Gates(Box<[Arc<Gate>]>);
+pub struct Gates {
+    /// By the system's index.
+    systems: Box<[Arc<Gate>]>,
+    /// For messages of exchange servers for clients that they do not speak for: such a refusal is recorded.
+    strangers: HashMap<ExchangeId, Arc<Bucket>>,
+}
 
 /// The limits of one system, with what was used of them.
 #[derive(Debug)]
@@ -52,12 +57,17 @@ impl Gates {
         let operations: Vec<String> =
             bundle.contracts().operations().iter().map(|operation| operation.id.as_str().to_owned()).collect();
         let known: HashMap<&SystemId, &Arc<Gate>> =
-            before.map(|gates| gates.0.iter().map(|gate| (&gate.system, gate)).collect()).unwrap_or_default();
+            before.map(|gates| gates.systems.iter().map(|gate| (&gate.system, gate)).collect()).unwrap_or_default();
         let gate = |system: &Arc<System>| match known.get(&system.id) {
             Some(gate) if gate.limits == system.limits && gate.operations == operations => Arc::clone(gate),
             _ => Arc::new(Gate::new(system, &operations, clock)),
         };
-        Self(bundle.directory().systems().iter().map(gate).collect())
+        let strangers = bundle.directory().exchanges().iter().map(|exchange| {
+            let known = before.and_then(|gates| gates.strangers.get(&exchange.id).cloned());
+            let bucket = || Arc::new(RateLimiter::direct_with_clock(one_a_second(STRANGERS_AT_ONCE), clock.clone()));
+            (exchange.id.clone(), known.unwrap_or_else(bucket))
+        });
+        Self { systems: bundle.directory().systems().iter().map(gate).collect(), strangers: strangers.collect() }
     }
 }
 
@@ -72,10 +82,7 @@ impl Gate {
                 .iter()
                 .map(|id| RateLimiter::direct_with_clock(quota(rate(id)), clock.clone()))
                 .collect(),
-            views: RateLimiter::direct_with_clock(
-                Quota::per_second(NonZeroU32::MIN).allow_burst(VIEWS_AT_ONCE),
-                clock.clone(),
-            ),
+            views: RateLimiter::direct_with_clock(one_a_second(VIEWS_AT_ONCE), clock.clone()),
             in_flight: AtomicU32::new(0),
         }
     }
@@ -97,12 +104,12 @@ pub fn ticket(gates: &Gates, system: usize, operation: usize) -> Result<Ticket, 
     Ok(ticket)
 }
 
-/// Takes a slot alone, for a bulk request: each of its lines takes a token of its own.
+/// Takes a slot alone, for a line of a bulk request beside others.
 ///
 /// # Errors
 /// [`Refusal::ConcurrencyExceeded`].
 pub fn slot(gates: &Gates, system: usize) -> Result<Ticket, Refusal> {
-    let gate = gates.0.get(system).ok_or(Refusal::Internal)?;
+    let gate = gates.systems.get(system).ok_or(Refusal::Internal)?;
     let before = gate.in_flight.fetch_add(1, Ordering::Relaxed);
     let ticket = Ticket { gate: Arc::clone(gate) };
     if before >= gate.limits.concurrent.get() {
@@ -116,12 +123,8 @@ pub fn slot(gates: &Gates, system: usize) -> Result<Ticket, Refusal> {
 /// # Errors
 /// [`Refusal::RateExceeded`].
 pub fn token(gates: &Gates, system: usize, operation: usize) -> Result<(), Refusal> {
-    let gate = gates.0.get(system).ok_or(Refusal::Internal)?;
-    let bucket = gate.buckets.get(operation).ok_or(Refusal::Internal)?;
-    match bucket.check() {
-        Ok(()) => Ok(()),
-        Err(not_until) => Err(Refusal::RateExceeded { retry_after: not_until.wait_time_from(bucket.clock().now()) }),
-    }
+    let gate = gates.systems.get(system).ok_or(Refusal::Internal)?;
+    take(gate.buckets.get(operation).ok_or(Refusal::Internal)?)
 }
 
 /// Takes a token for a view: one a second, and [`VIEWS_AT_ONCE`] at once.
@@ -129,10 +132,21 @@ pub fn token(gates: &Gates, system: usize, operation: usize) -> Result<(), Refus
 /// # Errors
 /// [`Refusal::RateExceeded`].
 pub fn view(gates: &Gates, system: usize) -> Result<(), Refusal> {
-    let bucket = &gates.0.get(system).ok_or(Refusal::Internal)?.views;
-    bucket
-        .check()
-        .map_err(|not_until| Refusal::RateExceeded { retry_after: not_until.wait_time_from(bucket.clock().now()) })
+    take(&gates.systems.get(system).ok_or(Refusal::Internal)?.views)
+}
+
+/// Takes a token for a message for a client that the exchange server does not speak for: one a second, and
+/// [`STRANGERS_AT_ONCE`] at once.
+///
+/// # Errors
+/// [`Refusal::RateExceeded`].
+pub fn stranger(gates: &Gates, exchange: &ExchangeId) -> Result<(), Refusal> {
+    take(gates.strangers.get(exchange).ok_or(Refusal::Internal)?)
+}
+
+fn take(bucket: &Bucket) -> Result<(), Refusal> {
+    let wait = |not_until: NotUntil<Instant>| not_until.wait_time_from(bucket.clock().now());
+    bucket.check().map_err(|not_until| Refusal::RateExceeded { retry_after: wait(not_until) })
 }
 
 /// Failed guesses (guard mismatches, wrong claims, unknown persons) by subject over all agencies, and by agency.
@@ -238,6 +252,12 @@ impl Guess<'_> {
 
 /// How many views a system may ask for at once.
 const VIEWS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+/// How often at once an exchange server may name clients that are not its members'.
+const STRANGERS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
+
+fn one_a_second(at_once: NonZeroU32) -> Quota {
+    Quota::per_second(NonZeroU32::MIN).allow_burst(at_once)
+}
 
 /// The most subjects with failed guesses that are remembered at once (about 100 bytes each).
 const MOST_SUBJECTS: u64 = 1_000_000;

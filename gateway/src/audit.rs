@@ -223,7 +223,8 @@ impl Audit {
     pub fn refused(&self, refused: Refused) {
         let shared = &self.0;
         let lost = || shared.gauges.lost_refusals.fetch_add(1, Ordering::Relaxed);
-        if shared.serving().is_err() || !shared.reserve(1) {
+        // However many are refused, there is room for those who are not.
+        if shared.serving().is_err() || !shared.reserve_but(1, shared.slots / 2) {
             lost();
             return;
         }

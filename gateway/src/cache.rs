@@ -15,7 +15,7 @@ use popgate_policy::model::AgencyId;
 use popgate_policy::permit::Permit;
 use tokio::sync::watch;
 
-use crate::forward::{Answer, Fetched, Found, Unanswered};
+use crate::forward::{Answer, Fetched, Found, Kept, Unanswered};
 use crate::refusal::Refusal;
 
 /// Records that registers allowed to be kept, and fetches under way.
@@ -35,6 +35,8 @@ struct Key {
     upstream: UpstreamRequest,
     /// Set where the contract lets only the agency that asked share what it fetched.
     agency: Option<AgencyId>,
+    /// About a sealed person: nothing is stored under it, fetches are shared as those for somebody unknown are.
+    sealed: bool,
 }
 
 #[derive(Debug)]
@@ -100,7 +102,7 @@ impl Source {
 }
 
 /// What a fetch under way came to; `None` while it is.
-type Landing = Option<Result<Found, Refusal>>;
+type Landing = Option<Result<Fetched, Refusal>>;
 
 impl Cache {
     /// An empty cache that holds at most that many bytes of records; zero stores nothing, fetches are still shared.
@@ -118,11 +120,12 @@ impl Cache {
     pub fn lookup(&self, permit: &Permit, now: SystemTime) -> Lookup<'_> {
         let rule = permit.operation().cache;
         let agency = (rule.scope == CacheScope::Agency).then(|| permit.system().agency.id.clone());
-        let key = Key { upstream: permit.upstream().clone(), agency };
+        let sealed = permit.is_sealed();
+        let key = Key { upstream: permit.upstream().clone(), agency, sealed };
         if rule.scope == CacheScope::Off {
             return Lookup::Lead(Leader { cache: self, key, rule, stale: None, landing: None });
         }
-        let stored = self.stored.as_ref().and_then(|stored| stored.get(&key));
+        let stored = self.stored.as_ref().filter(|_| !sealed).and_then(|stored| stored.get(&key));
         if let Some(stored) = &stored
             && stored.is_fresh(&rule, now)
         {
@@ -142,7 +145,7 @@ impl Cache {
     pub fn evict(&self, upstream: &UpstreamRequest, agency: &AgencyId) {
         let Some(stored) = &self.stored else { return };
         for agency in [None, Some(agency.clone())] {
-            stored.invalidate(&Key { upstream: upstream.clone(), agency });
+            stored.invalidate(&Key { upstream: upstream.clone(), agency, sealed: false });
         }
     }
 
@@ -158,7 +161,7 @@ impl Cache {
 
 impl Follower {
     /// What the fetch came to; `None` if whoever fetched gave up: look again.
-    pub async fn landed(mut self) -> Option<Result<Found, Refusal>> {
+    pub async fn landed(mut self) -> Option<Result<Fetched, Refusal>> {
         let landed = self.0.wait_for(Option::is_some).await.ok()?;
         landed.clone()
     }
@@ -178,7 +181,7 @@ impl Leader<'_> {
         let landed = self.resolve(answer, now);
         if let Some(landing) = self.landing.take() {
             let shared = match &landed {
-                Ok((fetched, _)) => Ok(fetched.found.clone()),
+                Ok((fetched, _)) => Ok(Fetched { origin: None, ..fetched.clone() }),
                 Err(refusal) => Err(refusal.clone()),
             };
             landing.send_replace(Some(shared));
@@ -187,10 +190,19 @@ impl Leader<'_> {
     }
 
     fn resolve(&self, answer: Result<Answer, Unanswered>, now: SystemTime) -> Result<(Fetched, Source), Refusal> {
+        let source = if self.rule.scope == CacheScope::Off { Source::Uncached } else { Source::Register };
         let (answer, stale) = match (answer, &self.stale) {
+            // Of a sealed person whatever a register answers is dropped unread; only that it does not is told to anybody.
+            (answer, _) if self.key.sealed => {
+                return match answer {
+                    Err(Unanswered { refusal, failing: true }) => Err(refusal),
+                    Ok(_) | Err(_) => Ok((Fetched { found: Found::Unknown, origin: None, kept: Kept::No }, source)),
+                };
+            }
             (Ok(answer), stale) => (answer, stale),
-            (Err(Unanswered { failing: true, .. }), Some(stale)) if stale.may_stand_in(&self.rule, now) => {
-                return Ok((Fetched { found: stale.found.clone(), origin: None }, Source::Stale));
+            (Err(Unanswered { failing: true, refusal }), Some(stale)) if stale.may_stand_in(&self.rule, now) => {
+                let kept = Kept::Stale(refusal);
+                return Ok((Fetched { found: stale.found.clone(), origin: None, kept }, Source::Stale));
             }
             (Err(unanswered), _) => return Err(unanswered.refusal),
         };
@@ -215,8 +227,7 @@ impl Leader<'_> {
             let policy = CachePolicy::new_options(&self.request(), &response(status, &headers), now, OPTIONS);
             self.keep(stored, &found, policy, Validators::of(&headers), now);
         }
-        let source = if self.rule.scope == CacheScope::Off { Source::Uncached } else { Source::Register };
-        Ok((Fetched { found, origin: Some(origin) }, source))
+        Ok((Fetched { found, origin: Some(origin), kept: Kept::No }, source))
     }
 
     fn keep(
@@ -228,7 +239,8 @@ impl Leader<'_> {
         now: SystemTime,
     ) {
         let fresh = policy.time_to_live(now).min(self.rule.fresh);
-        if !policy.is_storable() || (fresh.is_zero() && validators.is_empty()) {
+        // Nobody is stored as unknown: whoever is hidden or sealed is asked for each time, and would be told apart.
+        if matches!(found, Found::Unknown) || !policy.is_storable() || (fresh.is_zero() && validators.is_empty()) {
             stored.invalidate(&self.key);
             return;
         }
@@ -356,7 +368,7 @@ mod tests {
             method: Method::Get,
             target: Personal::new("/persons/1".into()),
         };
-        let key = Key { upstream, agency: None };
+        let key = Key { upstream, agency: None, sealed: false };
         let rule =
             CacheRule { scope: CacheScope::Shared, fresh: Duration::from_secs(60), stale_if_error: Duration::ZERO };
         let buffer = Bytes::from(vec![b'1'; 64 << 10]);

@@ -76,12 +76,25 @@ impl Unanswered {
 }
 
 /// What the fetch stage yields, from cache or register.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fetched {
     /// What was found.
     pub found: Found,
     /// The connection, if one was used for this very answer.
     pub origin: Option<Origin>,
+    /// Whether it was stored.
+    pub kept: Kept,
+}
+
+/// Whether a record was stored already. Nobody unknown ever is.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    /// The register was asked.
+    No,
+    /// It was fresh, and the register not asked.
+    Fresh,
+    /// It stands in for this.
+    Stale(Refusal),
 }
 
 /// An upstream connection, as far as others may judge it.
@@ -110,8 +123,12 @@ pub struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     /// The record, or the list of records, that a permit opens.
     pub fn record(permit: &'a Permit) -> Self {
-        let most_bytes = permit.operation().most_bytes();
-        Self { upstream: permit.upstream(), media_type: "application/json", most_bytes }
+        Self::record_of(permit.upstream(), permit.operation().most_bytes())
+    }
+
+    /// The same when the permit is used up.
+    pub fn record_of(upstream: &'a UpstreamRequest, most_bytes: usize) -> Self {
+        Self { upstream, media_type: "application/json", most_bytes }
     }
 
     /// The field that is given by itself.

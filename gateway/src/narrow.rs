@@ -6,6 +6,7 @@ use std::pin::Pin;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use popgate_plugins::{Answer, Circumstances, Decided, Lookup, Observer, Question, Stop, Stopped, Unanswered};
 use popgate_policy::disclose::{MAX_BUFFERED, Raw};
+use popgate_policy::model::RegisterId;
 use popgate_policy::permit::Permit;
 
 use crate::accept::Connection;
@@ -106,12 +107,15 @@ impl Lookup for Upstream<'_> {
             answered
         })
     }
+
+    fn is_suspended(&self, register: &RegisterId) -> bool {
+        let node = &*self.0.node;
+        node.suspensions.switch().register(register, &node.clock).is_err()
+    }
 }
 
 impl Upstream<'_> {
     async fn answer(&self, question: Question<'_>) -> Result<Answer, Unanswered> {
-        let node = &self.0.node;
-        node.suspensions.switch().register(question.register, &node.clock).map_err(|_| SUSPENDED)?;
         let mut request = Request::new(());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = question.target.expose().parse().map_err(|_| BAD_TARGET)?;
@@ -145,8 +149,6 @@ impl Observer for Counted<'_> {
 }
 
 const LATE: Unanswered = Unanswered("the register did not answer in time");
-/// What then becomes of the request is the plugin's `on_error`.
-const SUSPENDED: Unanswered = Unanswered("the register is suspended");
 const UNREACHABLE: Unanswered = Unanswered("the register cannot be reached");
 const BROKEN: Unanswered = Unanswered("the register broke off its answer");
 const NO_VERDICT: Unanswered = Unanswered("the register's answer says neither yes nor no");

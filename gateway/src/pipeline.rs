@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Response;
-use popgate_policy::contract::{Answer, Arguments, CacheScope, UpstreamRequest};
+use popgate_policy::contract::{Answer, Arguments, UpstreamRequest};
 use popgate_policy::disclose::{Person, Redacted, Tally};
 use popgate_policy::model::AgencyId;
 use popgate_policy::permit::Permit;
@@ -19,7 +19,7 @@ use crate::app::{Core, Live};
 use crate::audit::{Intent, Receipt, Shown};
 use crate::cache::{Lookup, Source, Validators};
 use crate::decide::Agreed;
-use crate::forward::{Fetched, Found, Origin, Wanted};
+use crate::forward::{Fetched, Kept, Origin, Wanted};
 use crate::identify::Caller;
 use crate::redact::Opened;
 use crate::refusal::Refusal;
@@ -69,14 +69,18 @@ async fn disclose(
     exchange.routed(&call);
     let (system, operation) = (caller.system().index, call.operation.index);
     let bulk = call.operation.bulk;
-    // Each line of a bulk request takes a token of its own.
-    let ticket = if bulk { admit::slot(&live.gates, system)? } else { admit::ticket(&live.gates, system, operation)? };
+    if bulk && caller.exchange().is_some() {
+        // The hash of an X-Road message is known when its last line is read: too late for its head.
+        return Err(Refusal::ServiceUnknown);
+    }
+    // Each line of a bulk request takes a token of its own, and so does its opening: it may be refused and recorded.
+    let ticket = admit::ticket(&live.gates, system, operation)?;
     let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;
     exchange.agreed(&agreed);
     node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
     if bulk {
         let lines = route::lines(&call, &parts.headers, body, &node.config.http)?;
-        let answers = bulk::Lines::new(core, &connection, behalf, call, lines);
+        let answers = bulk::Lines::new(core, &connection, behalf, (call, lines), (live, system));
         return Ok(respond::bulk(Box::pin(answers), exchange.id, ticket));
     }
     let (arguments, body) = route::arguments(&call, &parts.headers, body, &node.config.http).await?;
@@ -116,14 +120,15 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
     exchange.intended(closing);
     let opened = match permit.operation().answer {
         Answer::Whole(_) => whole(core, permit, guess, exchange).await?,
-        Answer::Record | Answer::Match | Answer::List(_) => {
-            guess.judge(record(core, connection, permit, exchange).await?)
-        }
+        Answer::Record | Answer::Match | Answer::List(_) => record(core, connection, permit, guess, exchange).await?,
     };
     let receipt = pending.durable().await.map_err(|_| Refusal::AuditUnavailable)?;
     // The register may have been slow: what was suspended meanwhile is not shown.
     node.suspensions.switch().caller(caller.system(), caller.exchange(), clock)?;
     node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
+    if !core.node.live().suspends_no_more_than(live) {
+        return Err(Refusal::PolicyDenied);
+    }
     match opened {
         Opened::Shown(redacted) => {
             let closing = exchange.shown(&redacted).ok_or(Refusal::Internal)?;
@@ -141,15 +146,21 @@ async fn record(
     core: &Core,
     connection: &Connection,
     permit: Permit,
+    guess: admit::Guess<'_>,
     exchange: &mut Exchange,
 ) -> Result<Opened, Refusal> {
     let until = deadline(core, permit.upstream());
-    let Fetched { found, origin } = fetch(core, &permit, until, exchange).await?;
+    let Fetched { found, origin, kept } = fetch(core, &permit, until, exchange).await?;
     let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
+    let most_bytes = permit.operation().most_bytes();
     let permit = narrow::persons(core, connection, permit, found.record()).await;
     let permit = permit.map_err(|stopped| exchange.stopped(stopped))?;
     let opened = redact::open(permit, found.record(), &core.node.secrets);
-    forget(core, &upstream, &agency, origin, opened)
+    let opened = guess.judge(forget(core, &upstream, &agency, origin, opened)?);
+    if matches!(opened, Opened::NoMatch(..)) {
+        ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes), kept, until, exchange).await?;
+    }
+    Ok(opened)
 }
 
 /// A field that is given by itself: first the record, which says whom it is about and what the policies ask, then the field.
@@ -160,13 +171,17 @@ async fn whole(
     exchange: &mut Exchange,
 ) -> Result<Opened, Refusal> {
     let until = deadline(core, permit.upstream());
-    let Fetched { found, origin } = fetch(core, &permit, until, exchange).await?;
+    let Fetched { found, origin, kept } = fetch(core, &permit, until, exchange).await?;
     let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
+    let most_bytes = permit.operation().most_bytes();
     let opened = redact::open_record_of_whole(permit, found.record());
     // Judged before the field is asked for: whether it is must not tell that a guess was right.
     let permit = match guess.judge(forget(core, &upstream, &agency, origin, opened)?) {
         Opened::Shown(permit) => permit,
-        Opened::NoMatch(reason, tally) => return Ok(Opened::NoMatch(reason, tally)),
+        Opened::NoMatch(reason, tally) => {
+            ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes), kept, until, exchange).await?;
+            return Ok(Opened::NoMatch(reason, tally));
+        }
     };
     let wanted = Wanted::whole(&permit);
     let began = core.node.clock.now();
@@ -180,19 +195,16 @@ async fn whole(
 /// The record: from the cache, from a fetch under way, or from the register.
 async fn fetch(core: &Core, permit: &Permit, until: Instant, exchange: &mut Exchange) -> Result<Fetched, Refusal> {
     let clock = &core.node.clock;
-    if permit.is_sealed() {
-        return fetch_for_nobody(core, permit, until, exchange).await;
-    }
     loop {
         match core.node.cache.lookup(permit, clock.system_time()) {
             Lookup::Hit(found) => {
                 exchange.fetched(Source::Stored);
-                return Ok(Fetched { found, origin: None });
+                return Ok(Fetched { found, origin: None, kept: Kept::Fresh });
             }
             Lookup::Follow(follower) => {
                 exchange.fetched(Source::Collapsed);
                 match tokio::time::timeout_at(until.into(), follower.landed()).await {
-                    Ok(Some(landed)) => return landed.map(|found| Fetched { found, origin: None }),
+                    Ok(Some(landed)) => return landed,
                     Ok(None) => {}
                     Err(_) => return Err(Refusal::RegisterTimeout),
                 }
@@ -210,24 +222,26 @@ async fn fetch(core: &Core, permit: &Permit, until: Instant, exchange: &mut Exch
     }
 }
 
-/// The fetch for a sealed person, as it is for an unknown one: nothing is stored of either, so that the register is asked each time.
-/// Whatever it answers is dropped unread; only that it does not answer is told to anybody.
-async fn fetch_for_nobody(
+/// "No match" about a record that was stored would come sooner than about a person whom nobody knows, and also while the register fails:
+/// it is asked all the same, and what it answers is dropped.
+async fn ask_for_nobody(
     core: &Core,
-    permit: &Permit,
+    wanted: Wanted<'_>,
+    kept: Kept,
     until: Instant,
-    exchange: &mut Exchange,
-) -> Result<Fetched, Refusal> {
-    let began = core.node.clock.now();
-    let wanted = Wanted::record(permit);
-    let answer = forward::ask(&core.pool, wanted, Validators::default(), until).await;
-    exchange.asked(core, wanted.register(), &answer, core.node.clock.now().duration_since(began));
-    match answer {
-        Err(unanswered) if unanswered.failing => Err(unanswered.refusal),
-        Ok(_) | Err(_) => {
-            let stored = permit.operation().cache.scope != CacheScope::Off;
-            exchange.fetched(if stored { Source::Register } else { Source::Uncached });
-            Ok(Fetched { found: Found::Unknown, origin: None })
+    exchange: &Exchange,
+) -> Result<(), Refusal> {
+    match kept {
+        Kept::No => Ok(()),
+        Kept::Stale(refusal) => Err(refusal),
+        Kept::Fresh => {
+            let began = core.node.clock.now();
+            let answer = forward::ask(&core.pool, wanted, Validators::default(), until).await;
+            exchange.asked(core, wanted.register(), &answer, core.node.clock.now().duration_since(began));
+            match answer {
+                Err(unanswered) if unanswered.failing => Err(unanswered.refusal),
+                Ok(_) | Err(_) => Ok(()),
+            }
         }
     }
 }

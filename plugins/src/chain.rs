@@ -90,6 +90,8 @@ impl Decided {
 pub enum Failure {
     /// It said so.
     Error(&'static str),
+    /// It asks a register that is suspended: never ignored.
+    Suspended,
     /// It panicked.
     Panicked,
     /// Its deadline passed.
@@ -102,6 +104,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Error(reason) => f.write_str(reason),
+            Self::Suspended => f.write_str("the register that it asks is suspended"),
             Self::Panicked => f.write_str("it panicked"),
             Self::Late => f.write_str("its deadline passed"),
             Self::UnknownField(name) => write!(f, "it names `{name}`, which the record does not have"),
@@ -290,6 +293,7 @@ impl Link {
             local: circumstances.local,
             source: circumstances.source,
             subject,
+            sealed: permit.is_sealed(),
             fields: permit.widest(),
             lookup: circumstances.lookup,
         };
@@ -297,6 +301,7 @@ impl Link {
         let narrowing = match tokio::time::timeout(self.configured.deadline, decision).await {
             Err(_) => return Err(Failure::Late),
             Ok(Err(_)) => return Err(Failure::Panicked),
+            Ok(Ok(Err(Failed::SUSPENDED))) => return Err(Failure::Suspended),
             Ok(Ok(Err(Failed(reason)))) => return Err(Failure::Error(reason)),
             Ok(Ok(Ok(narrowing))) => narrowing,
         };
@@ -315,7 +320,7 @@ impl Link {
         circumstances: &Circumstances<'_>,
     ) -> Result<(), Stopped> {
         let Configured { name, on_error, .. } = &self.configured;
-        let ignored = *on_error == OnError::Ignore;
+        let ignored = *on_error == OnError::Ignore && failure != Failure::Suspended;
         circumstances.observer.decided(at, if ignored { Decided::Ignored } else { Decided::Failed });
         tracing::error!(request_id = %permit.disclosure(), plugin = &**name, %failure, ignored, "a plugin failed");
         if ignored {

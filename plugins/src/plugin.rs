@@ -53,6 +53,8 @@ pub struct Seen<'a> {
     pub source: IpAddr,
     /// Whom the request is about; `None` for a search, which is about nobody yet.
     pub subject: Option<&'a Personal<String>>,
+    /// Whether that person is sealed against the caller: what is decided must be what it would be of somebody unknown, and take as long.
+    pub sealed: bool,
     /// The fields that the permit could still disclose anything about.
     pub fields: FieldSet,
     /// Where more can be asked.
@@ -63,10 +65,18 @@ pub struct Seen<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed(pub &'static str);
 
+impl Failed {
+    /// What it would have asked is suspended. That is never ignored: a suspension must not widen.
+    pub const SUSPENDED: Self = Self("the register is suspended");
+}
+
 /// Asks a register of `gateway.toml` over the gateway's own connections.
 pub trait Lookup: fmt::Debug {
     /// Asks one question with a yes or no for an answer.
     fn ask<'a>(&'a self, question: Question<'a>) -> Pin<Box<dyn Future<Output = Result<Answer, Unanswered>> + 'a>>;
+
+    /// Whether operators have suspended the register: then nothing that it said before is used either.
+    fn is_suspended(&self, register: &RegisterId) -> bool;
 }
 
 /// A question to a register: `GET` of a target.

@@ -10,6 +10,9 @@
 //! - in another person's record, what refers to them is not there: a leaf that the contract marks `x-gateway-person`, the object that it
 //!   stands in, and what the contract says goes with it. A reference whose number cannot be read could be anybody's: it goes too.
 //!
+//! What remains is what the record says of its own subject: who is `married` stays so although the spouse is not there, unless the contract
+//! names such leaves as going with the reference.
+//!
 //! Claims, guards and filters are answered by what is left. Policies are asked about the record as it is: taking a reference out of it
 //! must not open what a condition on it closes.
 

@@ -213,7 +213,7 @@ async fn marriage(deployment: &Deployment) -> Result<Stop, ScenarioError> {
 async fn exchange(deployment: &Deployment) -> Result<Stop, ScenarioError> {
     let path = format!("/r1/VN/GOV/MPS/NPDB/population/citizens/{}", HOA.number);
     let mut server = open(deployment, "data-exchange/tax").await?;
-    let mut message = |client: &'static str| {
+    let message = |client: &'static str| {
         let mut message = get(&path, None);
         message.headers_mut().insert("x-road-client", HeaderValue::from_static(client));
         message

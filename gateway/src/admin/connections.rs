@@ -69,7 +69,9 @@ async fn connection(
         .map_err(|error| format!("handshake failed: {error}"))?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let identities = certificate.and_then(|der| identities(der).ok()).unwrap_or_default();
-    let operator = operators.iter().find(|(_, operator)| identities.contains(&operator.identity));
+    // Who could be two is neither.
+    let mut known = operators.iter().filter(|(_, operator)| identities.contains(&operator.identity));
+    let operator = known.next().filter(|_| known.next().is_none());
     let who = operator.map(|(name, operator)| Who { name: name.clone(), roles: operator.roles.clone() });
     let service = TowerToHyperService::new(routes::router(state, who));
     let http = hyper::server::conn::http1::Builder::new()

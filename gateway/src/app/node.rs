@@ -372,6 +372,11 @@ impl Live {
         }
     }
 
+    /// Whether every policy that is suspended now was so then.
+    pub fn suspends_no_more_than(&self, then: &Self) -> bool {
+        self.suspended.is_subset(&then.suspended)
+    }
+
     /// The same, but for permits that are suspended.
     fn without(mut self, suspended: BTreeSet<String>) -> Self {
         if self.suspended != suspended {

@@ -78,6 +78,19 @@ impl Suspensions {
         &self.switch
     }
 
+    /// Writes a file that was lost again, as what is in force: an order builds on that, not on what was recorded before.
+    fn restore(&self) -> Result<(), OrderError> {
+        let state = self.state.load();
+        let book = &state.found.book;
+        if book.suspended.is_empty() || self.store.file().exists() {
+            return Ok(());
+        }
+        self.store.change(|file| {
+            file.clone_from(book);
+            Ok(())
+        })
+    }
+
     /// The policies that are suspended at that time.
     pub(super) fn policies(&self, now: Timestamp) -> BTreeSet<String> {
         self.state.load().found.book.policies(now)
@@ -106,6 +119,7 @@ impl Node {
         let mut turn = self.suspensions.turn();
         let (now, bundle) = (self.clock.wall(), Arc::clone(&self.live().loaded));
         order.check(now, Some(&bundle), self.config.registers.keys())?;
+        self.suspensions.restore()?;
         let before = order.carry_out(&self.suspensions.store, by, now)?;
         self.take_up(&mut turn)?;
         drop(turn);
@@ -119,6 +133,7 @@ impl Node {
     /// If there is none, or it cannot be written.
     pub fn resume(&self, target: &Target, by: &str, reason: &str) -> Result<Suspension, OrderError> {
         let mut turn = self.suspensions.turn();
+        self.suspensions.restore()?;
         let lifted = suspend::resume(&self.suspensions.store, target, by, reason, self.clock.wall())?;
         self.take_up(&mut turn)?;
         Ok(lifted)

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::{Asked, question};
 use crate::accept::Connection;
+use crate::admit::{Gates, Ticket};
 use crate::app::{Core, Live};
 use crate::identify::Caller;
 use crate::pipeline::exchange::Exchange;
@@ -42,6 +43,9 @@ struct Bulk {
     connection: Arc<Connection>,
     behalf: Behalf,
     call: Call,
+    /// The limits that it began under.
+    gates: Arc<Gates>,
+    system: usize,
 }
 
 /// What becomes of a line.
@@ -51,11 +55,14 @@ struct Step {
     last: bool,
     /// What operators had suspended when it was decided.
     generation: u64,
+    /// What it was decided under.
+    live: Arc<Live>,
 }
 
 /// A line under way, as a task of its own: once taken it runs to its end whether or not its answer is read, so that it holds no
-/// upstream connection, and nobody who waits for the same record, for as long as a client likes. Dropped, it is given up.
-struct Running(JoinHandle<Step>);
+/// upstream connection, and nobody who waits for the same record, for as long as a client likes. Dropped, it is given up. Beside others it
+/// has a slot of its own.
+struct Running(JoinHandle<Step>, #[expect(dead_code, reason = "held until the answer is taken")] Option<Ticket>);
 
 impl Future for Running {
     type Output = Option<Step>;
@@ -76,10 +83,11 @@ impl Lines {
         core: &Rc<Core>,
         connection: &Arc<Connection>,
         behalf: Behalf,
-        call: Call,
-        lines: route::Lines,
+        (call, lines): (Call, route::Lines),
+        (live, system): (&Live, usize),
     ) -> Self {
-        let bulk = Rc::new(Bulk { core: Rc::clone(core), connection: Arc::clone(connection), behalf, call });
+        let (core, connection, gates) = (Rc::clone(core), Arc::clone(connection), Arc::clone(&live.gates));
+        let bulk = Rc::new(Bulk { core, connection, behalf, call, gates, system });
         Self { bulk, lines, in_flight: FuturesOrdered::new(), ended: false, cut: false }
     }
 
@@ -93,10 +101,19 @@ impl Lines {
     fn take(&mut self, cx: &mut Context<'_>) {
         let most = self.bulk.core.node.config.http.bulk_in_flight;
         while !self.ended && self.in_flight.len() < most {
+            // The request has the first line's.
+            let slot = match self.in_flight.is_empty() {
+                true => None,
+                false => match admit::slot(&self.bulk.gates, self.bulk.system) {
+                    Ok(slot) => Some(slot),
+                    Err(_) => break,
+                },
+            };
             match self.lines.poll_next(cx) {
                 Poll::Ready(Some(Ok(line))) => {
                     let bulk = Rc::clone(&self.bulk);
-                    self.in_flight.push_back(Running(tokio::task::spawn_local(async move { bulk.line(line).await })));
+                    let running = tokio::task::spawn_local(async move { bulk.line(line).await });
+                    self.in_flight.push_back(Running(running, slot));
                 }
                 Poll::Ready(Some(Err(refusal))) => {
                     // What was sent of the body is answered; that there was more is told by the reset.
@@ -142,8 +159,9 @@ impl Bulk {
         let mut exchange = Exchange::begin_line(&self.core, &self.connection, number);
         let answered = self.answer(bytes, &mut exchange).await;
         let last = answered.as_ref().is_err_and(ends_all);
+        let live = Arc::clone(exchange.live());
         let answered = exchange.end_line(&self.core, answered);
-        Step { answer: LineAnswer { line: number, answered }, last, generation }
+        Step { answer: LineAnswer { line: number, answered }, last, generation, live }
     }
 
     async fn answer(&self, bytes: Result<Bytes, Refusal>, exchange: &mut Exchange) -> Result<Covered, Refusal> {
@@ -208,7 +226,7 @@ impl Bulk {
             let agreed = decide::purpose(&live.bundle, &caller, &self.call.claims, &node.clock)?;
             switch.call(&agreed.purpose().id, &self.call.operation, &node.clock)
         };
-        asked().is_ok()
+        live.suspends_no_more_than(&step.live) && asked().is_ok()
     }
 }
 

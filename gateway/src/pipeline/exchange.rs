@@ -21,11 +21,11 @@ use crate::decide::{self, Agreed};
 use crate::forward::{self, Found};
 use crate::identify::Caller;
 use crate::metrics::{Code, Metrics};
-use crate::narrow;
 use crate::refusal::Refusal;
 use crate::respond::{self, Body, Covered};
 use crate::route::Call;
 use crate::xroad::{Behalf, Message};
+use crate::{admit, narrow};
 
 /// One request, as far as it got.
 pub(super) struct Exchange {
@@ -118,12 +118,22 @@ impl Exchange {
         }
     }
 
-    /// Keeps for whom an exchange server asked in vain, and refuses.
+    /// Keeps for whom an exchange server asked in vain, and refuses; whoever does so too often is not recorded each time.
     pub(super) fn named(&mut self, behalf: &Behalf, refusal: Refusal) -> Refusal {
         if let Behalf::Client(client) = behalf {
             self.claimed.client = Some(Personal::new(client.as_str().to_owned()));
         }
-        refusal
+        match &self.by {
+            Some(exchange) if matches!(refusal, Refusal::ClientNotRepresented) => {
+                admit::stranger(&self.live.gates, exchange).err().unwrap_or(refusal)
+            }
+            _ => refusal,
+        }
+    }
+
+    /// What it was decided under.
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     pub(super) fn identified(&mut self, caller: &Caller, behalf: &Behalf) {

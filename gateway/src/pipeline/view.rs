@@ -31,6 +31,10 @@ pub(super) async fn view(
     let caller =
         identify::on_behalf(&holder, &behalf, &connection, &live.bundle).map_err(|why| exchange.named(&behalf, why))?;
     exchange.identified(&caller, &behalf);
+    if caller.exchange().is_some() {
+        // Its paths are not those of an exchange server's messages.
+        return Err(Refusal::ServiceUnknown);
+    }
     node.suspensions.switch().caller(caller.system(), caller.exchange(), &node.clock)?;
     let wanted = route::wanted(&parts)?;
     admit::view(&live.gates, caller.system().index)?;

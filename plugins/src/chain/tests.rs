@@ -105,6 +105,10 @@ impl Lookup for Nowhere {
     fn ask<'a>(&'a self, _: Question<'a>) -> Pin<Box<dyn Future<Output = Result<Said, Unanswered>> + 'a>> {
         Box::pin(async { Err(Unanswered("there is no register")) })
     }
+
+    fn is_suspended(&self, _: &RegisterId) -> bool {
+        false
+    }
 }
 
 #[derive(Default)]

@@ -106,6 +106,9 @@ impl Plugin for Consent {
             let keyed = self.keyed.read().unwrap_or_else(PoisonError::into_inner).clone();
             let target =
                 self.table.target.fill(&seen, subject, keyed.as_deref()).ok_or(Failed("its key is missing"))?;
+            if seen.lookup.is_suspended(&self.table.register) {
+                return Err(Failed::SUSPENDED);
+            }
             let given = self.consents(&seen, target).await.map_err(|Unanswered(reason)| Failed(reason))?;
             Ok(if given { Narrowing::NONE } else { self.table.without.clone() })
         })
@@ -122,8 +125,11 @@ impl Plugin for Consent {
 impl Consent {
     /// What the register says, or said not long ago, or is just being asked.
     async fn consents(&self, seen: &Seen<'_>, target: Personal<String>) -> Result<bool, Unanswered> {
+        // Of a sealed person nothing is known, and it is remembered as long as that of somebody unknown; others ask for themselves.
+        let remembered = seen.sealed.then(|| Personal::new(format!("sealed {}", target.expose())));
+        let remembered = remembered.as_ref().unwrap_or(&target);
         loop {
-            match self.memory.turn(&target) {
+            match self.memory.turn(remembered) {
                 Turn::Known(given) => return Ok(given),
                 Turn::Wait(waiting) => {
                     if let Some(landed) = waiting.landed().await {
@@ -136,7 +142,7 @@ impl Consent {
                         Question { register: &self.table.register, target: &target, member: &self.table.member };
                     let answer = seen.lookup.ask(question).await;
                     return asking.land(answer.map(|answer| match answer {
-                        Answer::Said(given) => given,
+                        Answer::Said(given) => given && !seen.sealed,
                         Answer::Unknown => false,
                     }));
                 }

@@ -76,7 +76,7 @@ impl Plugin for OptOut {
             let Some(subject) = seen.subject else { return Ok(Narrowing::NONE) };
             let read = Arc::clone(&self.read.read().unwrap_or_else(PoisonError::into_inner));
             let opted_out = read.list.holds(&read.keyed.tag(subject), seen.purpose.id.as_str());
-            Ok(if opted_out { self.table.answer.clone() } else { Narrowing::NONE })
+            Ok(if opted_out && !seen.sealed { self.table.answer.clone() } else { Narrowing::NONE })
         };
         let decided = decided();
         Box::pin(async { decided })

@@ -82,6 +82,14 @@ impl<'a> Finding<'a, '_> {
         }
     }
 
+    /// An element is not there, nor what goes with the array elsewhere.
+    fn element(&mut self, field: FieldIx) {
+        self.cut.touched.insert(field);
+        if let Some(reference) = self.reference(field) {
+            self.cut.withheld = self.cut.withheld.union(reference.with);
+        }
+    }
+
     fn found(&mut self, spot: &Spot<'_, 'a>, shown: bool) {
         match &*spot.frames {
             [_root] if shown => self.clear.insert(spot.field.index),
@@ -113,13 +121,15 @@ impl<'a> Sink<'a> for Finding<'a, '_> {
             self.found(&spot, shown);
         } else if !shown {
             self.cut.offsets.push(scalar.at.start);
-            self.cut.touched.insert(spot.field.index);
+            self.element(spot.field.index);
         }
     }
 
     fn mistyped(&mut self, spot: Spot<'_, 'a>) {
         // An array, or an element of one, that is none is shown to nobody.
-        if !spot.field.array {
+        if spot.field.array {
+            self.element(spot.field.index);
+        } else {
             self.found(&spot, false);
         }
     }

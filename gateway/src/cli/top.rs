@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::node::{Node, NodeArgs};
-use super::unnamed;
+use super::{colours, unnamed};
 use crate::app::config::units;
 use crate::clock::Clock;
 use figures::Figures;
@@ -16,23 +16,31 @@ use scrape::Scrape;
 mod figures;
 mod frame;
 mod live;
+mod quantile;
 mod scrape;
 
-/// Watch what a node does: requests, latencies, cache, audit log, connections, registers, suspensions, alarms
+/// Watch what a node does: requests, latencies, registers, cache, audit log, connections, suspensions, alarms
 ///
 /// Every figure is of the time between two readings of the node's metrics, latencies too. Keys: q quits, p pauses; r, e, l
 /// and n sort by requests, refusals, latency and name. Where it does not write to a terminal, it prints one frame as with --once.
+/// NO_COLOR is respected.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   popgate top --node https://gateway-1:9443 --cert me.pem --key me.key --ca site.pem
   popgate top --once --interval 10s --sort p99
+  popgate top --once --json | jq .requests.p99
+
+As JSON, counts are a second, times and latencies are seconds; a latency above the last bound of its histogram is that bound.
 
 Needs the role viewer. Exit codes: 0 ended by q, or printed, 1 no answer, 2 usage")]
 pub struct Args {
     /// Print one frame as text and end
     #[arg(long)]
     once: bool,
+    /// Print one frame as one JSON object and end
+    #[arg(long)]
+    json: bool,
     /// The time between two readings, from 200ms to 1h
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
     interval: Duration,
@@ -62,20 +70,33 @@ pub(super) enum Sort {
 /// If the node gives no answer, or the terminal or `out` cannot be written.
 pub fn run(args: &Args, clock: &Clock, out: &mut dyn Write) -> Result<ExitCode, Box<dyn Error>> {
     let Some(node) = args.remote.node()? else { return Ok(unnamed("the node with --node")) };
-    if !args.once && io::stdout().is_terminal() && io::stdin().is_terminal() {
+    if !args.once && !args.json && io::stdout().is_terminal() && io::stdin().is_terminal() {
         // Before the screen is taken: a node that gives no answer is said as everywhere.
         let first = Reading::of(&node, clock)?;
-        live::run(Arc::new(node), clock, first, args.interval, args.sort)?;
+        let options = live::Options { interval: args.interval, sort: args.sort, colour: colours(&io::stdout()) };
+        live::run(Arc::new(node), clock, first, options)?;
         return Ok(ExitCode::SUCCESS);
     }
     let before = Reading::of(&node, clock)?;
     std::thread::sleep(args.interval);
-    let now = Reading::of(&node, clock)?;
+    let figures = Reading::of(&node, clock)?.since(&before, clock);
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&Told { node: node.to_string(), figures })?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let head = frame::Head { node: node.to_string(), note: format!("over {}", shown(args.interval)), sort: args.sort };
-    for line in frame::lines(&head, &now.since(&before, clock), usize::MAX) {
-        writeln!(out, "{line}")?;
+    for row in frame::rows(&head, &figures, frame::Size::ENDLESS) {
+        writeln!(out, "{}", row.text.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `--json` prints.
+#[derive(serde::Serialize)]
+struct Told {
+    node: String,
+    #[serde(flatten)]
+    figures: Figures,
 }
 
 /// A node's metrics, and when they were read.

@@ -23,10 +23,10 @@ fn every_step_prints_what_it_shows() {
     };
     let steps = steps(&guide());
     let ran = steps.iter().filter(|step| matches!(step, Step::Run { .. })).count();
-    assert!(ran >= 8 && steps.contains(&Step::Sign), "the commands of the guide are not found: {steps:#?}");
+    assert!(ran >= 8 && steps.iter().any(|step| matches!(step, Step::Sign(_))), "the commands of the guide are not found: {steps:#?}");
     for step in steps {
         match step {
-            Step::Sign => sign(&site.authority(AGENCIES).unwrap().certificate_file(), folder.path()),
+            Step::Sign(name) => sign(&name, &site.authority(AGENCIES).unwrap().certificate_file(), folder.path()),
             Step::Run { command, shown } => {
                 let printed = bash(&here(&command), folder.path());
                 assert_eq!(normalised(&printed), normalised(&shown), "$ {command}\nprints\n{printed}");
@@ -61,8 +61,8 @@ fn every_link_leads_somewhere() {
 
 #[derive(Debug, PartialEq)]
 enum Step {
-    /// The authority issues what `etax.csr` asks for, as `etax.crt`.
-    Sign,
+    /// The authority issues what a `.csr` asks for, as a `.crt` of the same name.
+    Sign(String),
     Run {
         command: String,
         shown: String,
@@ -74,8 +74,9 @@ fn steps(guide: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut inside = false;
     for line in guide.lines() {
+        let signed = line.strip_prefix(SIGN).and_then(|rest| rest.strip_suffix(".crt -->"));
         match (inside, line) {
-            (false, SIGN) => steps.push(Step::Sign),
+            (false, _) if signed.is_some() => steps.extend(signed.map(|name| Step::Sign(name.to_owned()))),
             (false, "```console") => inside = true,
             (false, _) => {}
             (true, "```") => inside = false,
@@ -92,9 +93,9 @@ fn steps(guide: &str) -> Vec<Step> {
     steps
 }
 
-fn sign(authority: &Path, folder: &Path) {
+fn sign(name: &str, authority: &Path, folder: &Path) {
     let command = format!(
-        "openssl x509 -req -in etax.csr -CA '{}' -CAkey '{}' -copy_extensions copy -days 10 -out etax.crt",
+        "openssl x509 -req -in {name}.csr -CA '{}' -CAkey '{}' -copy_extensions copy -days 10 -out {name}.crt",
         authority.display(),
         authority.with_extension("key").display(),
     );
@@ -119,7 +120,11 @@ fn bash(command: &str, folder: &Path) -> String {
 fn normalised(text: &str) -> Vec<String> {
     let word = |word: &str| match word.parse::<Timestamp>() {
         Ok(_) => "(time)".to_owned(),
-        Err(_) if word.len() >= 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) => "(number)".to_owned(),
+        Err(_) if word.len() >= 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') => {
+            "(number)".to_owned()
+        }
+        // SHA-512 in base64.
+        Err(_) if word.len() == 88 && word.ends_with("==") => "(hash)".to_owned(),
         Err(_) if word.starts_with("pin:sha256:") => "(pin)".to_owned(),
         Err(_) => word.to_owned(),
     };
@@ -182,4 +187,4 @@ fn root() -> PathBuf {
 
 const HTTPS: &str = "https://gateway.example:8443";
 const WHOAMI: &str = "https://gateway.example:8444";
-const SIGN: &str = "<!-- the authority answers: etax.crt -->";
+const SIGN: &str = "<!-- the authority answers: ";

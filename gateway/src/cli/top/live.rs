@@ -30,7 +30,7 @@ pub(super) struct Options {
 pub(super) fn run(node: Arc<Node>, clock: &Clock, first: Reading, options: Options) -> io::Result<()> {
     let readings = readings(&node, clock, options.interval)?;
     let over = ended_by_signal()?;
-    let mut view = View {
+    let mut view = Screen {
         node: node.to_string(),
         options,
         paused: false,
@@ -88,7 +88,7 @@ fn ended_by_signal() -> io::Result<Arc<AtomicBool>> {
     Ok(over)
 }
 
-struct View {
+struct Screen {
     node: String,
     options: Options,
     paused: bool,
@@ -101,7 +101,7 @@ struct View {
     failed: Option<String>,
 }
 
-impl View {
+impl Screen {
     fn watch(
         &mut self,
         terminal: &mut DefaultTerminal,
@@ -234,10 +234,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 mod tests {
     use super::*;
 
-    fn view(clock: &Clock) -> View {
+    fn view(clock: &Clock) -> Screen {
         let options = Options { interval: Duration::from_secs(2), sort: Sort::Requests, colour: true };
         let first = reading(clock, 1);
-        View {
+        Screen {
             node: "https://gateway-1:9443".into(),
             options,
             paused: false,
@@ -253,7 +253,7 @@ mod tests {
         Reading { scrape: super::super::scrape::Scrape::parse(&text).unwrap(), at: clock.now() }
     }
 
-    fn text(view: &View, late: Option<u64>) -> String {
+    fn text(view: &Screen, late: Option<u64>) -> String {
         let rows = view.rows(Size { columns: 80, rows: 24 }, late);
         rows.iter().map(|row| row.text.as_str()).collect::<Vec<_>>().join("\n")
     }

@@ -192,8 +192,9 @@ fn head(parts: &Parts, without_id: bool, request_id: &str) -> Vec<u8> {
     text
 }
 
-/// A header that may stand once. (Section 4.3 would take the last `X-Road-Client` of several, which no client may send: whoever reads the
-/// first would see another client than we do, so several are refused.) It is in printable ASCII, spaces within included: X-Road's own ids, and whatever case numbers look like.
+/// A header that may stand once, in printable ASCII, spaces within included: X-Road's own ids, and whatever case numbers look like.
+/// Section 4.3 advises to take the last `X-Road-Client` of several, which no client may send; several are refused here, because a program
+/// on the way that reads the first would know another client than we do.
 fn one<'h>(headers: &'h HeaderMap, name: &HeaderName, shown: &'static str) -> Result<Option<&'h str>, Refusal> {
     let invalid = |reason| Refusal::HeaderInvalid { name: shown, reason };
     let mut values = headers.get_all(name).iter();

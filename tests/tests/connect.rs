@@ -23,7 +23,10 @@ fn every_step_prints_what_it_shows() {
     };
     let steps = steps(&guide());
     let ran = steps.iter().filter(|step| matches!(step, Step::Run { .. })).count();
-    assert!(ran >= 8 && steps.iter().any(|step| matches!(step, Step::Sign(_))), "the commands of the guide are not found: {steps:#?}");
+    assert!(
+        ran >= 8 && steps.iter().any(|step| matches!(step, Step::Sign(_))),
+        "the commands of the guide are not found: {steps:#?}"
+    );
     for step in steps {
         match step {
             Step::Sign(name) => sign(&name, &site.authority(AGENCIES).unwrap().certificate_file(), folder.path()),
@@ -44,6 +47,24 @@ fn every_refusal_is_in_the_table() {
     let missing: Vec<_> = known.iter().filter(|(code, _)| !told.contains_key(*code)).collect();
     assert!(missing.is_empty(), "add to the table of deploy/CONNECT.md (code, status, again): {missing:#?}");
     assert_eq!(told, known, "the table of deploy/CONNECT.md differs from refusal.rs");
+}
+
+#[test]
+fn every_error_of_x_road_is_in_its_table() {
+    let source = std::fs::read_to_string(root().join("gateway/src/xroad.rs")).unwrap();
+    let shipped = source.split("#[cfg(test)]").next().unwrap();
+    let quoted: BTreeSet<&str> = shipped.split('"').skip(1).step_by(2).collect();
+    let is_type = |text: &&&str| text.starts_with("Server.") || text.starts_with("Client.");
+    let types: Vec<&&str> = quoted.iter().filter(is_type).collect();
+    assert!(types.len() >= 10, "the types are not found in xroad.rs: {types:?}");
+    let page = guide();
+    let (_, table) = page.split_once("| `X-Road-Error` | status |").unwrap();
+    let table = table.split("\n\n").next().unwrap();
+    for kind in types {
+        // Those of one side are listed without it.
+        let last = &kind[kind.rfind('.').unwrap()..];
+        assert!(table.contains(&format!("{last}`")), "add `{kind}` to the table of deploy/CONNECT.md");
+    }
 }
 
 #[test]

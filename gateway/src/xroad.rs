@@ -151,7 +151,6 @@ pub fn error(refusal: &Refusal) -> Option<&'static str> {
         return None;
     }
     Some(match (refusal.blame(), refusal.status()) {
-        (Blame::Downstream, StatusCode::BAD_REQUEST) => "Client.BadRequest",
         (Blame::Downstream, StatusCode::FORBIDDEN) => "Server.ServerProxy.AccessDenied",
         (Blame::Downstream, StatusCode::NOT_FOUND) => "Server.ServerProxy.UnknownService",
         (Blame::Downstream, StatusCode::METHOD_NOT_ALLOWED) => "Server.ServerProxy.InvalidHttpMethod",
@@ -160,7 +159,7 @@ pub fn error(refusal: &Refusal) -> Option<&'static str> {
             "Server.ServerProxy.InvalidBody"
         }
         (Blame::Downstream, StatusCode::TOO_MANY_REQUESTS) => "Server.ServerProxy.RateExceeded",
-        (Blame::Downstream, _) => "Server.ServerProxy.InvalidMessage",
+        (Blame::Downstream, _) => "Client.BadRequest",
         (Blame::Upstream, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) => {
             "Server.ServerProxy.NetworkError"
         }

@@ -172,8 +172,9 @@ async fn whole(
     let began = core.node.clock.now();
     let answer = forward::ask(&core.pool, wanted, Validators::default(), until).await;
     exchange.asked(core, wanted.register(), &answer, core.node.clock.now().duration_since(began));
-    let found = answer.map_err(|unanswered| unanswered.refusal)?.found.ok_or(Refusal::RegisterFailed)?;
-    redact::open_whole(permit, found.record())
+    let forward::Answer { found, origin, .. } = answer.map_err(|unanswered| unanswered.refusal)?;
+    let found = found.ok_or(Refusal::RegisterFailed)?;
+    redact::open_whole(permit, found.record()).inspect_err(|_| origin.condemn())
 }
 
 /// The record: from the cache, from a fetch under way, or from the register.

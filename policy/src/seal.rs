@@ -16,7 +16,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::contract::{Answer, Arguments, Field, Kind, Operation, ParamIx, RecordSchema, Role};
+use crate::contract::{Answer, Arguments, Field, Kind, Operation, RecordSchema};
 use crate::directory::System;
 use crate::disclose::Unreadable;
 use crate::disclose::json::{Cut, cut};
@@ -37,25 +37,19 @@ pub(crate) struct Sealing {
     system: Arc<System>,
     /// Whether the person who is asked for is sealed.
     subject: bool,
-    /// The most elements of a search that are shown.
-    pub(crate) rows: Option<usize>,
 }
 
 impl Sealing {
-    /// Looks at whom a request is about, and widens the page of a search.
+    /// Looks at whom a request is about.
     pub(crate) fn begin(
         seals: &Arc<dyn Seals>,
         system: &Arc<System>,
         operation: &Operation,
-        arguments: &mut Arguments,
+        arguments: &Arguments,
     ) -> Self {
         let subject = operation.subject.and_then(|at| arguments.value(at));
         let subject = subject.is_some_and(|subject| seals.hides(subject, system));
-        let rows = match (&operation.answer, operation.subject) {
-            (Answer::List(_), None) => whole_page(operation, arguments),
-            _ => None,
-        };
-        Self { seals: Arc::clone(seals), system: Arc::clone(system), subject, rows }
+        Self { seals: Arc::clone(seals), system: Arc::clone(system), subject }
     }
 
     /// Takes from the envelope of a list what counts its elements.
@@ -110,18 +104,4 @@ fn counts(operation: &Operation, field: &Field) -> bool {
 pub(crate) fn without(mut fields: FieldSet, withheld: FieldSet) -> FieldSet {
     withheld.iter().for_each(|field| fields.remove(field));
     fields
-}
-
-/// Asks for as many as the contract lets anybody ask for; answers how many of them are shown. `None` where the register is not told how
-/// many to send: then no request can choose the page's end.
-fn whole_page(operation: &Operation, arguments: &mut Arguments) -> Option<usize> {
-    let mut limits = operation.parameters.iter().enumerate().filter_map(|(at, parameter)| match parameter.role {
-        Role::Limit(most) => Some((ParamIx(at), most)),
-        _ => None,
-    });
-    let (at, most) = limits.rfind(|(at, _)| operation.upstream.names(*at))?;
-    let half = usize::try_from(most / 2).unwrap_or(usize::MAX).max(1);
-    let asked = arguments.value(at).and_then(|asked| asked.expose().parse::<usize>().ok());
-    arguments.set(at, Personal::new(most.to_string()));
-    Some(asked.map_or(half, |asked| asked.min(half)))
 }

@@ -213,7 +213,6 @@ async fn who_asks_is_what_the_certificate_says_and_no_header() {
         ("x-forwarded-client-cert", "URI=spiffe://gov.vn/tax/etax"),
         ("x-forwarded-for", "10.60.0.1"),
         ("x-real-ip", "10.60.0.1"),
-        ("x-road-client", "VN/GOV/TAX/ETAX"),
         ("x-consumer-username", "tax/etax"),
     ];
     let ask = async |system, purpose, headers: &[(&'static str, &str)]| {

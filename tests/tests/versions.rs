@@ -180,13 +180,18 @@ fn two_versions(site: &Site) {
     edit(
         site,
         V2,
-        "x-gateway-group: account\n\n",
-        "x-gateway-group: account\n        card_number: { type: string, x-gateway-group: account }\n\n",
+        "          x-gateway-whole: true\n\n",
+        "          x-gateway-whole: true\n        card_number: { type: string, x-gateway-group: account }\n\n",
     );
 }
 
+/// The second version has the first three operations.
 fn v2(text: &str) -> String {
-    let text = text.replace("/population/v1/", "/population/v2/").replace("version: 1.0.0", "version: 2.0.0");
+    let (kept, rest) = text.split_once("  /population/v1/citizens/{id}/household:\n").unwrap();
+    let (_, components) = rest.split_once("\ncomponents:\n").unwrap();
+    let text = format!("{kept}\ncomponents:\n{components}");
+    let text = text.replace("/population/v1", "/population/v2").replace("version: 1.0.0", "version: 2.0.0");
+    let text = text.replace("service: VN/GOV/MPS/NPDB/population,", "service: VN/GOV/MPS/NPDB/population-v2,");
     ["read", "lookup", "verify"].iter().fold(text, |text, name| {
         text.replace(&format!("operationId: citizen.{name}\n"), &format!("operationId: citizen.{name}.v2\n"))
     })

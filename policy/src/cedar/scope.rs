@@ -42,24 +42,31 @@ pub(crate) fn in_scope(
     action: Option<&Lineage>,
     resource: Option<&Lineage>,
 ) -> bool {
-    let by_principal = principal.is_none_or(|principal| match policy.principal_constraint() {
-        PrincipalConstraint::Any => true,
-        PrincipalConstraint::Eq(uid) => principal.uid == uid,
-        PrincipalConstraint::In(uid) => principal.is_in(&uid),
-        PrincipalConstraint::Is(kind) => principal.is(&kind),
-        PrincipalConstraint::IsIn(kind, uid) => principal.is(&kind) && principal.is_in(&uid),
-    });
-    let by_action = action.is_none_or(|action| match policy.action_constraint() {
-        ActionConstraint::Any => true,
-        ActionConstraint::Eq(uid) => action.uid == uid,
-        ActionConstraint::In(uids) => uids.iter().any(|uid| action.is_in(uid)),
-    });
-    let by_resource = resource.is_none_or(|resource| match policy.resource_constraint() {
-        ResourceConstraint::Any => true,
-        ResourceConstraint::Eq(uid) => resource.uid == uid,
-        ResourceConstraint::In(uid) => resource.is_in(&uid),
-        ResourceConstraint::Is(kind) => resource.is(&kind),
-        ResourceConstraint::IsIn(kind, uid) => resource.is(&kind) && resource.is_in(&uid),
-    });
-    by_principal && by_action && by_resource
+    // Each reads the policy anew: the one that says no most often goes first.
+    let by_action = || {
+        action.is_none_or(|action| match policy.action_constraint() {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(uid) => action.uid == uid,
+            ActionConstraint::In(uids) => uids.iter().any(|uid| action.is_in(uid)),
+        })
+    };
+    let by_principal = || {
+        principal.is_none_or(|principal| match policy.principal_constraint() {
+            PrincipalConstraint::Any => true,
+            PrincipalConstraint::Eq(uid) => principal.uid == uid,
+            PrincipalConstraint::In(uid) => principal.is_in(&uid),
+            PrincipalConstraint::Is(kind) => principal.is(&kind),
+            PrincipalConstraint::IsIn(kind, uid) => principal.is(&kind) && principal.is_in(&uid),
+        })
+    };
+    let by_resource = || {
+        resource.is_none_or(|resource| match policy.resource_constraint() {
+            ResourceConstraint::Any => true,
+            ResourceConstraint::Eq(uid) => resource.uid == uid,
+            ResourceConstraint::In(uid) => resource.is_in(&uid),
+            ResourceConstraint::Is(kind) => resource.is(&kind),
+            ResourceConstraint::IsIn(kind, uid) => resource.is(&kind) && resource.is_in(&uid),
+        })
+    };
+    by_action() && by_principal() && by_resource()
 }

@@ -26,9 +26,10 @@ impl Engine {
             let counted = counts::of(&table, &outcome, list, &ask, filled);
             (outcome, filter, hides) = (counted.outcome, counted.filter, counted.hides);
         }
-        let sealing = ask.seals.map(|seals| Sealing::begin(seals, ask.system, operation, &mut ask.arguments));
+        let sealing = ask.seals.map(|seals| Sealing::begin(seals, ask.system, operation, &ask.arguments));
         if let Some(sealing) = &sealing {
             outcome = sealing.uncount(&outcome, operation);
+            hides |= operation.subject.is_none();
         }
         if let Some(name) = unusable(&outcome, &Question { operation, arguments: &ask.arguments, filled }) {
             return Err(denied(Denial::Parameter { name }));
@@ -172,17 +173,20 @@ fn name(operation: &Operation, at: Option<ParamIx>) -> String {
 }
 
 impl Permit {
-    /// Asks the register for as many records as the contract allows, and shows as many as were asked for: by a page that is short of
-    /// one, the place of a hidden record in the order could be found.
+    /// Asks the register for as many records as the contract allows, and shows as many as were asked for, half of that at most: by a
+    /// page that is short of one, the place of a hidden record in the order could be found, so somebody else stands there. Where the
+    /// register is not told how many to send, no request can choose the page's end.
     pub(crate) fn widen_page(&mut self) {
         let parameters = self.operation.parameters.iter().enumerate();
         let mut limits = parameters.filter_map(|(at, parameter)| match parameter.role {
             Role::Limit(most) => Some((ParamIx(at), most)),
             Role::Asks | Role::Cursor | Role::Sort(_) => None,
         });
-        let Some((at, most)) = limits.next().filter(|_| self.page.is_none()) else { return };
+        let told = limits.find(|(at, _)| self.operation.upstream.names(*at));
+        let Some((at, most)) = told.filter(|_| self.page.is_none()) else { return };
+        let half = (most / 2).max(1);
         let asked = self.arguments.value(at).and_then(|asked| asked.expose().parse().ok());
-        self.page = Some(asked.unwrap_or(most));
+        self.page = Some(asked.map_or(half, |asked: u32| asked.min(half)));
         self.arguments.set(at, Personal::new(most.to_string()));
         if let Some(upstream) = self.operation.upstream_request(&self.arguments) {
             self.upstream = upstream;

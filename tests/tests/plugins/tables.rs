@@ -53,7 +53,8 @@ fn check_finds_a_tables_mistakes_and_warns_of_names_that_the_bundle_does_not_hav
                  operations = [\"citizen.raed\"], purposes = [\"assesment\"] }\nweekdays = [\"mon\"]\nfrom = \"08:00\"\n\
                  to = \"17:00\"\nwithhold = [\"contacts\", \"Citizen.phnoe\", \"contact\"]\n";
     let (first, said) = check(hours);
-    assert!(said.contains("1 operator, 1 plugin\n") && said.contains("8 warnings in 2 files"), "{said}");
+    assert!(said.contains("1 operator, 1 plugin\n"), "{said}");
+    assert_eq!(said.matches("[plugin-names-nothing]").count(), 5, "{said}");
     for (line, says, help) in [
         (2, "the bundle has no agency `taxs`", "did you mean `tax`?"),
         (2, "the bundle has no operation `citizen.raed`", "did you mean `citizen.read`?"),

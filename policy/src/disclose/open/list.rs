@@ -119,15 +119,11 @@ impl<'a> Rows<'a> {
 
     /// Whether there is a reason to show no more, however many there are.
     fn are_full(&self) -> bool {
-        let most = self.permit.sealing.as_ref().and_then(|sealing| sealing.rows);
-        most.is_some_and(|most| self.persons.len() >= most)
+        self.permit.page.is_some_and(|most| self.shown >= most)
     }
 
     fn row(&mut self, bytes: &Bytes) -> Result<(), Unopened> {
         let permit = self.permit;
-        if permit.page.is_some_and(|most| self.shown >= most) {
-            return Ok(());
-        }
         let examined = examine_any(permit, bytes).map_err(Unopened::Unreadable)?;
         if !permit.is_filtered(|field| only(&examined.found, field)) {
             return Err(Unopened::Unfiltered);

@@ -19,6 +19,7 @@ pub mod seal;
 pub mod serve;
 pub mod status;
 pub mod suspend;
+pub mod top;
 
 /// The gateway in front of a country's population database
 ///
@@ -36,6 +37,7 @@ enum Command {
     Check(check::Args),
     Audit(audit::Args),
     Status(status::Args),
+    Top(top::Args),
     Agency(agency::AgencyArgs),
     Purpose(agency::PurposeArgs),
     Operation(agency::OperationArgs),
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => ended(check::run(&args, colours(&io::stdout()), out)),
         Command::Audit(args) => ended(audit::run(&args, out)),
         Command::Status(args) => ended(status::run(&args, colours(&io::stdout()), out)),
+        Command::Top(args) => run_switch(|clock| top::run(&args, clock, out)),
         Command::Agency(args) => run_switch(|clock| agency::agency(&args, clock, out)),
         Command::Purpose(args) => run_switch(|clock| agency::purpose(&args, clock, out)),
         Command::Operation(args) => run_switch(|clock| agency::operation(&args, clock, out)),

@@ -156,20 +156,42 @@ pub fn view(view: &View, wanted: &Wanted, id: DisclosureId) -> Response<Body> {
 /// Answers with a refusal (RFC 9457). The document depends on the refusal alone, so that two refusals with one code and
 /// remedy are the same bytes; the request id travels in its header.
 pub fn refusal(refusal: &Refusal, id: DisclosureId, head: bool) -> Response<Body> {
+    let kind = format!("urn:popgate:refusal:{}", refusal.code());
+    problem(refusal, &kind, "application/problem+json", None, id, head)
+}
+
+/// Answers an exchange server with a refusal that is an error of that type to it: the same document, with the members and the media
+/// type that X-Road's clients read (PR-REST, section 4.6).
+pub fn refusal_to_exchange(refusal: &Refusal, kind: &'static str, id: DisclosureId, head: bool) -> Response<Body> {
+    let message = format!("{}: {}", refusal.title(), refusal.remedy());
+    problem(refusal, kind, "application/json;charset=utf-8", Some(message), id, head)
+}
+
+fn problem(
+    refusal: &Refusal,
+    kind: &str,
+    media_type: &'static str,
+    message: Option<String>,
+    id: DisclosureId,
+    head: bool,
+) -> Response<Body> {
     let mut document = serde_json::json!({
-        "type": format!("urn:popgate:refusal:{}", refusal.code()),
+        "type": kind,
         "title": refusal.title(),
         "status": refusal.status().as_u16(),
         "code": refusal.code(),
         "detail": refusal.remedy(),
     });
+    if let (Some(message), Some(document)) = (message, document.as_object_mut()) {
+        document.insert("message".to_owned(), message.into());
+    }
     add_mistakes(refusal, &mut document);
     let document = Bytes::from(document.to_string());
     let length = document.len();
     let mut response = Response::new(Body(Kind::Refusal((!head).then_some(document))));
     *response.status_mut() = refusal.status();
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     if let Some(seconds) = refusal.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -124,12 +124,11 @@ impl Message {
         self.hash = value(&hash);
     }
 
-    /// Writes the headers of its answer.
+    /// Writes the headers of its answer. `error` is the type of the error that the answer tells, if it is one.
     ///
-    /// A refusal is told by `X-Road-Error`, and has no request hash (section 4.6, examples 2 to 4), as the body may not have been
-    /// read. That nobody matches is what the service answers (its category 1), not an error of the exchange.
-    pub fn stamp(&self, headers: &mut HeaderMap, refusal: Option<&Refusal>) {
-        let error = refusal.and_then(error);
+    /// An error is told by `X-Road-Error`, and has no request hash (section 4.6, examples 2 to 4), as the body may not have been
+    /// read.
+    pub fn stamp(&self, headers: &mut HeaderMap, error: Option<&'static str>) {
         let hash = self.hash.clone().filter(|_| error.is_none());
         let all = [
             (&CLIENT, self.client.clone()),
@@ -145,9 +144,9 @@ impl Message {
     }
 }
 
-/// The type of an error (section 4.6): the provider's side, as X-Road's servers name them where one fits. `None` for what is no error
-/// of the exchange.
-fn error(refusal: &Refusal) -> Option<&'static str> {
+/// The type of an error (section 4.6): `Client` if the message is not as it must be, else the provider's side, as X-Road's servers name
+/// them where one fits. `None` for what is no error of the exchange: that nobody matches is what the service answers (its category 1).
+pub fn error(refusal: &Refusal) -> Option<&'static str> {
     if *refusal == Refusal::NoMatch {
         return None;
     }
@@ -160,7 +159,7 @@ fn error(refusal: &Refusal) -> Option<&'static str> {
             "Server.ServerProxy.InvalidBody"
         }
         (Blame::Downstream, StatusCode::TOO_MANY_REQUESTS) => "Server.ServerProxy.RateExceeded",
-        (Blame::Downstream, _) => "Server.ServerProxy.InvalidMessage",
+        (Blame::Downstream, _) => "Client.BadRequest",
         (Blame::Upstream, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) => {
             "Server.ServerProxy.NetworkError"
         }
@@ -193,6 +192,8 @@ fn head(parts: &Parts, without_id: bool, request_id: &str) -> Vec<u8> {
 }
 
 /// A header that may stand once, in printable ASCII, spaces within included: X-Road's own ids, and whatever case numbers look like.
+/// Section 4.3 advises to take the last `X-Road-Client` of several, which no client may send; several are refused here, because a program
+/// on the way that reads the first would know another client than we do.
 fn one<'h>(headers: &'h HeaderMap, name: &HeaderName, shown: &'static str) -> Result<Option<&'h str>, Refusal> {
     let invalid = |reason| Refusal::HeaderInvalid { name: shown, reason };
     let mut values = headers.get_all(name).iter();
@@ -240,13 +241,12 @@ static REQUEST_HASH: HeaderName = HeaderName::from_static("x-road-request-hash")
 static ERROR: HeaderName = HeaderName::from_static("x-road-error");
 
 /// Section 4.3, "Filtered headers" and "Specially handled headers", and what the gateway sets itself.
-const NOT_HASHED: [&str; 16] = [
+const NOT_HASHED: [&str; 15] = [
     "connection",
     "content-length",
     "expect",
     "host",
     "keep-alive",
-    "pragma",
     "proxy-authenticate",
     "proxy-authorization",
     "server",

@@ -109,7 +109,8 @@ fn read<'t>(parts: impl Iterator<Item = &'t str>, encoded: bool, count: RangeInc
     count.contains(&found).then(|| text.into())
 }
 
-/// PR-REST, section 4.8: what no part of an identifier may hold. The length is ours.
+/// What no part of an identifier may hold (PR-REST 1.0.2, section 4.8). New ones hold letters, digits and few signs only (1.0.3), but
+/// those of before stay. The length is ours.
 fn is_part(part: &str) -> bool {
     let forbidden =
         |char: char| char.is_control() || matches!(char, ':' | ';' | '/' | '\\' | '%' | '\u{200b}' | '\u{feff}');

@@ -310,3 +310,29 @@ fn resident() -> usize {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").trim().parse::<usize>().unwrap() << 10
 }
+
+/// Its opening may be refused, and such a refusal is recorded: it costs a token, or anybody could fill the log.
+#[tokio::test]
+async fn what_is_refused_before_its_first_line_is_limited_too() {
+    let few = |site: &Site| {
+        let many = "rate = \"200/s\", burst = 400, concurrent = 64";
+        edit(site, "agencies/tax.toml", many, "rate = \"1/m\", burst = 3, concurrent = 64");
+    };
+    let harness = Harness::start_made("", few, |_| {});
+    let mut session = harness.session("tax/etax").await;
+    let mut told = Vec::new();
+    for _ in 0..5 {
+        let mut request = http::Request::new(http_body_util::Full::default());
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = LOOKUP.parse().unwrap();
+        for (name, value) in [("content-type", "application/x-ndjson"), ("gateway-purpose", "x")] {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        told.push(popgate_tests::refusal(&session.send(request).await.unwrap()));
+    }
+    let unknown = "403 purpose_unknown";
+    assert_eq!(told, [unknown, unknown, unknown, "429 rate_exceeded", "429 rate_exceeded"]);
+    let (site, _dir) = harness.stop().await;
+    let refusals = read::entries(&site.audit(), None).unwrap().map(Result::unwrap);
+    assert_eq!(refusals.filter(|entry| matches!(entry.what, What::Refused(_))).count(), 3);
+}

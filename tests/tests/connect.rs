@@ -23,10 +23,13 @@ fn every_step_prints_what_it_shows() {
     };
     let steps = steps(&guide());
     let ran = steps.iter().filter(|step| matches!(step, Step::Run { .. })).count();
-    assert!(ran >= 8 && steps.contains(&Step::Sign), "the commands of the guide are not found: {steps:#?}");
+    assert!(
+        ran >= 8 && steps.iter().any(|step| matches!(step, Step::Sign(_))),
+        "the commands of the guide are not found: {steps:#?}"
+    );
     for step in steps {
         match step {
-            Step::Sign => sign(&site.authority(AGENCIES).unwrap().certificate_file(), folder.path()),
+            Step::Sign(name) => sign(&name, &site.authority(AGENCIES).unwrap().certificate_file(), folder.path()),
             Step::Run { command, shown } => {
                 let printed = bash(&here(&command), folder.path());
                 assert_eq!(normalised(&printed), normalised(&shown), "$ {command}\nprints\n{printed}");
@@ -47,6 +50,24 @@ fn every_refusal_is_in_the_table() {
 }
 
 #[test]
+fn every_error_of_x_road_is_in_its_table() {
+    let source = std::fs::read_to_string(root().join("gateway/src/xroad.rs")).unwrap();
+    let shipped = source.split("#[cfg(test)]").next().unwrap();
+    let quoted: BTreeSet<&str> = shipped.split('"').skip(1).step_by(2).collect();
+    let is_type = |text: &&&str| text.starts_with("Server.") || text.starts_with("Client.");
+    let types: Vec<&&str> = quoted.iter().filter(is_type).collect();
+    assert!(types.len() >= 10, "the types are not found in xroad.rs: {types:?}");
+    let page = guide();
+    let (_, table) = page.split_once("| `X-Road-Error` | status |").unwrap();
+    let table = table.split("\n\n").next().unwrap();
+    for kind in types {
+        // Those of one side are listed without it.
+        let last = &kind[kind.rfind('.').unwrap()..];
+        assert!(table.contains(&format!("{last}`")), "add `{kind}` to the table of deploy/CONNECT.md");
+    }
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     for page in ["deploy/CONNECT.md", "deploy/samples/README.md"] {
         let page = root().join(page);
@@ -61,8 +82,8 @@ fn every_link_leads_somewhere() {
 
 #[derive(Debug, PartialEq)]
 enum Step {
-    /// The authority issues what `etax.csr` asks for, as `etax.crt`.
-    Sign,
+    /// The authority issues what a `.csr` asks for, as a `.crt` of the same name.
+    Sign(String),
     Run {
         command: String,
         shown: String,
@@ -74,8 +95,9 @@ fn steps(guide: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut inside = false;
     for line in guide.lines() {
+        let signed = line.strip_prefix(SIGN).and_then(|rest| rest.strip_suffix(".crt -->"));
         match (inside, line) {
-            (false, SIGN) => steps.push(Step::Sign),
+            (false, _) if signed.is_some() => steps.extend(signed.map(|name| Step::Sign(name.to_owned()))),
             (false, "```console") => inside = true,
             (false, _) => {}
             (true, "```") => inside = false,
@@ -92,9 +114,9 @@ fn steps(guide: &str) -> Vec<Step> {
     steps
 }
 
-fn sign(authority: &Path, folder: &Path) {
+fn sign(name: &str, authority: &Path, folder: &Path) {
     let command = format!(
-        "openssl x509 -req -in etax.csr -CA '{}' -CAkey '{}' -copy_extensions copy -days 10 -out etax.crt",
+        "openssl x509 -req -in {name}.csr -CA '{}' -CAkey '{}' -copy_extensions copy -days 10 -out {name}.crt",
         authority.display(),
         authority.with_extension("key").display(),
     );
@@ -119,7 +141,11 @@ fn bash(command: &str, folder: &Path) -> String {
 fn normalised(text: &str) -> Vec<String> {
     let word = |word: &str| match word.parse::<Timestamp>() {
         Ok(_) => "(time)".to_owned(),
-        Err(_) if word.len() >= 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) => "(number)".to_owned(),
+        Err(_) if word.len() >= 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') => {
+            "(number)".to_owned()
+        }
+        // SHA-512 in base64.
+        Err(_) if word.len() == 88 && word.ends_with("==") => "(hash)".to_owned(),
         Err(_) if word.starts_with("pin:sha256:") => "(pin)".to_owned(),
         Err(_) => word.to_owned(),
     };
@@ -182,4 +208,4 @@ fn root() -> PathBuf {
 
 const HTTPS: &str = "https://gateway.example:8443";
 const WHOAMI: &str = "https://gateway.example:8444";
-const SIGN: &str = "<!-- the authority answers: etax.crt -->";
+const SIGN: &str = "<!-- the authority answers: ";

@@ -294,3 +294,29 @@ fn told_apart_by(headers: &HeaderMap) -> HeaderMap {
     headers.remove("date").unwrap();
     headers
 }
+
+/// A stored record is not found sooner, nor while the register fails: both would tell that there is such a person.
+#[tokio::test]
+async fn a_wrong_guess_about_a_stored_record_asks_the_register_as_one_about_nobody_does() {
+    let harness = Harness::start();
+    let faults = &harness.deployment.register.faults;
+    let person = Citizen::of(HOA.number).unwrap();
+    let mut session = harness.session("tax/etax").await;
+    let stored = session.send(get(&read_path(HOA.number), Some("assessment"))).await.unwrap();
+    assert_eq!(refusal(&stored), "200 ");
+    for why in [Why::WrongName, Why::Unknown] {
+        for _ in 0..2 {
+            let before = faults.requests();
+            let answer = session.send(post(LOOKUP, Some("assessment"), &why.keys(&person))).await.unwrap();
+            assert_eq!((refusal(&answer), faults.requests() - before), ("404 no_match".into(), 1), "{why:?}");
+        }
+    }
+    faults.set_everyone(Fault { status: Some(StatusCode::SERVICE_UNAVAILABLE), ..Fault::default() });
+    for why in [Why::WrongName, Why::Unknown] {
+        let answer = session.send(post(LOOKUP, Some("assessment"), &why.keys(&person))).await.unwrap();
+        assert_eq!(refusal(&answer), "503 register_unavailable", "{why:?}");
+    }
+    // Who knows the keys is still answered out of the cache.
+    let answer = session.send(post(LOOKUP, Some("assessment"), &keys_of(&person))).await.unwrap();
+    assert_eq!(refusal(&answer), "200 ");
+}

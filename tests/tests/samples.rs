@@ -28,6 +28,8 @@ use popgate_tests::made::edit;
 use serde_json::Value;
 
 const SYSTEM: &str = "tax/etax";
+/// Asks for it by X-Road.
+const EXCHANGE: &str = "data-exchange/tax";
 
 /// One test: what is compiled is compiled once, and a deployment is started once.
 #[test]
@@ -45,16 +47,18 @@ fn every_sample_does_what_it_says() {
         |_| {},
     );
     let site = &harness.deployment.site;
-    let good = Identity::of(&site.identity(SYSTEM).unwrap());
+    let [itself, exchange] = [SYSTEM, EXCHANGE].map(|holder| Identity::of(&site.identity(holder).unwrap()));
+    let identity = |sample: &Sample| if sample.name == "xroad" { &exchange } else { &itself };
     let another = certificate_of_another_authority(&harness);
     let keys = keys_of_hoa().to_string();
     let expected = expected(&harness);
     let seen = |sample: &Sample| {
-        let ran = sample.run(&harness, &good, &keys, |_| {});
+        let good = identity(sample);
+        let ran = sample.run(&harness, good, &keys, |_| {});
         assert_eq!((ran.code, ran.fields()), (Some(0), expected.clone()), "{}: {}", sample.name, ran.errors);
         assert_eq!(ran.errors, "", "{}", sample.name);
 
-        let ran = sample.run(&harness, &good, &keys, |command| {
+        let ran = sample.run(&harness, good, &keys, |command| {
             command.env("GATEWAY_PURPOSE", "tax-debt");
         });
         let told = "refused: purpose_not_enrolled: use one of assessment, or have the purpose enrolled (request ";
@@ -62,7 +66,7 @@ fn every_sample_does_what_it_says() {
         assert_eq!(ran.said, "", "{}", sample.name);
 
         let wrong = keys.replace(&HOA.date_of_birth.to_string(), "1988-03-14");
-        let ran = sample.run(&harness, &good, &wrong, |_| {});
+        let ran = sample.run(&harness, good, &wrong, |_| {});
         assert_eq!((ran.code, ran.said.as_str()), (Some(2), ""), "{}: {}", sample.name, ran.errors);
         assert!(ran.errors.starts_with("nobody matches"), "{}: {}", sample.name, ran.errors);
 
@@ -84,7 +88,7 @@ fn every_sample_does_what_it_says() {
     for sample in &samples {
         faults.set_everyone(Fault { status: Some(StatusCode::SERVICE_UNAVAILABLE), ..Fault::default() });
         let down = AtomicBool::new(true);
-        let ran = sample.run_listening(&harness, &good, &keys, |line| {
+        let ran = sample.run_listening(&harness, identity(sample), &keys, |line| {
             if line == "503 register_unavailable: again in 1 s" && down.swap(false, Relaxed) {
                 faults.clear();
             }
@@ -115,13 +119,24 @@ enum Form {
     Pkcs12Legacy,
 }
 
-const SAMPLES: [fn(&Path) -> Sample; 5] = [
+const SAMPLES: [fn(&Path) -> Sample; 6] = [
     |_| {
         need(&["/usr/bin/python3", "-c", "import httpx"], "python3 python3-httpx");
         Sample {
             name: "python",
             program: "/usr/bin/python3",
             arguments: vec![source("python/lookup.py")],
+            variables: vec![("PYTHONDONTWRITEBYTECODE", "1".into())],
+            identity: Form::Pem,
+            not_trusted: &["alert unknown ca"],
+        }
+    },
+    |_| {
+        need(&["/usr/bin/python3", "-c", "import httpx"], "python3 python3-httpx");
+        Sample {
+            name: "xroad",
+            program: "/usr/bin/python3",
+            arguments: vec![source("xroad/lookup.py")],
             variables: vec![("PYTHONDONTWRITEBYTECODE", "1".into())],
             identity: Form::Pem,
             not_trusted: &["alert unknown ca"],

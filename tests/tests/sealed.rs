@@ -12,6 +12,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::Full;
@@ -192,6 +193,54 @@ async fn a_sealed_person_is_an_unknown_one_in_bytes_headers_and_stages() {
         let Ended::NoMatch(sealed) = sealed else { panic!("{which}: {sealed:?}") };
         assert_eq!((unknown.as_str(), sealed.as_str()), ("unknown", "sealed"), "{which}");
     }
+}
+
+#[tokio::test]
+async fn a_sealed_person_is_asked_for_as_often_as_an_unknown_one_at_once_and_in_turn() {
+    let harness = sealing("", &[&HUSBAND]);
+    let faults = &harness.deployment.register.faults;
+    let may_be_stored = HeaderValue::from_static("max-age=600");
+    let delay_head = Some(Duration::from_millis(300));
+    faults.set_everyone(Fault { delay_head, cache_control: Some(may_be_stored), ..Fault::default() });
+    let sealed = HUSBAND.number.to_string();
+    let mut counts = Vec::new();
+    for number in [NOBODY, &sealed] {
+        let before = faults.requests();
+        let asked = || ask(&harness, "tax/etax", get(&format!("/population/v1/citizens/{number}"), Some("assessment")));
+        let (one, other, third) = tokio::join!(asked(), asked(), asked());
+        let at_once = faults.requests() - before;
+        let later = asked().await;
+        assert!([one, other, third, later].iter().all(|answer| refusal(answer) == "404 no_match"));
+        counts.push((at_once, faults.requests() - before));
+    }
+    assert_eq!(counts, [(1, 2), (1, 2)]);
+}
+
+#[tokio::test]
+async fn a_consent_on_record_does_not_tell_of_a_sealed_person() {
+    let mut consents = popgate_tests::consent::Consents::reserve();
+    let table = "[plugins.consent]\nkind = \"consent\"\nregister = \"consent\"\npath = \"/c/{number}\"\n";
+    let settings = SETTINGS.to_owned() + &consents.settings() + table;
+    let prepared = |site: &Site| {
+        prepare(site, &[&HUSBAND]);
+        consents.serve(site);
+    };
+    let harness = Harness::start_made(&settings, prepared, |_| {});
+    let sealed = HUSBAND.number.to_string();
+    consents.says(&format!("/c/{sealed}"), 200, "{\"consent\":true}");
+    for _ in 0..2 {
+        let mut answers = Vec::new();
+        for number in [NOBODY, &sealed] {
+            let read = get(&format!("/population/v1/citizens/{number}"), Some("assessment"));
+            let before = consents.asked().len();
+            let answer = ask(&harness, "tax/etax", read).await;
+            answers.push((refusal(&answer), answer.body, consents.asked().len() - before));
+        }
+        assert_eq!(answers[0], answers[1]);
+        assert_eq!(answers[0].0, "403 plugin_refused");
+    }
+    // The consent is good for whoever may see the person.
+    assert_eq!(refusal(&ask(&harness, "tax/inspection", read(&HUSBAND)).await), "200 ");
 }
 
 #[tokio::test]

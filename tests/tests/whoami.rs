@@ -58,6 +58,34 @@ async fn an_enrolled_client_is_shown_as_the_gateway_sees_it() {
     assert_eq!(harness.deployment.register.faults.requests(), 0, "no register is asked");
 }
 
+#[tokio::test]
+async fn an_exchange_server_is_told_for_whom_it_may_ask() {
+    let harness = harness(|_| {});
+    let credentials = harness.deployment.site.credentials("data-exchange/tax").unwrap();
+    let told = ask_over(&harness, &credentials, Http::One, &TLS13).await;
+    assert_eq!((&told["accepted"], &told["system"]), (&Value::Bool(true), &Value::Null), "{told:#}");
+    let clients = serde_json::json!({ "VN/GOV/TAX/ETAX": "tax/etax", "VN/GOV/TAX/INSPECTION": "tax/inspection" });
+    let exchange = &told["exchange"];
+    assert_eq!((&exchange["agency"], &exchange["exchange"]), (&"data-exchange".into(), &"data-exchange/tax".into()));
+    assert_eq!((&exchange["members"], &exchange["clients"]), (&serde_json::json!(["VN/GOV/TAX"]), &clients));
+    assert_eq!(check(&told, "suspension")["outcome"], check(&told, "network")["outcome"], "{told:#}");
+    assert!(check(&told, "enrolment")["found"].as_str().unwrap().contains("X-Road-Client"), "{told:#}");
+
+    popgate_tests::build::popgate();
+    let config = harness.deployment.site.config_file();
+    let order = ["suspend", "system", "data-exchange/tax", "--reason", "INC-77", "--config", config.to_str().unwrap()];
+    assert!(popgate_tests::node::run(&order).status.success());
+    let since = std::time::Instant::now();
+    let told = loop {
+        let told = ask_over(&harness, &credentials, Http::One, &TLS13).await;
+        if told["accepted"] == false || since.elapsed() > std::time::Duration::from_secs(10) {
+            break told;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(failing(&told), ["system_suspended"], "{told:#}");
+}
+
 /// A client, what is wrong with it, and whether the directory may be asked about it.
 struct Case {
     name: &'static str,

@@ -2,16 +2,18 @@
 //! members that it is enrolled for, and for nobody else; who spoke for whom is recorded, and the answer is one that X-Road understands.
 #![cfg(test)]
 
+use std::time::{Duration, Instant};
+
 use aws_lc_rs::digest::{SHA512, digest};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 use popgate::audit::{AuditKey, PurposeSource, What, read};
-use popgate_demo::client::{Answer, Http, get, post};
+use popgate_demo::client::{Answer, Http, Session, get, post};
 use popgate_demo::register::demo::{HOA, HUSBAND};
 use popgate_demo::scenario::{LOOKUP, keys_of_hoa, read_path};
 use popgate_tests::made::edit;
-use popgate_tests::{Harness, eventually, node, refusal};
+use popgate_tests::{Harness, build, eventually, node, refusal};
 use serde_json::Value;
 
 const SERVER: &str = "data-exchange/tax";
@@ -80,9 +82,11 @@ async fn the_request_hash_binds_the_answer_to_the_message() {
     };
     for http in [Http::One, Http::Two] {
         let mut session = harness.client_over(SERVER, http).connect().await.unwrap();
-        let read = session.send(message(&hoa(), ETAX, &[("x-road-id", "a-1")])).await.unwrap();
+        // Headers for caches pass through X-Road; names of programs and hosts do not (PR-REST, section 4.3).
+        let more = [("x-road-id", "a-1"), ("pragma", "no-cache"), ("user-agent", "x"), ("x-road-request-hash", "x")];
+        let read = session.send(message(&hoa(), ETAX, &more)).await.unwrap();
         let client = format!("x-road-client:{ETAX}\r\nx-road-issue:MT 324223 MSD\r\nx-road-id:a-1\r\n");
-        let head = lines(&format!("GET\r\n/r1/{SERVICE}{}\r\n{client}", hoa()), &read);
+        let head = lines(&format!("GET\r\n/r1/{SERVICE}{}\r\n{client}pragma:no-cache\r\n", hoa()), &read);
         assert_eq!(told(&read.headers, "x-road-request-hash"), base64(digest(&SHA512, &head).as_ref()), "{http:?}");
 
         let target = LOOKUP.replace("/population/v1", &format!("/r1/{SERVICE}"));
@@ -216,7 +220,7 @@ async fn what_is_not_as_it_should_be_is_refused_by_name() {
     };
     let to = |path: &str| with(get(path, None), ETAX, &[]);
     let denied = "Server.ServerProxy.AccessDenied";
-    let invalid = "Server.ServerProxy.InvalidMessage";
+    let invalid = "Client.BadRequest";
     let unknown = "Server.ServerProxy.UnknownService";
     let long = "9".repeat(129);
     let cases = [
@@ -246,14 +250,20 @@ async fn what_is_not_as_it_should_be_is_refused_by_name() {
         let what = format!("{:?} {}", request.headers(), request.uri());
         let answer = session.send(request).await.unwrap();
         assert_eq!((refusal(&answer).as_str(), told(&answer.headers, "x-road-error")), (code, error), "{what}");
-        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-        assert!(detail.contains(says), "{what}: {detail}");
+        // The document is X-Road's and, with the stable code, the gateway's own (PR-REST, section 4.6).
+        let document = answer.json();
+        assert_eq!(told(&answer.headers, "content-type"), "application/json;charset=utf-8", "{what}");
+        assert_eq!((&document["type"], &document["code"]), (&error.into(), &code[4..].into()), "{what}");
+        for member in ["message", "detail"] {
+            assert!(document[member].as_str().unwrap().contains(says), "{what}: {document}");
+        }
         assert!(answer.headers.contains_key("x-road-request-id") && answer.headers.contains_key("x-road-id"), "{what}");
         assert!(!answer.headers.contains_key("x-road-request-hash"), "{what}");
     }
     // That nobody matches is an answer of the service: no error, and bound to its message.
     let unknown = session.send(message("/citizens/001999999999", ETAX, &[])).await.unwrap();
     assert_eq!(refusal(&unknown), "404 no_match");
+    assert_eq!(told(&unknown.headers, "content-type"), "application/problem+json");
     assert!(!unknown.headers.contains_key("x-road-error") && unknown.headers.contains_key("x-road-request-hash"));
     // The same in both is no contradiction.
     let both = message(&hoa(), ETAX, &[("gateway-case", "TD-1")]);
@@ -327,6 +337,47 @@ async fn a_revoked_exchange_server_speaks_for_nobody() {
     assert_eq!(itself.status, StatusCode::OK);
 }
 
+#[tokio::test]
+async fn a_suspended_exchange_server_speaks_for_nobody() {
+    build::popgate();
+    let harness = Harness::start();
+    let mut session = harness.session(SERVER).await;
+    assert_eq!(refusal(&session.send(message(&hoa(), ETAX, &[])).await.unwrap()), "200 ");
+    let config = harness.deployment.site.config_file();
+    let switch = |arguments: &[&str]| {
+        let said = node::run(&[arguments, &["--config", config.to_str().unwrap()]].concat());
+        assert!(said.status.success(), "{said:?}");
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let said = switch(&["suspend", "system", SERVER, "--reason", "INC-77"]);
+    assert!(said.contains("2 systems"), "those that it speaks for: {said}");
+    becomes(&mut session, "403 system_suspended").await;
+    for client in [ETAX, INSPECTION] {
+        let purpose = [("gateway-purpose", "assessment")];
+        let refused = session.send(message(&hoa(), client, &purpose)).await.unwrap();
+        assert_eq!(refusal(&refused), "403 system_suspended", "{client}");
+        assert_eq!(told(&refused.headers, "x-road-error"), "Server.ServerProxy.AccessDenied");
+    }
+    // Who asks for itself is not concerned.
+    let itself = harness.client("tax/etax").send(with_case(get(&read_path(HOA.number), None))).await.unwrap();
+    assert_eq!(refusal(&itself), "200 ");
+    switch(&["resume", "system", SERVER]);
+    becomes(&mut session, "200 ").await;
+}
+
+/// What a message on a live connection is answered, soon.
+async fn becomes(session: &mut Session, expected: &str) {
+    let since = Instant::now();
+    loop {
+        let answer = session.send(message(&hoa(), ETAX, &[])).await.unwrap();
+        if refusal(&answer) == expected {
+            return;
+        }
+        assert!(since.elapsed() < Duration::from_secs(10), "{} in place of {expected}", refusal(&answer));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// TLS 1.3: the client learns of it at its first read.
 async fn is_refused(harness: &Harness) -> bool {
     harness.client(SERVER).send(message(&hoa(), ETAX, &[])).await.is_err()
@@ -349,4 +400,29 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+#[tokio::test]
+async fn who_names_strangers_over_and_over_is_slowed_down_and_fills_no_log() {
+    let harness = Harness::start();
+    let mut session = harness.session(SERVER).await;
+    let mut told = std::collections::BTreeMap::new();
+    for at in 0..100 {
+        let stranger = format!("VN/GOV/HEALTH/S{at}");
+        *told.entry(refusal(&session.send(message(&hoa(), &stranger, &[])).await.unwrap())).or_insert(0) += 1;
+    }
+    assert!(told["403 client_not_represented"] < 70 && told["429 rate_exceeded"] > 30, "{told:?}");
+    // Its members' systems are asked for as before.
+    assert_eq!(refusal(&session.send(message(&hoa(), ETAX, &[])).await.unwrap()), "200 ");
+}
+
+#[tokio::test]
+async fn what_a_message_cannot_be_is_no_service() {
+    let harness = Harness::start();
+    let mut session = harness.session(SERVER).await;
+    // A bulk: its hash would come after its answer. A view: its paths are not those of messages.
+    let bulk = with(post(&format!("/r1/{SERVICE}/bulk/lookup"), None, &keys_of_hoa()), ETAX, &[]);
+    assert_eq!(refusal(&session.send(bulk).await.unwrap()), "404 service_unknown");
+    let view = with(get("/.well-known/openapi", None), ETAX, &[]);
+    assert_eq!(refusal(&session.send(view).await.unwrap()), "404 service_unknown");
 }

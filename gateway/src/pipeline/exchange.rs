@@ -24,7 +24,7 @@ use crate::metrics::{Code, Metrics};
 use crate::refusal::Refusal;
 use crate::respond::{self, Body, Covered};
 use crate::route::Call;
-use crate::xroad::{Behalf, Message};
+use crate::xroad::{self, Behalf, Message};
 use crate::{admit, narrow};
 
 /// One request, as far as it got.
@@ -226,11 +226,14 @@ impl Exchange {
 
     pub(super) fn end(mut self, core: &Core, answered: Result<Response<Body>, Refusal>) -> Response<Body> {
         self.over(core, answered.as_ref().err());
-        let refused = answered.as_ref().err().cloned();
-        let mut response = answered.unwrap_or_else(|refusal| respond::refusal(&refusal, self.id, self.head));
+        let error = answered.as_ref().err().filter(|_| self.message.is_some()).and_then(xroad::error);
+        let mut response = answered.unwrap_or_else(|refusal| match error {
+            Some(kind) => respond::refusal_to_exchange(&refusal, kind, self.id, self.head),
+            None => respond::refusal(&refusal, self.id, self.head),
+        });
         self.tell(&mut response);
         if let Some(message) = &self.message {
-            message.stamp(response.headers_mut(), refused.as_ref());
+            message.stamp(response.headers_mut(), error);
         }
         response
     }

@@ -67,14 +67,25 @@ impl Switch {
     /// # Errors
     /// [`Refusal::AgencySuspended`] or [`Refusal::SystemSuspended`].
     pub fn caller(&self, system: &System, exchange: Option<&Exchange>, clock: &Clock) -> Result<(), Refusal> {
+        let exchange = exchange.map(|exchange| (&exchange.agency.id, exchange.id.as_str()));
+        self.ask([Some((&system.agency.id, system.id.as_str())), exchange], clock)
+    }
+
+    /// Whether the exchange server may speak at all, for whomever.
+    ///
+    /// # Errors
+    /// As [`Self::caller`].
+    pub fn exchange(&self, exchange: &Exchange, clock: &Clock) -> Result<(), Refusal> {
+        self.ask([Some((&exchange.agency.id, exchange.id.as_str()))], clock)
+    }
+
+    fn ask<const N: usize>(&self, who: [Option<(&AgencyId, &str)>; N], clock: &Clock) -> Result<(), Refusal> {
         let Some(held) = self.held() else { return Ok(()) };
-        let agencies = [Some(&system.agency), exchange.map(|exchange| &exchange.agency)];
-        let agencies = agencies.into_iter().flatten();
-        if let Some(retry_after) = agencies.into_iter().find_map(|agency| left(held.agencies.get(&agency.id), clock)) {
+        let who = || who.iter().flatten();
+        if let Some(retry_after) = who().find_map(|(agency, _)| left(held.agencies.get(*agency), clock)) {
             return Err(Refusal::AgencySuspended { retry_after });
         }
-        let systems = [Some(system.id.as_str()), exchange.map(|exchange| exchange.id.as_str())];
-        if let Some(retry_after) = systems.into_iter().flatten().find_map(|id| left(held.systems.get(id), clock)) {
+        if let Some(retry_after) = who().find_map(|(_, system)| left(held.systems.get(*system), clock)) {
             return Err(Refusal::SystemSuspended { retry_after });
         }
         Ok(())

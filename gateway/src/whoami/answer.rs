@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::Full;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use popgate_policy::directory::{Directory, Purpose, Requirement, System, TlsVersion};
+use popgate_policy::directory::{Directory, Exchange, Holder, Purpose, Requirement, System, TlsVersion};
+use popgate_policy::xroad::MemberId;
 use rustls::pki_types::CertificateDer;
 use rustls::{ProtocolVersion, ServerConnection};
 use serde::Serialize;
@@ -50,6 +51,7 @@ pub(super) struct Answer<'a> {
     /// The certificates that were sent behind it; `null` for one that cannot be read.
     pub(super) chain: &'a [Option<Facts>],
     pub(super) system: Option<Enrolled<'a>>,
+    pub(super) exchange: Option<Speaks<'a>>,
     pub(super) clock_skew_seconds: Option<i64>,
     pub(super) checks: Vec<Check>,
 }
@@ -61,6 +63,17 @@ pub(super) struct Enrolled<'a> {
     pub(super) agency_name: &'a BTreeMap<String, String>,
     pub(super) system: &'a str,
     pub(super) purposes: Vec<Usable<'a>>,
+}
+
+/// An exchange server, and for whom it may ask.
+#[derive(Debug, Serialize)]
+pub(super) struct Speaks<'a> {
+    pub(super) agency: &'a str,
+    pub(super) agency_name: &'a BTreeMap<String, String>,
+    pub(super) exchange: &'a str,
+    pub(super) members: Vec<&'a str>,
+    /// What to name in `X-Road-Client`, and the system that it stands for.
+    pub(super) clients: BTreeMap<&'a str, &'a str>,
 }
 
 /// A purpose that the system may use.
@@ -120,7 +133,12 @@ impl Seen {
         let skew = skew(request.headers(), now);
         let (checks, vouched) = self.checks(node, live.bundle.directory(), now, skew);
         let directory = live.bundle.directory();
-        let system = vouched.then(|| directory.identify(&self.shown.identities)).flatten();
+        let holder = vouched.then(|| directory.holder(&self.shown.identities)).flatten();
+        let (system, exchange) = match &holder {
+            Some(Holder::System(system)) => (Some(system), None),
+            Some(Holder::Exchange(exchange)) => (None, Some(exchange)),
+            None => (None, None),
+        };
         let answer = Answer {
             accepted: checks.iter().all(|check| check.outcome != Outcome::Fail),
             gateway_time: now,
@@ -129,6 +147,7 @@ impl Seen {
             certificate: self.shown.own(),
             chain: self.shown.facts.get(1..).unwrap_or_default(),
             system: system.map(|system| Enrolled::of(system, directory, node)),
+            exchange: exchange.map(|exchange| Speaks::of(exchange, directory)),
             clock_skew_seconds: skew,
             checks,
         };
@@ -155,10 +174,12 @@ impl Seen {
         let mut found = checks::of_certificate(shown, Some(&examination), now);
         found.push(checks::of_handshake(&examination));
         found.extend(checks::of_system(shown, vouched, directory, Some((self.peer.ip(), self.version))));
-        let system = vouched.then(|| directory.identify(&shown.identities)).flatten();
-        let suspended =
-            |system: &System| node.suspensions.switch().caller(system, None, &node.clock).err().map(|why| why.code());
-        found.push(checks::of_suspension(system.map(|system| suspended(system))));
+        let switch = node.suspensions.switch();
+        let suspended = vouched.then(|| directory.holder(&shown.identities)).flatten().map(|holder| match holder {
+            Holder::System(system) => switch.caller(&system, None, &node.clock),
+            Holder::Exchange(exchange) => switch.exchange(&exchange, &node.clock),
+        });
+        found.push(checks::of_suspension(suspended.map(|may| may.err().map(|why| why.code()))));
         found.push(checks::of_clock(skew));
         (found, vouched)
     }
@@ -172,6 +193,20 @@ impl<'a> Enrolled<'a> {
             agency_name: &system.agency.name,
             system: system.id.as_str(),
             purposes: purposes.map(|purpose| Usable::of(purpose, node)).collect(),
+        }
+    }
+}
+
+impl<'a> Speaks<'a> {
+    fn of(exchange: &'a Exchange, directory: &'a Directory) -> Self {
+        let clients = directory.systems().iter().filter_map(|system| Some((system.xroad.as_ref()?, system)));
+        let spoken_for = clients.filter(|(client, _)| exchange.speaks_for(client));
+        Self {
+            agency: exchange.agency.id.as_str(),
+            agency_name: &exchange.agency.name,
+            exchange: exchange.id.as_str(),
+            members: exchange.members.iter().map(MemberId::as_str).collect(),
+            clients: spoken_for.map(|(client, system)| (client.as_str(), system.id.as_str())).collect(),
         }
     }
 }

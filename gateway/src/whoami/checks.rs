@@ -155,13 +155,13 @@ pub fn of_system(
     vec![enrolment, network, version]
 }
 
-/// Checks that nobody suspended the system or its agency. `suspended` is the code of the refusal; `None` outside if nobody is enrolled.
+/// Checks that nobody suspended the system (or exchange server) or its agency. `suspended` is the code of the refusal; `None` outside if nobody is enrolled.
 pub fn of_suspension(suspended: Option<Option<&'static str>>) -> Check {
     match suspended {
         None => unchecked("suspension", "it depends on the system"),
-        Some(None) => pass("suspension", "neither the system nor its agency is suspended"),
+        Some(None) => pass("suspension", "neither it nor its agency is suspended"),
         Some(Some(code)) => {
-            let found = "an operator of the gateway has suspended the system or its agency";
+            let found = "an operator of the gateway has suspended it or its agency";
             fail("suspension", code, found, "ask the gateway's operator")
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::answer::{Answer, Enrolled};
+use super::answer::{Answer, Enrolled, Speaks};
 use super::checks::{Check, Outcome, printable};
 use crate::certificate::facts::Facts;
 
@@ -34,6 +34,9 @@ pub(super) fn of(answer: &Answer<'_>) -> String {
     }
     if let Some(enrolled) = &answer.system {
         system(&mut text, enrolled);
+    }
+    if let Some(speaks) = &answer.exchange {
+        exchange(&mut text, speaks);
     }
     text.push_str("checks\n");
     checks(&mut text, &answer.checks);
@@ -93,6 +96,21 @@ fn system(text: &mut String, enrolled: &Enrolled<'_>) {
         let needs = if purpose.requires.is_empty() { "" } else { ", needs " };
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {}: {today}{from}{until}{needs}{}", purpose.purpose, purpose.requires.join(", "));
+    }
+}
+
+fn exchange(text: &mut String, speaks: &Speaks<'_>) {
+    let names: Vec<_> = speaks.agency_name.values().map(String::as_str).collect();
+    line(text, "agency", &format!("{} ({})", speaks.agency, names.join(" / ")));
+    line(text, "exchange", speaks.exchange);
+    line(text, "speaks for", &speaks.members.join(", "));
+    text.push_str("clients\n");
+    for (client, system) in &speaks.clients {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {client}: asks as {system}");
+    }
+    if speaks.clients.is_empty() {
+        text.push_str("  none: no system of these members has an `xroad`\n");
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use popgate_policy::disclose::Raw;
-use popgate_policy::model::{FieldName, MaskKind, Treatment};
+use popgate_policy::model::{FieldName, MaskKind, RegisterId, Treatment};
 use popgate_policy::narrow::Scope;
 use popgate_policy::permit::Unopened;
 use proptest::prelude::*;

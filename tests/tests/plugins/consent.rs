@@ -207,3 +207,20 @@ async fn a_person_without_a_consent_can_be_answered_as_unknown() {
     assert_eq!(harness.deployment.register.faults.requests(), 1, "neither the answer nor its time tells");
     assert_eq!(recorded(&harness).await, ["hidden"]);
 }
+
+#[tokio::test]
+async fn a_suspended_consent_register_opens_nothing_whatever_on_error_says_and_whatever_is_remembered() {
+    use popgate::suspend::{Kind, Order, Target};
+    let mut consents = Consents::reserve();
+    let harness = start(&mut consents, &format!("{TABLE}on_error = \"ignore\"\n"));
+    consents.says(&target(&HOA, "treatment", "hospital-north"), 200, r#"{"consent":true}"#);
+    let mut session = harness.client_over("hospital-north/his", Http::Two).connect().await.unwrap();
+    assert_eq!(refusal(&session.send(read(&HOA, "treatment")).await.unwrap()), "200 ");
+    let target = Target { kind: Kind::Register, id: "consent".into() };
+    let order = Order { target, reason: "INC-78".into(), until: None, force: true };
+    harness.deployment.gateway.node().suspend(&order, "hanh").unwrap();
+    for known in [&HOA, &HUSBAND] {
+        let answer = session.send(read(known, "treatment")).await.unwrap();
+        assert_eq!(refusal(&answer), "503 plugin_failed");
+    }
+}

@@ -80,8 +80,8 @@ fn a_node_that_goes_away_is_said_and_comes_back() {
     let mut terminal = Terminal::open(&node, (80, 24), &[]);
     terminal.until("a frame", |screen| screen.has("no requests"));
     node.stop();
-    let away = terminal.until("the alarm", |screen| screen.has("no answer for 1 s") || screen.has("no answer for 2 s"));
-    assert!(away.has("is the node running"), "the remedy is not cut off: {away:#?}");
+    // The remedy is not cut off. A reading that was on its way may break in another way first.
+    let away = terminal.until("the alarm", |screen| screen.has("no answer for ") && screen.has("is the node running"));
     assert!(away.has("as of ") && away.has("OPERATION"), "what was known stays: {away:#?}");
     node.again();
     let back = terminal.until("its return", |screen| screen.has("every 0.3 s") && screen.has("no requests"));

@@ -2,8 +2,8 @@
 
     python3 terminal.py COLUMNS ROWS PROGRAM ARGUMENT...
 
-Prints one JSON object a line, each time something was drawn. Takes one a line on standard input: {"keys": "q"},
-{"size": [120, 40]} or {"signal": "TERM"}. Ends with the program; the last line then has its `exit`.
+Prints one JSON object a line, each time a frame is whole: the program then hides the cursor. After a new size those are left out that
+were on their way for the old one. Takes one object a line on standard input: {"keys": "q"}, {"size": [120, 40]} or {"signal": "TERM"}. Ends with the program; the last line then has its `exit`.
 
 Only what such programs write is understood: an escape sequence of another kind is told as `strange`, text beyond the last column as
 `overrun`.
@@ -27,6 +27,7 @@ SEQUENCE = re.compile(r"\x1b\[([?]?)([0-9;]*)([A-Za-z])")
 class Screen:
     def __init__(self, columns, rows):
         self.resize(columns, rows)
+        self.old = False
         self.hidden = self.alternate = self.overrun = self.coloured = False
         self.cleared, self.strange, self.pending = 0, [], ""
 
@@ -67,6 +68,8 @@ class Screen:
         if private and what in "hl":
             if given == [25]:
                 self.hidden = what == "l"
+                if self.hidden and not self.old:
+                    print(json.dumps(self.told()), flush=True)
             elif given == [1049]:
                 self.alternate = what == "h"
             else:
@@ -76,6 +79,7 @@ class Screen:
             self.at = [row - 1, column - 1]
         elif what == "J" and given == [2]:
             self.cleared += 1
+            self.old = self.overrun = False
             self.cells = [[" "] * self.columns for _ in range(self.rows)]
         elif what == "m":
             # 30 to 37 and 90 to 97, 38 with its arguments; 39 and 49 set the terminal's own colours.
@@ -108,7 +112,6 @@ def main():
         ready = select.select(listening, [], [], 0.05)[0]
         if terminal in ready:
             screen.feed(decoder.decode(os.read(terminal, 65536)))
-            print(json.dumps(screen.told()), flush=True)
         if 0 in ready:
             read = os.read(0, 65536)
             if not read:
@@ -120,6 +123,9 @@ def main():
         if terminal not in ready:
             ended, status = os.waitpid(child, os.WNOHANG)
             code = os.waitstatus_to_exitcode(status) if ended else None
+    # What it wrote between the last look and its end.
+    while select.select([terminal], [], [], 0)[0]:
+        screen.feed(decoder.decode(os.read(terminal, 65536)))
     # `inner` is open here, too, so the terminal is still there to be asked.
     restored = termios.tcgetattr(terminal) == before
     print(json.dumps({**screen.told(), "exit": code, "restored": restored}), flush=True)
@@ -139,6 +145,7 @@ def obey(order, terminal, child, screen):
         os.kill(child, getattr(signal, "SIG" + order["signal"]))
     if "size" in order:
         screen.resize(*order["size"])
+        screen.old = True  # until the program clears the screen for the new size
         sized(terminal, *order["size"])  # tells the program by SIGWINCH
 
 

@@ -1,10 +1,13 @@
 //! The live view: the same frame again and again, until q.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Text};
@@ -30,6 +33,7 @@ pub(super) struct Options {
 pub(super) fn run(node: Arc<Node>, clock: &Clock, first: Reading, options: Options) -> io::Result<()> {
     let readings = readings(&node, clock, options.interval)?;
     let over = ended_by_signal()?;
+    end_with_terminal()?;
     let mut view = Screen {
         node: node.to_string(),
         options,
@@ -86,6 +90,27 @@ fn ended_by_signal() -> io::Result<Arc<AtomicBool>> {
         told.store(true, Ordering::Relaxed);
     })?;
     Ok(over)
+}
+
+/// Ends the process when its terminal is gone: whoever waits for keys then would read its end for ever.
+fn end_with_terminal() -> io::Result<()> {
+    let gone = || {
+        let stdin = io::stdin();
+        // Nothing is asked for: a hang-up is told all the same.
+        let mut watched = [PollFd::new(stdin.as_fd(), PollFlags::empty())];
+        loop {
+            // A signal may interrupt it.
+            if poll(&mut watched, PollTimeout::NONE) != Err(Errno::EINTR) {
+                return;
+            }
+        }
+    };
+    let watch = move || {
+        gone();
+        #[expect(clippy::exit, reason = "the thread that draws waits for keys of a terminal that is gone")]
+        std::process::exit(GONE);
+    };
+    std::thread::Builder::new().name("terminal".into()).spawn(watch).map(drop)
 }
 
 struct Screen {
@@ -226,6 +251,8 @@ fn style(tone: Tone, colour: bool) -> Style {
 
 const KEYS: &str = "q quit  p pause  sort by: r requests  e refusals  l latency  n name";
 /// How soon a key or a reading is seen.
+/// As a shell tells of a hang-up.
+const GONE: i32 = 129;
 const TICK: Duration = Duration::from_millis(100);
 /// How long a reading may take before that is said.
 const PATIENCE: Duration = Duration::from_secs(2);

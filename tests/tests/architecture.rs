@@ -103,7 +103,7 @@ fn the_pipeline_names_the_stages_in_order() {
         "narrow::permit(",
         ".intend(",
         "whole(core",
-        "guess.judge(record(core",
+        "record(core",
         ".durable()",
         "cover(core",
     ];

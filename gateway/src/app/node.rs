@@ -257,7 +257,13 @@ impl Node {
     /// Every problem of the files.
     pub fn reload_bundle(&self) -> Result<Vec<String>, ReloadError> {
         let _alone = self.reloading();
-        let (source, loaded) = read_bundle(&self.config).inspect_err(|error| {
+        let offered = read_bundle(&self.config).and_then(|(source, loaded)| {
+            match plugins::lost_names(&self.plugins, &self.live().loaded, &loaded.bundle) {
+                problems if problems.is_empty() => Ok((source, loaded)),
+                problems => Err(ReloadError::Bundle { dir: self.config.bundle.clone(), problems }),
+            }
+        });
+        let (source, loaded) = offered.inspect_err(|error| {
             self.metrics.bundle_reloads.refused.inc();
             self.last().bundle_problems = match error {
                 ReloadError::Bundle { problems, .. } => problems.clone(),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use popgate_plugins::{Chain, Files, Unusable};
 use popgate_policy::bundle::Bundle;
+use popgate_policy::problem::{Problem, Severity};
 
 use crate::app::node::Node;
 use crate::custody;
@@ -40,6 +41,18 @@ pub fn reload(node: &Node) {
             }
         }
     }
+}
+
+/// Names that plugins' tables mention and the bundle before had: without them a plugin would silently take less. Errors.
+pub fn lost_names(chain: &Chain, before: &Bundle, bundle: &Bundle) -> Vec<Problem> {
+    let unknown = chain.unknown_in(bundle);
+    if unknown.is_empty() {
+        return unknown;
+    }
+    let before = chain.unknown_in(before);
+    let is_new = |problem: &Problem| !before.iter().any(|known| (known.at, &known.text) == (problem.at, &problem.text));
+    let lost = unknown.into_iter().filter(is_new).map(|problem| Problem { severity: Severity::Error, ..problem });
+    lost.map(|problem| problem.help("change the plugin's table first, then restart")).collect()
 }
 
 /// A plugin whose table names what the bundle does not have does less than its author meant.

@@ -201,3 +201,28 @@ fn a_node_does_not_start_without_its_list() {
         assert!(!error.contains("001187974118"), "{error}");
     }
 }
+
+/// A group by another name would leave the plugin with nothing to withhold.
+#[tokio::test]
+async fn a_bundle_that_takes_a_name_away_which_a_plugin_needs_is_refused() {
+    let harness = start("answer = \"narrow\"\nwithhold = [\"contact\"]\n");
+    let node = harness.deployment.gateway.node();
+    let digest = node.live().bundle.digest();
+    for folder in ["contracts", "policies"] {
+        for file in fs::read_dir(harness.deployment.site.bundle().join(folder)).unwrap() {
+            let file = file.unwrap().path();
+            let text = fs::read_to_string(&file).unwrap();
+            let renamed = text.replace("x-gateway-group: contact\n", "x-gateway-group: contacts\n");
+            let renamed = renamed.replace("x-gateway-group: contact,", "x-gateway-group: contacts,");
+            fs::write(&file, renamed.replace("Group::\"contact\"", "Group::\"contacts\"")).unwrap();
+        }
+    }
+    eventually("the renamed group is refused", || {
+        let problems = node.last_reload().bundle_problems;
+        !problems.is_empty() && problems.iter().all(|problem| problem.code == "plugin-names-nothing")
+    })
+    .await;
+    let problem = node.last_reload().bundle_problems.remove(0);
+    assert!(problem.message.contains("`contact`"), "{problem}");
+    assert_eq!(node.live().bundle.digest(), digest, "the last good one stays");
+}

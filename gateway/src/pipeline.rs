@@ -71,7 +71,7 @@ async fn disclose(
     let bulk = call.operation.bulk;
     // Each line of a bulk request takes a token of its own.
     let ticket = if bulk { admit::slot(&live.gates, system)? } else { admit::ticket(&live.gates, system, operation)? };
-    let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;
+    let agreed = decide::purpose(bundle, &caller, &call.claims, node.break_glass.lending(), clock)?;
     exchange.agreed(&agreed);
     node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
     if bulk {
@@ -121,9 +121,10 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
         }
     };
     let receipt = pending.durable().await.map_err(|_| Refusal::AuditUnavailable)?;
-    // The register may have been slow: what was suspended meanwhile is not shown.
+    // The register may have been slow: what was suspended meanwhile, or is no longer lent, is not shown.
     node.suspensions.switch().caller(caller.system(), caller.exchange(), clock)?;
     node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
+    decide::may_use(agreed.purpose(), caller, node.break_glass.lending(), clock)?;
     match opened {
         Opened::Shown(redacted) => {
             let closing = exchange.shown(&redacted).ok_or(Refusal::Internal)?;

@@ -89,13 +89,15 @@ pub(super) fn warn(engine: &Engine, source: &Source, directory: &Directory, prob
     }
 }
 
-/// The purposes that the systems of each shape are enrolled for.
+/// The purposes that the systems of each shape are enrolled for, and those that could be lent to them.
 fn enrolled(engine: &Engine, directory: &Directory) -> BTreeMap<usize, BTreeSet<usize>> {
     let mut shapes: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    let lent = directory.purposes().filter(|purpose| purpose.break_glass);
+    let lent: Vec<usize> = lent.filter_map(|purpose| engine.purpose_at.get(&purpose.id)).copied().collect();
     for system in directory.systems() {
         if let Some(shape) = engine.shape_of.get(&system.id) {
             let purposes = system.purposes.iter().filter_map(|purpose| engine.purpose_at.get(purpose));
-            shapes.entry(*shape).or_default().extend(purposes);
+            shapes.entry(*shape).or_default().extend(purposes.chain(&lent));
         }
     }
     shapes

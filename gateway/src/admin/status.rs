@@ -30,7 +30,7 @@ pub struct Status {
 pub struct BreakGlassStatus {
     /// The site whose orders are taken; `None` if none are.
     pub site: Option<String>,
-    /// Every order, by id.
+    /// Orders, by id.
     pub orders: Vec<OrderStatus>,
     /// What is wrong with the folder's files.
     pub problems: Vec<ProblemStatus>,

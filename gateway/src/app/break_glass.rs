@@ -13,8 +13,8 @@ use crate::app::config::{self, Config};
 use crate::app::node::Node;
 use crate::audit::Action;
 use crate::break_glass::{
-    self, Activated, Alarm, CarryError, Deed, Entry, Found, Judged, Ledger, Lending, Order, Sealed, Sound, Store,
-    StoreError, Verdict, judge,
+    self, Activated, Alarm, CarryError, Deed, Entry, Found, Judged, Ledger, Lending, Order, Sealed, Sound, Stage,
+    Store, StoreError, Verdict, judge,
 };
 
 /// What is lent on a node.
@@ -149,10 +149,10 @@ impl Node {
         Ok((sealed, judged))
     }
 
-    /// For operators.
-    pub fn orders_status(&self) -> BreakGlassStatus {
+    /// For operators: the orders that wait for something, or all.
+    pub fn orders_status(&self, all: bool) -> BreakGlassStatus {
         let (state, now) = (self.break_glass.state.load(), self.clock.wall());
-        let orders = state.ledger.orders.values();
+        let orders = state.ledger.orders.values().filter(|entry| all || entry.stage(now) != Stage::Reviewed);
         let orders = orders.map(|entry| OrderStatus::of(entry, now, state.orders.contains_key(&entry.order.id)));
         BreakGlassStatus {
             site: self.break_glass.site.as_ref().map(|site| site.rules.site.clone()),
@@ -347,11 +347,11 @@ pub(super) fn operator_side(node: &Arc<Node>) -> GlassDesk {
     Arc::new(move |ask| {
         let Some(node) = node.upgrade() else { return Ok(serde_json::Value::Null) };
         let status = |entry: &Entry| {
-            let status = node.orders_status().orders.into_iter().find(|order| order.order.id == entry.order.id);
+            let status = node.orders_status(true).orders.into_iter().find(|order| order.order.id == entry.order.id);
             serde_json::to_value(status)
         };
         let answer = match ask {
-            BreakGlassAsk::List => serde_json::to_value(node.orders_status()),
+            BreakGlassAsk::List => serde_json::to_value(node.orders_status(true)),
             BreakGlassAsk::Judge { order } => {
                 let (sealed, judged) = node.judge_order(&order)?;
                 serde_json::to_value(Verdict::of(&sealed, Some(&judged), node.clock.wall()))

@@ -33,7 +33,7 @@ pub fn of(node: &Node, draining: bool) -> Status {
             refused: last.trust_problem,
         },
         suspensions: node.suspensions_status(),
-        break_glass: node.orders_status(),
+        break_glass: node.orders_status(false),
     }
 }
 

@@ -85,9 +85,9 @@ async fn an_order_that_does_not_count_lends_nothing_however_it_comes() {
     }
     fs::copy(signers.signed("renamed", &[]), folder.join("another-name.json")).unwrap();
     fs::copy(signers.path("one.json"), folder.join("Not An Id.json")).unwrap();
-    eventually("all are told", || node.orders_status().problems.len() == cases.len() + 2).await;
+    eventually("all are told", || node.orders_status(true).problems.len() == cases.len() + 2).await;
     for (order, says) in cases {
-        let problems = node.orders_status().problems;
+        let problems = node.orders_status(true).problems;
         let name = order.file_name().unwrap().to_str().unwrap();
         let problem = problems.iter().find(|it| it.file.ends_with(&format!("/{name}"))).unwrap();
         assert!(says.iter().all(|part| problem.message.contains(part)), "{problem:?}");

@@ -116,7 +116,7 @@ fn nobody_is_enrolled_for_a_break_glass_purpose_and_it_needs_case_and_user() {
     let (_, problems) = read(&enrolled, &format!("{PURPOSES_TOML}{lent}"));
     let [problem] = &problems[..] else { panic!("{problems:?}") };
     assert!(
-        problem.contains("agencies/tax.toml:4:38") && problem.contains("break-glass purpose `rescue`"),
+        problem.contains("agencies/tax.toml:4:37") && problem.contains("break-glass purpose `rescue`"),
         "{problem}"
     );
     let (_, problems) = read(TAX, &format!("{PURPOSES_TOML}{}", lent.replace("= true", "= \"yes\"")));

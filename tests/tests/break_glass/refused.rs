@@ -143,3 +143,27 @@ async fn a_site_without_the_section_takes_no_orders() {
     assert!(good && said.contains("nobody can ever use the break-glass purpose `disaster-response`"), "{said}");
     assert_eq!(told(&harness.client("health/registry").send(ask()).await.unwrap()), "purpose_not_enrolled");
 }
+
+#[test]
+fn what_would_be_lent_is_checked_like_what_is_enrolled() {
+    let load = |careless: bool| {
+        let mut source = popgate::app::bundle_files::read(&popgate_demo::deployment::reference_bundle()).unwrap();
+        let policies = source.files.get_mut("policies/rescue.cedar").unwrap();
+        if careless {
+            // The code of the province gives its name away.
+            for (old, new) in [
+                ("Group::\"residence\", ", ""),
+                ("Field::\"Citizen.sex\"", "Field::\"Citizen.permanent_residence.province_code\""),
+            ] {
+                assert!(policies.contains(old), "{old}");
+                *policies = policies.replace(old, new);
+            }
+        }
+        let warnings = popgate_policy::bundle::Bundle::load(&source).unwrap().warnings;
+        warnings.into_iter().filter(|it| it.file == "policies/rescue.cedar").collect::<Vec<_>>()
+    };
+    assert_eq!(load(false), []);
+    let [warning] = &load(true)[..] else { panic!("one warning") };
+    assert_eq!(warning.code, "derivable");
+    assert!(warning.message.contains("`Citizen.permanent_residence.province`"), "{warning}");
+}

@@ -18,6 +18,7 @@ use crate::app::config::{Config, Operator};
 use crate::custody::CustodyError;
 use crate::metrics::Metrics;
 
+mod break_glass;
 mod connections;
 mod reads;
 mod routes;
@@ -27,8 +28,12 @@ mod suspensions;
 mod tests;
 mod tls;
 
+pub use break_glass::{BreakGlassAsk, GlassDesk};
 pub use reads::{LogAsk, LogError, Reads, Unseal};
-pub use status::{BundleStatus, ProblemStatus, Status, SuspensionStatus, SuspensionsStatus, TrustStatus};
+pub use status::{
+    BreakGlassStatus, BundleStatus, OrderStatus, ProblemStatus, Status, SuspensionStatus, SuspensionsStatus,
+    TrustStatus,
+};
 pub use suspensions::{Ask, KillSwitch};
 
 /// What the admin listener needs of the configuration.
@@ -73,6 +78,8 @@ pub struct AdminState {
     pub collect: Arc<dyn Fn() + Send + Sync>,
     /// For `/suspensions`.
     pub suspensions: KillSwitch,
+    /// For `/break-glass`.
+    pub break_glass: GlassDesk,
     /// For `/agencies`, `/purposes`, `/operations` and `/audit`.
     pub reads: Arc<dyn Reads>,
 }

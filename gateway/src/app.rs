@@ -1,5 +1,6 @@
 //! What the stages stand on: configuration, the node's state, reload and shutdown.
 
+pub mod break_glass;
 pub mod bundle_files;
 pub mod config;
 pub mod diff;

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 
 pub mod agency;
 pub mod audit;
+pub mod break_glass;
 pub mod check;
 mod keyed;
 pub mod node;
@@ -44,6 +45,7 @@ enum Command {
     Suspend(suspend::SuspendArgs),
     Resume(suspend::ResumeArgs),
     Suspensions(suspend::ListArgs),
+    BreakGlass(break_glass::Args),
     Pki(pki::Args),
     Plugin(plugin::Args),
     Seal(seal::Args),
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Suspend(args) => run_switch(|clock| suspend::suspend(&args, clock, out)),
         Command::Resume(args) => run_switch(|clock| suspend::resume(&args, clock, out)),
         Command::Suspensions(args) => run_switch(|clock| suspend::list(&args, clock, out)),
+        Command::BreakGlass(args) => run_switch(|clock| break_glass::run(&args, clock, &mut io::stdin().lock(), out)),
         Command::Pki(args) => run_pki(args, out),
         Command::Plugin(args) => plugin::run(&args, &mut io::stdin().lock(), out),
         Command::Seal(args) => seal::run(&args, &mut io::stdin().lock(), out),

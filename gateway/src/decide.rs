@@ -12,6 +12,7 @@ use popgate_policy::seal::Seals;
 
 use crate::accept::Connection;
 use crate::audit::PurposeSource;
+use crate::break_glass::Lending;
 use crate::clock::Clock;
 use crate::identify::Caller;
 use crate::refusal::Refusal;
@@ -32,11 +33,18 @@ impl Agreed {
     }
 }
 
-/// Finds the purpose: the first two gates, and what the purpose requires of a request.
+/// Finds the purpose: the first two gates, and what the purpose requires of a request. A purpose that is lent to the system now is
+/// as if it were enrolled.
 ///
 /// # Errors
 /// A refusal that names the gate that did not agree.
-pub fn purpose(bundle: &Bundle, caller: &Caller, claims: &Claims, clock: &Clock) -> Result<Agreed, Refusal> {
+pub fn purpose(
+    bundle: &Bundle,
+    caller: &Caller,
+    claims: &Claims,
+    lending: &Lending,
+    clock: &Clock,
+) -> Result<Agreed, Refusal> {
     let system = caller.system();
     let enrolled = || system.purposes.iter().map(|purpose| purpose.as_str().to_owned()).collect();
     let (name, source) = match (&claims.purpose, system.purposes.as_slice()) {
@@ -45,9 +53,7 @@ pub fn purpose(bundle: &Bundle, caller: &Caller, claims: &Claims, clock: &Clock)
         (None, _) => return Err(Refusal::PurposeMissing { enrolled: enrolled() }),
     };
     let purpose = bundle.directory().purpose(name).ok_or(Refusal::PurposeUnknown)?;
-    if !system.purposes.contains(&purpose.id) {
-        return Err(Refusal::PurposeNotEnrolled { enrolled: enrolled() });
-    }
+    may_use(purpose, caller, lending, clock)?;
     if !purpose.is_valid_on(clock.local().date()) {
         return Err(Refusal::PurposeExpired);
     }
@@ -65,6 +71,19 @@ pub fn purpose(bundle: &Bundle, caller: &Caller, claims: &Claims, clock: &Clock)
         }
     }
     Ok(Agreed { purpose: Arc::clone(purpose), source })
+}
+
+/// Whether the caller may use the purpose now: asked again where a request takes long, for what is lent ends.
+///
+/// # Errors
+/// [`Refusal::PurposeNotEnrolled`].
+pub fn may_use(purpose: &Purpose, caller: &Caller, lending: &Lending, clock: &Clock) -> Result<(), Refusal> {
+    let system = caller.system();
+    if system.purposes.contains(&purpose.id) || lending.lends(purpose, system, clock) {
+        return Ok(());
+    }
+    let enrolled = system.purposes.iter().map(|purpose| purpose.as_str().to_owned()).collect();
+    Err(Refusal::PurposeNotEnrolled { enrolled })
 }
 
 /// A purpose that a view is asked for: it must be the caller's, though not today's.

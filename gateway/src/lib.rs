@@ -9,6 +9,7 @@ pub mod admit;
 pub mod app;
 pub mod audit;
 mod beside;
+pub mod break_glass;
 pub mod cache;
 pub mod certificate;
 pub mod cli;

@@ -64,6 +64,9 @@ pub struct PurposeLine {
     pub valid: bool,
     /// How many agencies may use it.
     pub agencies: usize,
+    /// Whether it is lent by signed orders, and nobody is enrolled for it.
+    #[serde(default)]
+    pub break_glass: bool,
 }
 
 /// One system.
@@ -206,6 +209,7 @@ impl PurposeLine {
             valid_until: purpose.valid_until,
             valid: purpose.is_valid_on(today),
             agencies: bundle.directory().agencies().filter(|agency| agency.purposes.contains(&purpose.id)).count(),
+            break_glass: purpose.break_glass,
         }
     }
 }

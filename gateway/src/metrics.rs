@@ -13,6 +13,7 @@ use prometheus::{
     Result, TextEncoder,
 };
 
+mod break_glass;
 mod exchanges;
 mod operations;
 mod process;
@@ -22,6 +23,7 @@ mod suspensions;
 mod tests;
 mod tls12;
 
+pub use break_glass::BreakGlassMetrics;
 pub use exchanges::ExchangeTable;
 pub use operations::{Code, OperationTable};
 pub use suspensions::SuspensionMetrics;
@@ -157,6 +159,8 @@ pub struct Metrics {
     pub copied_bytes: IntCounter,
     /// What is suspended.
     pub suspensions: SuspensionMetrics,
+    /// What is lent.
+    pub break_glass: BreakGlassMetrics,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -363,6 +367,7 @@ impl Metrics {
                 "Bytes of records sent to agencies that were copied once on their way.",
             )?,
             suspensions: SuspensionMetrics::new(r)?,
+            break_glass: BreakGlassMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };

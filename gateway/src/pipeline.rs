@@ -75,7 +75,7 @@ async fn disclose(
     }
     // Each line of a bulk request takes a token of its own, and so does its opening: it may be refused and recorded.
     let ticket = admit::ticket(&live.gates, system, operation)?;
-    let agreed = decide::purpose(bundle, &caller, &call.claims, clock)?;
+    let agreed = decide::purpose(bundle, &caller, &call.claims, node.break_glass.lending(), clock)?;
     exchange.agreed(&agreed);
     node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
     if bulk {
@@ -123,9 +123,10 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
         Answer::Record | Answer::Match | Answer::List(_) => record(core, connection, permit, guess, exchange).await?,
     };
     let receipt = pending.durable().await.map_err(|_| Refusal::AuditUnavailable)?;
-    // The register may have been slow: what was suspended meanwhile is not shown.
+    // The register may have been slow: what was suspended meanwhile, or is no longer lent, is not shown.
     node.suspensions.switch().caller(caller.system(), caller.exchange(), clock)?;
     node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
+    decide::may_use(agreed.purpose(), caller, node.break_glass.lending(), clock)?;
     if !core.node.live().suspends_no_more_than(live) {
         return Err(Refusal::PolicyDenied);
     }

@@ -31,6 +31,8 @@ pub struct Wanted {
     pub until: Option<Timestamp>,
     /// Only of this `agency/system`, or of all systems of this agency.
     pub system: Option<String>,
+    /// Only for this purpose.
+    pub purpose: Option<Box<str>>,
     /// Only about this person.
     pub subject: Option<SubjectTag>,
     /// Only the newest.
@@ -147,13 +149,15 @@ impl Sieve<'_> {
     }
 
     fn is_of_them(&mut self, entry: &Entry) -> bool {
-        if self.wanted.system.is_none() && self.wanted.subject.is_none() {
+        let Wanted { system, purpose, subject, .. } = self.wanted;
+        if system.is_none() && purpose.is_none() && subject.is_none() {
             return true;
         }
         match &entry.what {
             What::Intent(intent) => {
-                let is_wanted =
-                    self.is_by(Some(&intent.system), intent.exchange.as_deref()) && self.is_about(intent.tag);
+                let is_wanted = self.is_by(Some(&intent.system), intent.exchange.as_deref())
+                    && self.is_for(Some(&intent.purpose))
+                    && self.is_about(intent.tag);
                 if is_wanted && intent.closed {
                     self.mine.insert(entry.seq);
                 }
@@ -161,7 +165,9 @@ impl Sieve<'_> {
             }
             What::Closing(closing) => self.mine.remove(&closing.intent),
             What::Refused(refused) => {
-                self.is_by(refused.system.as_deref(), refused.exchange.as_deref()) && self.is_about(refused.tag)
+                self.is_by(refused.system.as_deref(), refused.exchange.as_deref())
+                    && self.is_for(refused.purpose.as_deref())
+                    && self.is_about(refused.tag)
             }
             What::Action(_) => false,
         }
@@ -172,6 +178,10 @@ impl Sieve<'_> {
         let Some(wanted) = self.wanted.system.as_deref() else { return true };
         let rest = |id: &str| id.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         [system, exchange].into_iter().flatten().any(rest)
+    }
+
+    fn is_for(&self, purpose: Option<&str>) -> bool {
+        self.wanted.purpose.as_deref().is_none_or(|wanted| purpose == Some(wanted))
     }
 
     fn is_about(&self, tag: Option<SubjectTag>) -> bool {

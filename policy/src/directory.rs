@@ -241,6 +241,9 @@ pub struct Purpose {
     pub valid_from: Option<jiff::civil::Date>,
     /// The last day on which it may be used.
     pub valid_until: Option<jiff::civil::Date>,
+    /// Nobody is enrolled for it: it is lent to systems in an emergency, by a signed order, for a time.
+    // INVARIANT: no agency and no system has it among its purposes, and `requires` holds case and user.
+    pub break_glass: bool,
 }
 
 impl Purpose {

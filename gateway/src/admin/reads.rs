@@ -272,6 +272,10 @@ fn wanted(query: &str) -> Result<(Wanted, Option<About>), String> {
                 crate::suspend::is_plain(&value, MOST_ID).map_err(|wrong| format!("`system` {wrong}"))?;
                 wanted.system = Some(value);
             }
+            "purpose" => {
+                crate::suspend::is_plain(&value, MOST_ID).map_err(|wrong| format!("`purpose` {wrong}"))?;
+                wanted.purpose = Some(value.into());
+            }
             "subject" if value.is_empty() => return Err("`subject` is empty".to_owned()),
             "subject" => about = Some(About::parse(&value)),
             "limit" => match value.parse() {
@@ -279,7 +283,7 @@ fn wanted(query: &str) -> Result<(Wanted, Option<About>), String> {
                 _ => return Err(format!("`limit` is a number from 1 to {MOST_NEWEST}")),
             },
             // Not quoted: it may hold anything.
-            _ => return Err("the parameters are since, until, system, subject, limit".to_owned()),
+            _ => return Err("the parameters are since, until, system, purpose, subject, limit".to_owned()),
         }
     }
     Ok((wanted, about))

@@ -5,6 +5,7 @@ use popgate_policy::problem::{Problem, Severity};
 use serde::Serialize;
 
 use crate::app::diff::Counts;
+use crate::break_glass::{Deed, Entry, Order, Stage};
 use crate::suspend::{Suspension, Target};
 
 /// What a node says of itself.
@@ -20,6 +21,67 @@ pub struct Status {
     pub trust: TrustStatus,
     /// What is suspended.
     pub suspensions: SuspensionsStatus,
+    /// What is lent, or was.
+    pub break_glass: BreakGlassStatus,
+}
+
+/// Break-glass orders.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BreakGlassStatus {
+    /// The site whose orders are taken; `None` if none are.
+    pub site: Option<String>,
+    /// Orders, by id.
+    pub orders: Vec<OrderStatus>,
+    /// What is wrong with the folder's files.
+    pub problems: Vec<ProblemStatus>,
+    /// Whether the audit log does not have all of it yet: what it does not have is not lent.
+    pub unrecorded: bool,
+}
+
+/// One order.
+#[derive(Clone, Debug, Serialize)]
+pub struct OrderStatus {
+    /// What it says.
+    #[serde(flatten)]
+    pub order: Order,
+    /// Where it is in its life.
+    pub stage: Stage,
+    /// Whether it lends now.
+    pub lends: bool,
+    /// Who signed, activated, ended and reviewed it.
+    #[serde(flatten)]
+    pub history: History,
+}
+
+/// Who did what with an order.
+#[derive(Clone, Debug, Serialize)]
+pub struct History {
+    /// Whose keys had signed it.
+    pub signed_by: Vec<String>,
+    /// Who brought it.
+    pub activated: Deed,
+    /// Who ended it.
+    pub ended: Option<Deed>,
+    /// Who reviewed it.
+    pub reviewed: Option<Deed>,
+}
+
+impl OrderStatus {
+    /// Of an entry; `counts` says whether its file is good.
+    pub fn of(entry: &Entry, now: Timestamp, counts: bool) -> Self {
+        let stage = entry.stage(now);
+        Self {
+            order: entry.order.clone(),
+            stage,
+            lends: counts && stage == Stage::InForce,
+            history: History {
+                signed_by: entry.signed_by.clone(),
+                activated: entry.activated.clone(),
+                ended: entry.ended.clone(),
+                reviewed: entry.reviewed.clone(),
+            },
+        }
+    }
 }
 
 /// The kill switch.

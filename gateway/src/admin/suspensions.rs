@@ -127,16 +127,16 @@ async fn ask(who: Who, state: AdminState, good: StatusCode, ask: Ask) -> Respons
 
 /// A browser shows an operator's certificate to whatever page asks it to; it says so in `Origin` (RFC 6454, section 7). No page
 /// acts in an operator's name.
-fn of_a_page(headers: &HeaderMap) -> Option<Response> {
+pub(super) fn of_a_page(headers: &HeaderMap) -> Option<Response> {
     let refusal = || {
-        let detail = "send it without `Origin`, as `popgate suspend --node` does";
-        problem(StatusCode::FORBIDDEN, "origin_refused", "a web page may not use the kill switch", detail)
+        let detail = "send it without `Origin`, as `popgate` does with `--node`";
+        problem(StatusCode::FORBIDDEN, "origin_refused", "a web page may not act for an operator", detail)
     };
     headers.contains_key(header::ORIGIN).then(refusal)
 }
 
 /// What a page can send without asking first is no JSON.
-fn not_json(headers: &HeaderMap) -> Option<Response> {
+pub(super) fn not_json(headers: &HeaderMap) -> Option<Response> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     let refusal = || {

@@ -152,9 +152,11 @@ fn state(not_ready: &[&str]) -> AdminState {
             bundle_refused: vec![],
             trust: TrustStatus { generation: 7, warnings: vec![], refused: None },
             suspensions: SuspensionsStatus::default(),
+            break_glass: BreakGlassStatus::default(),
         }),
         collect: Arc::new(|| ()),
         suspensions: Arc::new(|ask| Ok(format!("{ask:?}").into())),
+        break_glass: Arc::new(|ask| Ok(format!("{ask:?}").into())),
         reads: Arc::new(Told),
     }
 }

@@ -12,6 +12,9 @@ use popgate_policy::directory::Identity;
 use popgate_policy::model::RegisterId;
 use popgate_policy::problem::Problem;
 
+pub use break_glass::BreakGlass;
+
+mod break_glass;
 mod parse;
 mod read;
 mod section;
@@ -50,6 +53,8 @@ pub struct Config {
     pub keys: Keys,
     /// The sealed persons.
     pub sealed: Option<Sealed>,
+    /// Whose break-glass orders are taken.
+    pub break_glass: Option<BreakGlass>,
     /// The plugins, in the order in which they are asked.
     pub plugins: Vec<Configured>,
     /// Bounds on what a client may make us hold.

@@ -265,6 +265,7 @@ fn describe_purpose(purpose: &Purpose) -> Vec<(&'static str, String)> {
         ("requires", format!("{:?}", purpose.requires).to_lowercase()),
         ("valid_from", day(purpose.valid_from)),
         ("valid_until", day(purpose.valid_until)),
+        ("break_glass", if purpose.break_glass { "yes" } else { "" }.to_owned()),
     ]
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::accept::Counters;
 use crate::accept::trust::{Trust, TrustError, Warning};
 use crate::admit::{Gates, Guesses};
+use crate::app::break_glass::BreakGlass;
 use crate::app::bundle_files;
 use crate::app::config::Config;
 use crate::app::diff;
@@ -49,6 +50,8 @@ pub struct Node {
     pub secrets: Secrets,
     /// What operators have suspended.
     pub suspensions: Suspensions,
+    /// What is lent.
+    pub break_glass: BreakGlass,
     live: ArcSwap<Live>,
     trust: ArcSwap<Trust>,
     trust_changed: watch::Sender<Arc<Trust>>,
@@ -190,6 +193,7 @@ impl Node {
         let node = Arc::new(Self {
             cache: Cache::new(config.cache.capacity_bytes),
             guesses: Guesses::new(config.guesses.clone()),
+            break_glass: BreakGlass::open(&config),
             config,
             clock,
             audit,
@@ -213,6 +217,7 @@ impl Node {
             upstream,
         });
         node.record_suspensions();
+        node.reload_orders();
         Ok(node)
     }
 
@@ -283,6 +288,7 @@ impl Node {
         self.metrics.bundle_reloads.accepted.inc();
         self.put_in_force(Some(Live::new(source, loaded, gates, &self.metrics, &self.clock)));
         self.say_suspensions();
+        self.reload_orders();
         let mut last = self.last();
         last.bundle_problems.clear();
         last.changes.clone_from(&changes);

@@ -69,11 +69,12 @@ impl Reads for NodeReads {
 
 /// What was opened; a person is named by tag.
 fn described(wanted: &Wanted) -> String {
-    let Wanted { since, until, system, subject, limit } = wanted;
+    let Wanted { since, until, system, purpose, subject, limit } = wanted;
     let parts = [
         since.map(|since| format!("since {since}")),
         until.map(|until| format!("until {until}")),
         system.as_ref().map(|system| format!("system {system}")),
+        purpose.as_ref().map(|purpose| format!("purpose {purpose}")),
         subject.map(|tag| format!("subject#{tag}")),
         limit.map(|limit| format!("newest {limit}")),
     ];

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::accept;
 use crate::admin::{self, AdminState};
+use crate::app::break_glass;
 use crate::app::config::Config;
 use crate::app::node::{Core, Node, Parts, ReloadError};
 use crate::app::plugins;
@@ -31,7 +32,7 @@ use crate::{pipeline, whoami};
 #[derive(Debug)]
 pub struct Running {
     // In this order: the file watch ends before what it reloads.
-    watchers: [Watcher; 2],
+    watchers: [Watcher; 3],
     serving: accept::Serving,
     admin: Option<admin::Serving>,
     whoami: Option<whoami::Serving>,
@@ -105,8 +106,9 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     }
     let metrics = Arc::new(Metrics::new());
     let (targets, switches) = (Targets::of(&config), Targets::of_suspensions(&config));
+    let orders = Targets::of_orders(&config);
     // Before anything of it is read.
-    let (seen_files, seen_suspensions) = (targets.seen(), switches.seen());
+    let (seen_files, seen_suspensions, seen_orders) = (targets.seen(), switches.seen(), orders.seen());
     let (http, cores, listen) = (config.http.clone(), config.cores, config.listen.clone());
     let parts = Parts { config, clock: clock.clone(), audit, secrets, metrics };
     let node = Node::new(parts)?;
@@ -134,6 +136,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         status: Arc::new(move || status::of(&observed, seen.load(Ordering::Relaxed))),
         collect: Arc::new(move || status::collect(&collected)),
         suspensions: suspensions::operator_side(&node),
+        break_glass: break_glass::operator_side(&node),
         reads: reads::operator_side(&node),
     };
     let admin = admin::serve(&node.config, state)?;
@@ -144,6 +147,9 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         // A hangup; the files have a watch of their own.
         if changed.suspensions {
             suspensions::reload(&reloaded);
+        }
+        if changed.orders {
+            reloaded.reload_orders();
         }
         // A revocation does not wait for a bundle to be compiled.
         if changed.trust {
@@ -163,7 +169,9 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     .map_err(StartError::Watch)?;
     let suspended = Arc::clone(&node);
     let switch = watch::watch(switches, seen_suspensions, false, move |_| suspensions::reload(&suspended));
-    let watchers = [watcher, switch.map_err(StartError::Watch)?];
+    let lender = Arc::clone(&node);
+    let lent = watch::watch(orders, seen_orders, false, move |_| lender.reload_orders());
+    let watchers = [watcher, switch.map_err(StartError::Watch)?, lent.map_err(StartError::Watch)?];
     let renewed = Arc::downgrade(&node);
     std::thread::Builder::new()
         .name("renew-trust".into())
@@ -268,12 +276,13 @@ fn reload_trust(node: &Node) {
 }
 
 /// Loads the trust again whenever an authority in it expires: the TLS library does not look at the validity of authorities.
-/// Gives back what suspensions took that are over.
+/// Gives back what suspensions took that are over, and ends what was lent.
 fn renew_trust(node: &Weak<Node>) {
     loop {
         std::thread::sleep(RENEWAL);
         let Some(node) = node.upgrade() else { return };
         node.tend_suspensions();
+        node.tend_orders();
         if node.trust().reload_at().is_some_and(|at| at <= node.clock.unix()) {
             reload_trust(&node);
         }

@@ -33,6 +33,7 @@ pub fn of(node: &Node, draining: bool) -> Status {
             refused: last.trust_problem,
         },
         suspensions: node.suspensions_status(),
+        break_glass: node.orders_status(false),
     }
 }
 
@@ -43,6 +44,7 @@ pub fn collect(node: &Node) {
     cache(metrics, node);
     audit(metrics, node);
     node.show_suspensions();
+    node.show_orders();
     certificates(metrics, &node.trust());
     follow(&metrics.guesses_failed, node.guesses.failures());
 }

@@ -263,7 +263,7 @@ impl Node {
         }
     }
 
-    fn act(&self, actions: Vec<Action>) -> Result<(), Unavailable> {
+    pub(super) fn act(&self, actions: Vec<Action>) -> Result<(), Unavailable> {
         let acted = actions.into_iter().map(|action| self.audit.act(action)).collect::<Result<Vec<_>, _>>()?;
         acted.into_iter().try_for_each(crate::audit::Acted::durable)
     }

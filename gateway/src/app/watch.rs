@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::config::Config;
+use crate::break_glass;
 use crate::suspend::Store;
 
 mod fingerprint;
@@ -36,10 +37,12 @@ pub struct Targets {
     pub plugins: Vec<PathBuf>,
     /// What is suspended.
     pub suspensions: Vec<PathBuf>,
+    /// Break-glass orders and their ledger.
+    pub orders: Vec<PathBuf>,
 }
 
 impl Targets {
-    /// Every file that a configuration names and that may change while the node runs, but for suspensions.
+    /// Every file that a configuration names and that may change while the node runs, but for suspensions and orders.
     pub fn of(config: &Config) -> Self {
         let tls = &config.tls;
         let mut trust = vec![tls.certificate.clone(), tls.key.clone(), tls.client_cas.clone()];
@@ -54,7 +57,7 @@ impl Targets {
         }
         let sealed = config.sealed.iter().flat_map(|sealed| [sealed.list.clone(), sealed.key.clone()]);
         let plugins = config.plugins.iter().flat_map(|plugin| plugin.blueprint.files()).chain(sealed).collect();
-        Self { bundle: config.bundle.clone(), trust, admin, plugins, suspensions: Vec::new() }
+        Self { bundle: config.bundle.clone(), trust, admin, plugins, ..Self::default() }
     }
 
     /// The suspensions alone, for a watch of their own: the kill switch MUST NOT wait for a bundle to be compiled.
@@ -62,9 +65,16 @@ impl Targets {
         Self { suspensions: vec![Store::new(&config.state).file()], ..Self::default() }
     }
 
+    /// The break-glass orders alone, likewise.
+    pub fn of_orders(config: &Config) -> Self {
+        let folder = config.break_glass.as_ref().map(|orders| break_glass::Store::new(&orders.folder).pattern());
+        Self { orders: folder.into_iter().collect(), ..Self::default() }
+    }
+
     fn all(&self) -> impl Iterator<Item = &Path> {
         let bundle = Some(self.bundle.as_path()).filter(|bundle| !bundle.as_os_str().is_empty());
-        let files = self.trust.iter().chain(&self.admin).chain(&self.plugins).chain(&self.suspensions);
+        let files =
+            self.trust.iter().chain(&self.admin).chain(&self.plugins).chain(&self.suspensions).chain(&self.orders);
         bundle.into_iter().chain(files.map(PathBuf::as_path))
     }
 
@@ -76,6 +86,7 @@ impl Targets {
             admin: Fingerprint::of(self.admin.iter().map(PathBuf::as_path)),
             plugins: Fingerprint::of(self.plugins.iter().map(PathBuf::as_path)),
             suspensions: Fingerprint::of(self.suspensions.iter().map(PathBuf::as_path)),
+            orders: Fingerprint::of(self.orders.iter().map(PathBuf::as_path)),
         }
     }
 }
@@ -88,6 +99,7 @@ pub struct Seen {
     admin: Fingerprint,
     plugins: Fingerprint,
     suspensions: Fingerprint,
+    orders: Fingerprint,
 }
 
 /// What changed; at least one is true.
@@ -103,14 +115,17 @@ pub struct Changed {
     pub plugins: bool,
     /// Something in [`Targets::suspensions`].
     pub suspensions: bool,
+    /// Something in [`Targets::orders`].
+    pub orders: bool,
 }
 
 impl Changed {
     /// Everything is to be read again: SIGHUP.
-    pub const ALL: Self = Self { bundle: true, trust: true, admin: true, plugins: true, suspensions: true };
+    pub const ALL: Self =
+        Self { bundle: true, trust: true, admin: true, plugins: true, suspensions: true, orders: true };
 
     fn any(self) -> bool {
-        self.bundle || self.trust || self.admin || self.plugins || self.suspensions
+        self.bundle || self.trust || self.admin || self.plugins || self.suspensions || self.orders
     }
 }
 
@@ -230,6 +245,7 @@ impl Watch {
             admin: now.admin != self.seen.admin,
             plugins: now.plugins != self.seen.plugins,
             suspensions: now.suspensions != self.seen.suspensions,
+            orders: now.orders != self.seen.orders,
         };
         self.seen = now;
         changed
@@ -312,6 +328,7 @@ mod tests {
             admin: vec![dir.path().join("admin.pem")],
             plugins: vec![dir.path().join("opt-out.list")],
             suspensions: vec![dir.path().join("state/suspensions.toml")],
+            orders: vec![dir.path().join("break-glass/*.json")],
         };
         let (sender, calls) = channel::channel();
         let before = targets.seen();
@@ -339,12 +356,14 @@ mod tests {
         }
     }
 
-    const NONE: Changed = Changed { bundle: false, trust: false, admin: false, plugins: false, suspensions: false };
+    const NONE: Changed =
+        Changed { bundle: false, trust: false, admin: false, plugins: false, suspensions: false, orders: false };
     const BUNDLE: Changed = Changed { bundle: true, ..NONE };
     const TRUST: Changed = Changed { trust: true, ..NONE };
     const ADMIN: Changed = Changed { admin: true, ..NONE };
     const PLUGINS: Changed = Changed { plugins: true, ..NONE };
     const SUSPENSIONS: Changed = Changed { suspensions: true, ..NONE };
+    const ORDERS: Changed = Changed { orders: true, ..NONE };
 
     #[test]
     fn a_written_file_is_noticed_within_a_second_and_only_once() {
@@ -357,6 +376,9 @@ mod tests {
         fs::create_dir(site.path("state")).unwrap();
         fs::write(site.path("state/suspensions.toml"), "1").unwrap();
         assert_eq!(site.within_a_second(), SUSPENSIONS);
+        fs::create_dir(site.path("break-glass")).unwrap();
+        fs::write(site.path("break-glass/o-1.json"), "1").unwrap();
+        assert_eq!(site.within_a_second(), ORDERS);
         fs::write(site.path("bundle/policies/tax.cedar"), "22").unwrap();
         assert_eq!(site.within_a_second(), BUNDLE);
         fs::write(site.path("opt-out.list"), "1").unwrap();

@@ -84,6 +84,9 @@ struct Show {
     /// Print only records of that system (`agency/system`), or of all systems of that agency
     #[arg(long, value_name = "ID")]
     system: Option<String>,
+    /// Print only records of requests for that purpose
+    #[arg(long, value_name = "ID")]
+    purpose: Option<String>,
     /// Print only records about that person: a tag of 32 hex digits; with the key, or with --reason, also a number
     #[arg(long, value_name = "TAG")]
     subject: Option<String>,
@@ -131,7 +134,8 @@ fn show(dir: &Path, args: &Show, out: &mut dyn Write) -> Result<bool, Box<dyn Er
         None => None,
     };
     let Show { since, until, limit, .. } = *args;
-    let wanted = Wanted { since, until, system: args.system.clone(), subject, limit };
+    let (system, purpose) = (args.system.clone(), args.purpose.as_deref().map(Into::into));
+    let wanted = Wanted { since, until, system, purpose, subject, limit };
     let form = form(args.json);
     let good = match read::entries(dir, key.as_ref()) {
         Ok(entries) => records::write(entries, &wanted, form, out)?,
@@ -146,6 +150,7 @@ fn target(args: &Show) -> String {
         ("since", args.since.map(|since| since.to_string())),
         ("until", args.until.map(|until| until.to_string())),
         ("system", args.system.clone()),
+        ("purpose", args.purpose.clone()),
         ("subject", args.subject.clone()),
         ("limit", args.limit.map(|limit| limit.to_string())),
     ];

@@ -111,6 +111,7 @@ impl Findings {
                 self.problems.extend(on.or_else(|| self.today()).map_or(Vec::new(), |day| bundle.past_sunset(day)));
                 self.check_registers(&bundle);
                 self.check_plugins(&bundle);
+                self.check_break_glass(&bundle);
                 self.bundle = Some((bundle.digest().to_string(), Counts::of(&source, &bundle)));
             }
             Err(problems) => self.problems.extend(problems),
@@ -140,6 +141,17 @@ impl Findings {
     fn check_plugins(&mut self, bundle: &Bundle) {
         let plugins = self.config.iter().flat_map(|config| &config.plugins);
         self.problems.extend(plugins.flat_map(|plugin| plugin.unknown_in(bundle)));
+    }
+
+    /// What only orders lend is for nobody where none are taken.
+    fn check_break_glass(&mut self, bundle: &Bundle) {
+        let Some(config) = self.config.as_ref().filter(|config| config.break_glass.is_none()) else { return };
+        let file = config.file.display().to_string();
+        for purpose in bundle.directory().purposes().filter(|purpose| purpose.break_glass) {
+            let message = format!("nobody can ever use the break-glass purpose `{}`: no orders are taken", purpose.id);
+            let problem = Problem::warning("break-glass-unusable", &file, message);
+            self.problems.push(problem.help("add a section `[break_glass]`; `deploy/gateway.toml` shows one"));
+        }
     }
 
     fn good(&self) -> bool {
@@ -268,6 +280,7 @@ mod tests {
         let (good, out) = check(None, Some(&file), false);
         assert!(good, "{out}");
         assert!(out.contains("configuration ok: 1 register, 2 operators\nbundle ok: "), "{out}");
+        assert!(out.contains("nobody can ever use the break-glass purpose `disaster-response`"), "{out}");
         fs::write(&file, text.replace("[registers.population]", "[registers.people]")).unwrap();
         let (good, out) = check(None, Some(&file), false);
         assert!(good, "{out}");

@@ -94,7 +94,25 @@ fn write(status: &Value, colour: bool, out: &mut dyn Write) -> io::Result<()> {
     let named: Vec<String> =
         suspended.iter().map(|entry| format!("{} {}", word(entry, "kind"), word(entry, "id"))).collect();
     let named = if named.is_empty() { "nothing".to_owned() } else { paint(&named.join(", "), YELLOW, colour) };
-    writeln!(out, "suspended    {named}")
+    writeln!(out, "suspended    {named}")?;
+    let orders = part("/break_glass/orders").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for order in orders.iter().filter(|order| word(order, "stage") != "reviewed") {
+        let said = match word(order, "stage").as_str() {
+            "in_force" if order.get("lends") == Some(&Value::Bool(true)) => paint("LENT", RED, colour),
+            "in_force" => "not lent: see `popgate break-glass list`".to_owned(),
+            "waiting" => format!("lent from {}", word(order, "from")),
+            _ => paint("to be reviewed", YELLOW, colour),
+        };
+        let (id, purpose, until) = (word(order, "id"), word(order, "purpose"), word(order, "until"));
+        writeln!(out, "break-glass  {id}: {purpose} until {until}, {said}")?;
+    }
+    match count("/break_glass/problems") {
+        0 => Ok(()),
+        problems => {
+            let refused = paint(&plural(problems, "problem"), RED, colour);
+            writeln!(out, "break-glass  {refused} with orders: see `popgate break-glass list`")
+        }
+    }
 }
 
 fn texts<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a str> {

@@ -85,22 +85,23 @@ impl What {
     }
 }
 
+/// Where an operator works: on the node itself, or over its admin listener.
 #[derive(Debug, clap::Args)]
-struct Place {
+pub(super) struct Place {
     /// On the node itself: its configuration; /etc/popgate/gateway.toml, unless a node is named
     #[arg(long, value_name = "FILE", conflicts_with = "node")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     #[command(flatten)]
     remote: NodeArgs,
 }
 
 impl Place {
     /// The node to ask, unless a configuration is named.
-    fn node(&self) -> Result<Option<Node>, NodeError> {
+    pub(super) fn node(&self) -> Result<Option<Node>, NodeError> {
         if self.config.is_some() { Ok(None) } else { self.remote.node() }
     }
 
-    fn config(&self) -> Result<Config, ConfigErrors> {
+    pub(super) fn config(&self) -> Result<Config, ConfigErrors> {
         Config::read(self.config.as_deref().unwrap_or(Path::new(CONFIG)))
     }
 }
@@ -252,7 +253,7 @@ fn rounded(until: Timestamp, now: Timestamp) -> String {
 }
 
 /// The bundle on the disk; a gateway that runs may have another in force.
-fn bundle_of(config: &Config) -> Result<Arc<Bundle>, String> {
+pub(super) fn bundle_of(config: &Config) -> Result<Arc<Bundle>, String> {
     let dir = config.bundle.display();
     let source = bundle_files::read(&config.bundle).map_err(|error| format!("the bundle in `{dir}`: {error}"))?;
     let loaded = Bundle::load(&source).map_err(|_| format!("the bundle in `{dir}` has errors, see `popgate check`"))?;
@@ -260,7 +261,7 @@ fn bundle_of(config: &Config) -> Result<Arc<Bundle>, String> {
 }
 
 /// Who the operating system says it is; with sudo also who it says it was.
-fn local_user() -> String {
+pub(super) fn local_user() -> String {
     let uid = nix::unistd::getuid();
     let name = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
     match std::env::var("SUDO_USER") {
@@ -271,7 +272,7 @@ fn local_user() -> String {
     }
 }
 
-fn lasting(typed: &str) -> Result<Duration, String> {
+pub(super) fn lasting(typed: &str) -> Result<Duration, String> {
     match units::duration(typed) {
         Ok(lasting) if lasting.is_zero() => Err("must be longer than zero".to_owned()),
         Ok(lasting) => Ok(lasting),

@@ -57,6 +57,8 @@ struct Step {
     generation: u64,
     /// What it was decided under.
     live: Arc<Live>,
+    /// Whether its purpose is lent, and may have been taken back since.
+    lent: bool,
 }
 
 /// A line under way, as a task of its own: once taken it runs to its end whether or not its answer is read, so that it holds no
@@ -159,9 +161,9 @@ impl Bulk {
         let mut exchange = Exchange::begin_line(&self.core, &self.connection, number);
         let answered = self.answer(bytes, &mut exchange).await;
         let last = answered.as_ref().is_err_and(ends_all);
-        let live = Arc::clone(exchange.live());
+        let (live, lent) = (Arc::clone(exchange.live()), exchange.is_lent());
         let answered = exchange.end_line(&self.core, answered);
-        Step { answer: LineAnswer { line: number, answered }, last, generation, live }
+        Step { answer: LineAnswer { line: number, answered }, last, generation, live, lent }
     }
 
     async fn answer(&self, bytes: Result<Bytes, Refusal>, exchange: &mut Exchange) -> Result<Covered, Refusal> {
@@ -171,7 +173,7 @@ impl Bulk {
             Ok(_) => self.admitted(exchange).await?,
             Err(_) => (node.live(), self.asker(&node.live(), exchange)?),
         };
-        let agreed = decide::purpose(&live.bundle, &caller, &call.claims, &node.clock)?;
+        let agreed = decide::purpose(&live.bundle, &caller, &call.claims, node.break_glass.lending(), &node.clock)?;
         exchange.agreed(&agreed);
         node.suspensions.switch().call(&agreed.purpose().id, &call.operation, &node.clock)?;
         let arguments = route::arguments_of_line(&call, &bytes?)?;
@@ -211,11 +213,11 @@ impl Bulk {
         Ok((caller, call))
     }
 
-    /// Whether what was decided may still be sent: nothing was suspended meanwhile that stops it.
+    /// Whether what was decided may still be sent: nothing was suspended meanwhile that stops it, and what was lent still is.
     fn may_still(&self, step: &Step) -> bool {
         let node = &*self.core.node;
         let switch = node.suspensions.switch();
-        if step.answer.answered.is_err() || switch.generation() == step.generation {
+        if step.answer.answered.is_err() || (switch.generation() == step.generation && !step.lent) {
             return true;
         }
         let live = node.live();
@@ -223,7 +225,8 @@ impl Bulk {
             let holder = identify::caller(&self.connection, &live.bundle, &node.trust(), &node.clock)?;
             let caller = identify::on_behalf(&holder, &self.behalf, &self.connection, &live.bundle)?;
             switch.caller(caller.system(), caller.exchange(), &node.clock)?;
-            let agreed = decide::purpose(&live.bundle, &caller, &self.call.claims, &node.clock)?;
+            let agreed =
+                decide::purpose(&live.bundle, &caller, &self.call.claims, node.break_glass.lending(), &node.clock)?;
             switch.call(&agreed.purpose().id, &self.call.operation, &node.clock)
         };
         live.suspends_no_more_than(&step.live) && asked().is_ok()
@@ -241,6 +244,7 @@ fn ends_all(refusal: &Refusal) -> bool {
             | Refusal::NetworkNotListed
             | Refusal::TlsVersionTooOld
             | Refusal::OperationUnknown
+            | Refusal::PurposeNotEnrolled { .. }
             | Refusal::AgencySuspended { .. }
             | Refusal::SystemSuspended { .. }
             | Refusal::PurposeSuspended { .. }

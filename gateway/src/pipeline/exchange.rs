@@ -163,6 +163,11 @@ impl Exchange {
         self.agreed = Some(agreed.clone());
     }
 
+    /// Whether its purpose is one that is lent.
+    pub(super) fn is_lent(&self) -> bool {
+        self.agreed.as_ref().is_some_and(|agreed| agreed.purpose().break_glass)
+    }
+
     pub(super) fn intended(&mut self, closing: Closing) {
         self.closing = Some(closing);
     }
@@ -293,6 +298,11 @@ impl Exchange {
         let operation = self.operation.as_ref().map(|operation| operation.index);
         let code = refusal.map_or(Code::OK, Code::of);
         self.live.requests.record(operation, code, core.node.clock.now().duration_since(self.started));
+        if let (None, Some(agreed), Some(system)) = (refusal, &self.agreed, &self.system)
+            && agreed.purpose().break_glass
+        {
+            metrics.break_glass.answered(agreed.purpose().id.as_str(), system.id.as_str());
+        }
         if let (TlsVersion::Tls12, Some(system)) = (self.connection.tls, &self.system) {
             self.live.tls12.record(system.index);
         }

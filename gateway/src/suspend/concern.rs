@@ -25,13 +25,16 @@ impl Concern {
     /// purpose) that it could concern: for a large bundle that takes seconds, never on a data-plane core.
     pub fn of(bundle: &Bundle, target: &Target) -> Self {
         let (mut concerned, mut operations) = (0, BTreeSet::new());
+        let lent = Some(&target.id).filter(|_| target.kind == Kind::Purpose);
+        let lent = lent.and_then(|id| bundle.directory().purpose(id)).filter(|purpose| purpose.break_glass);
         for system in
             bundle.directory().systems().iter().filter(|system| may_concern(target, system, bundle.directory()))
         {
             let before = operations.len();
             let mut any = matches!(target.kind, Kind::Agency | Kind::System);
             for operation in bundle.contracts().operations() {
-                if system.purposes.iter().any(|purpose| concerns(bundle, target, system, operation, purpose)) {
+                let mut purposes = system.purposes.iter().chain(lent.map(|purpose| &purpose.id));
+                if purposes.any(|purpose| concerns(bundle, target, system, operation, purpose)) {
                     operations.insert(operation.index);
                     any = true;
                 }
@@ -120,7 +123,11 @@ fn may_concern(target: &Target, system: &System, directory: &Directory) -> bool 
             system.agency.id.as_str() == target.id || spoken_for(&|exchange| exchange.agency.id.as_str() == target.id)
         }
         Kind::System => system.id.as_str() == target.id || spoken_for(&|exchange| exchange.id.as_str() == target.id),
-        Kind::Purpose => system.purposes.iter().any(|purpose| purpose.as_str() == target.id),
+        // One that is lent could be anybody's.
+        Kind::Purpose => {
+            system.purposes.iter().any(|purpose| purpose.as_str() == target.id)
+                || directory.purpose(&target.id).is_some_and(|purpose| purpose.break_glass)
+        }
         Kind::Policy | Kind::Register => true,
     }
 }

@@ -88,6 +88,9 @@ pub(super) struct Usable<'a> {
     pub(super) valid_until: Option<Date>,
     pub(super) valid_today: bool,
     pub(super) suspended: bool,
+    /// Until when it is lent to the system, which is not enrolled for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lent_until: Option<Timestamp>,
 }
 
 impl Seen {
@@ -187,12 +190,14 @@ impl Seen {
 
 impl<'a> Enrolled<'a> {
     fn of(system: &'a System, directory: &'a Directory, node: &Node) -> Self {
-        let purposes = system.purposes.iter().filter_map(|id| directory.purpose(id.as_str()));
+        let lent = |purpose: &Purpose| node.break_glass.lending().until(purpose, system, &node.clock);
+        let enrolled = system.purposes.iter().filter_map(|id| directory.purpose(id.as_str()));
+        let purposes = enrolled.chain(directory.purposes().filter(|purpose| lent(purpose).is_some()));
         Self {
             agency: system.agency.id.as_str(),
             agency_name: &system.agency.name,
             system: system.id.as_str(),
-            purposes: purposes.map(|purpose| Usable::of(purpose, node)).collect(),
+            purposes: purposes.map(|purpose| Usable::of(purpose, lent(purpose), node)).collect(),
         }
     }
 }
@@ -212,7 +217,7 @@ impl<'a> Speaks<'a> {
 }
 
 impl<'a> Usable<'a> {
-    fn of(purpose: &'a Purpose, node: &Node) -> Self {
+    fn of(purpose: &'a Purpose, lent_until: Option<Timestamp>, node: &Node) -> Self {
         let header = |requirement: &Requirement| match requirement {
             Requirement::Case => "Gateway-Case",
             Requirement::User => "Gateway-User",
@@ -227,6 +232,7 @@ impl<'a> Usable<'a> {
             valid_until: purpose.valid_until,
             valid_today: purpose.is_valid_on(node.clock.local().date()),
             suspended: node.suspensions.switch().purpose(&purpose.id, &node.clock).is_err(),
+            lent_until,
         }
     }
 }

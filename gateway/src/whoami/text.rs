@@ -94,6 +94,7 @@ fn system(text: &mut String, enrolled: &Enrolled<'_>) {
         let from = purpose.valid_from.map(|day| format!(", from {day}")).unwrap_or_default();
         let until = purpose.valid_until.map(|day| format!(", until {day}")).unwrap_or_default();
         let needs = if purpose.requires.is_empty() { "" } else { ", needs " };
+        let today = purpose.lent_until.map_or_else(|| today.to_owned(), |until| format!("{today}, LENT until {until}"));
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {}: {today}{from}{until}{needs}{}", purpose.purpose, purpose.requires.join(", "));
     }

@@ -27,6 +27,7 @@ pub(crate) fn load(source: &Source, contracts: &Contracts, problems: &mut Vec<Pr
     let mut loader = Loader {
         operations: (!broken).then(|| contracts.operations().iter().map(|known| known.id.as_str()).collect()),
         purposes: directory.purposes.keys().map(|id| id.as_str().to_owned()).collect(),
+        lent: directory.purposes().filter(|it| it.break_glass).map(|it| it.id.as_str().to_owned()).collect(),
         purposes_known: source.files.contains_key(PURPOSES),
         enrolled: BTreeSet::new(),
         identities: HashMap::new(),
@@ -50,7 +51,7 @@ pub(crate) fn load(source: &Source, contracts: &Contracts, problems: &mut Vec<Pr
         let problem = Problem::error("no-agency", "agencies", "the bundle has no agency");
         problems.push(problem.help("add `agencies/<agency>.toml`"));
     } else if let Some(text) = source.files.get(PURPOSES).filter(|_| !is_broken(problems, "agencies/")) {
-        purpose::warn_unused(&mut Sheet { file: PURPOSES, text, problems }, &loader.enrolled);
+        purpose::warn_unused(&mut Sheet { file: PURPOSES, text, problems }, &loader.enrolled, &loader.lent);
         exchange::warn_unlinked(&loader.links, source, problems);
     }
     directory
@@ -66,6 +67,8 @@ struct Loader<'a> {
     operations: Option<Vec<&'a str>>,
     purposes: BTreeSet<String>,
     purposes_known: bool,
+    /// The purposes that nobody may be enrolled for.
+    lent: BTreeSet<String>,
     /// The purposes that some agency may use.
     enrolled: BTreeSet<String>,
     /// The system that each identity stands for, as `agency/system`.
@@ -76,6 +79,12 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn check_purpose(&mut self, sheet: &mut Sheet<'_>, typed: &str, at: &Span) {
         self.enrolled.insert(typed.to_owned());
+        if self.lent.contains(typed) {
+            let message = format!("nobody may be enrolled for the break-glass purpose `{typed}`");
+            let help = "take it out: it is lent by a signed order (`popgate break-glass draft`); or take `break_glass` \
+                        out of `purposes.toml`, and it is an ordinary purpose";
+            sheet.push(sheet.error("break-glass-enrolled", at, message).help(help));
+        }
         if self.purposes_known && !self.purposes.contains(typed) {
             let problem = sheet.error("unknown-purpose", at, format!("there is no purpose `{typed}`"));
             sheet.push(problem.suggest(typed, self.purposes.iter().map(String::as_str)));

@@ -281,6 +281,7 @@ pub(crate) fn directory() -> Directory {
             requires: vec![],
             valid_from: None,
             valid_until: None,
+            break_glass: false,
         };
         directory.purposes.insert(purpose.id.clone(), Arc::new(purpose));
     }

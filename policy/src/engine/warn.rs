@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cedar_policy::EntityUid;
+
 use crate::bundle::Source;
 use crate::cedar::{Force, Phase, Rule, head, in_scope, relied_on};
 use crate::contract::{Answer, Field, Operation};
@@ -11,7 +13,7 @@ use crate::engine::{Asked, Engine};
 use crate::model::{FieldIx, FieldSet, Treatment};
 use crate::problem::Problem;
 
-/// Decides every enrolled (system, operation, purpose) and reports policies whose effect is likely not meant:
+/// Decides every enrolled (system, operation, purpose), and those that an order could lend, and reports policies whose effect is likely not meant:
 /// - `derivable`: a permit reveals a field from which a field that is withheld can be derived (`x-gateway-implies`). The
 ///   subject's number is passed over: whoever asks by it knows it already;
 /// - `record-condition-escape`: a forbid on operations whose records have some attribute, while another operation, whose
@@ -27,7 +29,7 @@ pub(super) fn warn(engine: &Engine, source: &Source, directory: &Directory, prob
         .collect();
     let mut derivable: BTreeSet<(usize, String, String)> = BTreeSet::new();
     let mut escapes: BTreeSet<(usize, String)> = BTreeSet::new();
-    let shapes = enrolled(engine, directory);
+    let (shapes, lent) = (enrolled(engine, directory), lent(engine, directory));
     for asked in engine.operations.iter() {
         let operation = &asked.operation;
         let implies =
@@ -49,7 +51,9 @@ pub(super) fn warn(engine: &Engine, source: &Source, directory: &Directory, prob
             if !implies && escaped.is_empty() {
                 continue;
             }
-            for purpose in purposes.iter().filter_map(|purpose| engine.purposes.get(*purpose)) {
+            let meant = |rule: &&Rule| in_scope(&rule.policy, Some(system), Some(&asked.action), None);
+            let lent = lent.iter().filter(|(_, permits)| permits.iter().any(meant)).map(|(purpose, _)| purpose);
+            for purpose in purposes.iter().chain(lent).filter_map(|purpose| engine.purposes.get(*purpose)) {
                 let built = if escaped.is_empty() {
                     engine.build_for(system, asked, purpose, about_derivation(operation))
                 } else {
@@ -99,6 +103,24 @@ fn enrolled(engine: &Engine, directory: &Directory) -> BTreeMap<usize, BTreeSet<
         }
     }
     shapes
+}
+
+/// The purposes that are lent, to whomever, and the permits that may mean each: those that name it, or no purpose at all. Who names
+/// others alone is passed over: every system times every operation would be decided for nothing.
+fn lent<'e>(engine: &'e Engine, directory: &Directory) -> Vec<(usize, Vec<&'e Rule>)> {
+    let purposes = directory.purposes().filter(|purpose| purpose.break_glass);
+    let purposes = purposes.filter_map(|purpose| engine.purpose_at.get(&purpose.id)).copied();
+    let permits = || engine.rules.iter().filter(|rule| matches!(rule.force, Force::Permit(_)));
+    let may_mean = |rule: &&Rule, purpose: &EntityUid| {
+        let named = rule.policy.entity_literals();
+        let mut purposes = named.iter().filter(|literal| literal.type_name() == purpose.type_name()).peekable();
+        purposes.peek().is_none() || purposes.any(|literal| literal == purpose)
+    };
+    let of = |at: usize| Some((at, engine.purposes.get(at)?));
+    purposes
+        .filter_map(of)
+        .map(|(at, purpose)| (at, permits().filter(|rule| may_mean(rule, purpose)).collect()))
+        .collect()
 }
 
 /// Fields from which others can be derived, but for the one that the request itself names.

@@ -394,6 +394,22 @@ fn purposes() -> Vec<Row> {
             "valid_till",
             &["did you mean `valid_until`?"],
         ),
+        Row {
+            name: "an agency enrolled for a purpose that is only lent",
+            edit: Replace(PURPOSES, "valid_until", "break_glass = true\nvalid_until"),
+            severity: Error,
+            code: "break-glass-enrolled",
+            file: AGENCY,
+            line: "purposes",
+            says: &["nobody may be enrolled", "`popgate break-glass draft`", "an ordinary purpose"],
+        },
+        row(
+            "break-glass in quotes",
+            (PURPOSES, "valid_until", "break_glass = \"yes\"\nvalid_until"),
+            "wrong-type",
+            "break_glass",
+            &["`true` or `false` without quotes"],
+        ),
         row("no Vietnamese name", (PURPOSES, "vi = \"Tính thuế\", ", ""), "missing-name", "name", &["`vi`"]),
         Row {
             name: "no purposes",

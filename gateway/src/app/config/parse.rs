@@ -12,7 +12,8 @@ use toml::de::DeTable;
 
 use super::section::{Reader, Section};
 use super::{
-    Admin, Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Operator, Register, Sealed, Tls, read,
+    Admin, Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Operator, Register, Sealed, Tls,
+    break_glass, read,
 };
 
 pub(super) fn config(text: &str, file: &Path, cores: usize) -> Result<Config, ConfigErrors> {
@@ -65,6 +66,7 @@ fn read_document(
     let sealing = keys_section.optional("sealing", read::path(folder));
     let keys = keys(keys_section, folder);
     let sealed = sealed(&top, sealing, folder);
+    let break_glass = break_glass::parse(reader, &top, folder);
     let plugins = plugins(reader, &top, &registers, folder);
     let http = http(top.section("http"));
     top.finish();
@@ -100,6 +102,7 @@ fn read_document(
         admin,
         keys,
         sealed,
+        break_glass,
         plugins,
         http,
         drain,

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use popgate_policy::problem::Problem;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 /// A document that is being read; collects what is wrong with it.
 pub(super) struct Reader<'a> {
@@ -124,6 +124,17 @@ impl<'r> Section<'r> {
             Some((name.get_ref().to_string(), section))
         });
         named.collect()
+    }
+
+    /// Every name of the section `[key]` with its value, in the order of the file; `None` if there is none.
+    pub(super) fn values(
+        &self,
+        key: &'static str,
+    ) -> Option<Vec<(&'r Spanned<DeString<'r>>, &'r Spanned<DeValue<'r>>)>> {
+        let (_, value) = self.value(key)?;
+        let mut values: Vec<_> = self.table_of(key, value)?.iter().collect();
+        values.sort_by_key(|(name, _)| name.span().start);
+        Some(values)
     }
 
     /// The tables `[key.<name>]` as they stand, in the order of the file: for who reads them by rules of its own.

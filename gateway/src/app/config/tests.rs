@@ -214,3 +214,45 @@ fn a_file_that_cannot_be_read_is_named() {
     let errors = Config::read(Path::new("no/such/gateway.toml")).unwrap_err();
     assert!(errors.to_string().contains("cannot read `no/such/gateway.toml`"), "{errors}");
 }
+
+/// What is wrong with `[break_glass]` and these lines, as `code: message`.
+fn break_glass(lines: &str) -> Vec<String> {
+    match parse(&format!("{GOOD}[break_glass]\n{lines}")) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.problems.iter().map(|it| format!("{}: {}", it.code, it.message)).collect(),
+    }
+}
+
+#[test]
+fn whose_orders_are_taken_is_said_in_full_and_nobody_lends_alone() {
+    let key = |byte: u8| {
+        use base64::Engine as _;
+        format!("\"ed25519:{}\"", base64::engine::general_purpose::STANDARD.encode([byte; 32]))
+    };
+    let (an, binh) = (key(1), key(2));
+    let keys = format!("[break_glass.keys]\nan = {an}\nbinh = {binh}\n");
+    let text = format!("{GOOD}[break_glass]\nsite = \"pop-hn-1\"\n{keys}");
+    let orders = parse(&text).unwrap().break_glass.unwrap();
+    assert_eq!(orders.folder, Path::new("/etc/popgate/break-glass"));
+    assert_eq!((orders.rules.signatures, orders.rules.longest), (2, Duration::from_secs(86_400)));
+    assert_eq!(orders.rules.keys.names().collect::<Vec<_>>(), ["an", "binh"]);
+    assert!(parse(GOOD).unwrap().break_glass.is_none());
+    let site = "site = \"pop-hn-1\"\n";
+    for (lines, says) in [
+        (keys.clone(), "missing-key: `site` is missing in `[break_glass]`"),
+        (site.to_owned(), "missing-key: nobody may sign"),
+        (format!("{site}longest = \"73h\"\n{keys}"), "out-of-range: no order may last longer than 72h"),
+        (format!("{site}signatures = 1\n{keys}"), "out-of-range: `1` is out of range: from 2 to 16"),
+        (format!("{site}signatures = 3\n{keys}"), "too-few-keys: 3 must sign an order, and 2 may"),
+        (format!("{site}[break_glass.keys]\nan = {an}\n"), "too-few-keys: 2 must sign an order, and 1 may"),
+        (format!("{site}{keys}chi = {an}\n"), "same-key: `chi` has the key of `an`"),
+        (format!("{site}{keys}chi = \"ed25519:AAAA\"\n"), "bad-key: the key of `chi` cannot be read"),
+        (format!("{site}{keys}chi = 7\n"), "wrong-type: expected a text in quotes"),
+        (format!("{site}{keys}\"Chi Lê\" = {an}\n"), "bad-name: `Chi Lê` cannot be the name of a key"),
+        (format!("{site}longst = \"1h\"\n{keys}"), "unknown-key: unknown key `longst`"),
+        (format!("site = \" \"\n{keys}"), "bad-site: the site's name is empty"),
+    ] {
+        let found = break_glass(&lines);
+        assert!(found.iter().any(|line| line.starts_with(says)), "{lines}: {found:#?}");
+    }
+}

@@ -37,7 +37,7 @@ pub(super) fn agency(sheet: &AgencySheet, out: &mut dyn Write) -> io::Result<()>
 pub(super) fn purposes(lines: &[PurposeLine], out: &mut dyn Write) -> io::Result<()> {
     let mut rows = vec![row(["PURPOSE", "TODAY", "VALID", "REQUIRES", "AGENCIES", "BASIS"])];
     rows.extend(lines.iter().map(|line| {
-        let agencies = line.agencies.to_string();
+        let agencies = if line.break_glass { "by order".to_owned() } else { line.agencies.to_string() };
         row([&line.id, validity(line), &dates(line), &requires(line), &agencies, &line.basis])
     }));
     table(&rows, "", out)

@@ -29,12 +29,12 @@ pub(super) fn load(source: &Source, problems: &mut Vec<Problem>) -> BTreeMap<Pur
     purposes.map(|purpose| (purpose.id.clone(), Arc::new(purpose))).collect()
 }
 
-/// Warns of each purpose that no agency may use.
-pub(super) fn warn_unused(sheet: &mut Sheet<'_>, enrolled: &BTreeSet<String>) {
+/// Warns of each purpose that no agency may use, but for those that are lent: `lent`.
+pub(super) fn warn_unused(sheet: &mut Sheet<'_>, enrolled: &BTreeSet<String>, lent: &BTreeSet<String>) {
     let mut ignored = Vec::new();
     let table = document::parse_toml(&mut Sheet { file: sheet.file, text: sheet.text, problems: &mut ignored });
     for entry in table.iter().flat_map(|table| &table.entries) {
-        if !enrolled.contains(&entry.key) {
+        if !enrolled.contains(&entry.key) && !lent.contains(&entry.key) {
             let problem =
                 sheet.warning("unused-purpose", &entry.at, format!("no agency has the purpose `{}`", entry.key));
             sheet.push(problem.help("add it to the `purposes` of an agency, or remove it"));
@@ -50,7 +50,7 @@ fn read(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Purpose> {
     }
     let place = format!("the purpose `{id}`");
     let table = sheet.table(&entry.node, &place)?;
-    sheet.check_keys(table, &place, &["name", "basis", "requires", "valid_from", "valid_until"]);
+    sheet.check_keys(table, &place, &["name", "basis", "requires", "valid_from", "valid_until", "break_glass"]);
     let name = names(sheet, table, &entry.at, &place);
     let basis = sheet.required(table, &entry.at, &place, "basis").and_then(|node| {
         let basis = sheet.text(node, "`basis`")?;
@@ -71,8 +71,25 @@ fn read(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Purpose> {
             sheet.error("bad-validity", at, message).help("`valid_until` is the last day, `valid_from` the first"),
         );
     }
-    let requires = table.node("requires").map(|node| requires(sheet, node)).unwrap_or_default();
-    Some(Purpose { id: PurposeId::new(id), name, basis: basis.unwrap_or_default(), requires, valid_from, valid_until })
+    let mut requires = table.node("requires").map(|node| requires(sheet, node)).unwrap_or_default();
+    let break_glass = table.node("break_glass").and_then(|node| switch(sheet, node, "`break_glass`")).unwrap_or(false);
+    if break_glass {
+        // Who asked, and about which emergency, is what a review goes by.
+        let missing = [Requirement::Case, Requirement::User].into_iter().filter(|it| !requires.contains(it));
+        requires.extend(missing.collect::<Vec<_>>());
+    }
+    let (id, basis) = (PurposeId::new(id), basis.unwrap_or_default());
+    Some(Purpose { id, name, basis, requires, valid_from, valid_until, break_glass })
+}
+
+fn switch(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<bool> {
+    match node.value {
+        Value::Bool(on) => Some(on),
+        _ => {
+            sheet.wrong_type(node, what, "`true` or `false` without quotes");
+            None
+        }
+    }
 }
 
 fn requires(sheet: &mut Sheet<'_>, node: &Node) -> Vec<Requirement> {

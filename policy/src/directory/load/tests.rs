@@ -103,3 +103,22 @@ fn an_empty_list_of_networks_does_not_mean_everywhere() {
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].starts_with("error[bad-network]"), "{problems:?}");
 }
+
+#[test]
+fn nobody_is_enrolled_for_a_break_glass_purpose_and_it_needs_case_and_user() {
+    let lent = "[rescue]\nname = { vi = \"Cứu nạn\", en = \"Rescue\" }\nbasis = \"Law, art. 3\"\nbreak_glass = true\n";
+    let (directory, problems) = read(TAX, &format!("{PURPOSES_TOML}{lent}requires = [\"assurance\", \"user\"]\n"));
+    assert_eq!(problems, [] as [String; 0], "nor is it warned of as unused");
+    let rescue = directory.purpose("rescue").unwrap();
+    assert!(rescue.break_glass && !directory.purpose("refund").unwrap().break_glass);
+    assert_eq!(rescue.requires, [Requirement::Assurance, Requirement::User, Requirement::Case]);
+    let enrolled = TAX.replace("[\"assessment\", \"refund\"]", "[\"assessment\", \"refund\", \"rescue\"]");
+    let (_, problems) = read(&enrolled, &format!("{PURPOSES_TOML}{lent}"));
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert!(
+        problem.contains("agencies/tax.toml:4:37") && problem.contains("break-glass purpose `rescue`"),
+        "{problem}"
+    );
+    let (_, problems) = read(TAX, &format!("{PURPOSES_TOML}{}", lent.replace("= true", "= \"yes\"")));
+    assert!(problems.iter().any(|it| it.contains("`true` or `false` without quotes")), "{problems:?}");
+}

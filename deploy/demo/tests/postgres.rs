@@ -89,11 +89,11 @@ async fn a_database_that_holds_something_is_not_seeded() {
 }
 
 #[tokio::test]
+#[expect(clippy::print_stderr, reason = "the rate is for people: machines differ")]
 async fn a_million_citizens_are_a_minutes_work() {
     let postgres = Postgres::start().unwrap();
     let url = postgres.url();
     let told = said(&seed(&url, &["--citizens", "1000000"]));
-    // With the rate, which is for people: machines differ.
     eprintln!("{told}");
     assert!(told.contains(" citizens in ") && told.contains(" a second)"), "{told}");
     let there = citizens(&url).await;

@@ -127,7 +127,7 @@ pub fn token(gates: &Gates, system: usize, operation: usize) -> Result<(), Refus
     take(gate.buckets.get(operation).ok_or(Refusal::Internal)?)
 }
 
-/// Takes a token for a view: one a second, and [`VIEWS_AT_ONCE`] at once.
+/// Takes a token for a view: one a second, and 20 at once.
 ///
 /// # Errors
 /// [`Refusal::RateExceeded`].
@@ -136,7 +136,7 @@ pub fn view(gates: &Gates, system: usize) -> Result<(), Refusal> {
 }
 
 /// Takes a token for a message for a client that the exchange server does not speak for: one a second, and
-/// [`STRANGERS_AT_ONCE`] at once.
+/// 60 at once.
 ///
 /// # Errors
 /// [`Refusal::RateExceeded`].

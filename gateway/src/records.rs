@@ -129,7 +129,7 @@ pub fn write_verified(verified: &Result<Report, Damage>, form: Form, out: &mut d
     Ok(true)
 }
 
-/// Whether a line that [`write`] or [`write_verified`] wrote tells of damage.
+/// Whether a line that [`fn@write`] or [`write_verified`] wrote tells of damage.
 pub fn is_damage(line: &str) -> bool {
     line.starts_with("error: ") || line.starts_with("{\"verified\":false")
 }

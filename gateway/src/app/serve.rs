@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use popgate_policy::disclose::cursor::CursorKey;
 use popgate_policy::disclose::{PseudonymKey, Secrets};
+use popgate_policy::problem::Severity;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::accept;
@@ -247,7 +248,8 @@ fn reload_bundle(node: &Node) {
         Err(error) => {
             tracing::error!(%error, "bundle refused; the last good one stays in force");
             if let ReloadError::Bundle { problems, .. } = error {
-                for problem in problems {
+                // What is only worth a second look has not changed by that, and is in `popgate check`.
+                for problem in problems.iter().filter(|problem| problem.severity == Severity::Error) {
                     tracing::error!(%problem, "bundle refused");
                 }
             }

@@ -124,16 +124,23 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
     };
     let receipt = pending.durable().await.map_err(|_| Refusal::AuditUnavailable)?;
     // The register may have been slow: what was suspended meanwhile, or is no longer lent, is not shown.
-    node.suspensions.switch().caller(caller.system(), caller.exchange(), clock)?;
-    node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
-    decide::may_use(agreed.purpose(), caller, node.break_glass.lending(), clock)?;
-    if !core.node.live().suspends_no_more_than(live) {
-        return Err(Refusal::PolicyDenied);
-    }
+    let may_still = || {
+        node.suspensions.switch().caller(caller.system(), caller.exchange(), clock)?;
+        node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
+        decide::may_use(agreed.purpose(), caller, node.break_glass.lending(), clock)?;
+        if node.live().suspends_no_more_than(live) { Ok(()) } else { Err(Refusal::PolicyDenied) }
+    };
+    may_still()?;
     match opened {
         Opened::Shown(redacted) => {
             let closing = exchange.shown(&redacted).ok_or(Refusal::Internal)?;
-            cover(core, redacted, receipt, closing, common).await
+            let is_list = common.is_some();
+            let covered = cover(core, redacted, receipt, closing, common).await?;
+            // The disk may have been slow, too.
+            if is_list {
+                may_still()?;
+            }
+            Ok(covered)
         }
         Opened::NoMatch(reason, tally) => {
             exchange.hidden(reason, tally);

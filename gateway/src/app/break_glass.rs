@@ -45,6 +45,8 @@ struct State {
     orders: BTreeMap<String, Order>,
     problems: Vec<Problem>,
     unrecorded: bool,
+    /// The folder could not be read the last time: it is tried again.
+    stale: bool,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +121,12 @@ impl Node {
         let mut turn = self.break_glass.turn();
         let memory = self.break_glass.state.load_full();
         let ended = break_glass::end(&site.store, &memory.ledger, id, by, reason, self.clock.wall())?;
+        // Also if the folder cannot be read again just now.
+        let mut next = State::clone(&memory);
+        next.orders.remove(id);
+        next.ledger.orders.insert(id.to_owned(), ended.clone());
+        self.break_glass.state.store(Arc::new(next));
+        self.lend(&turn);
         self.take_up_orders(&mut turn);
         Ok(ended)
     }
@@ -182,7 +190,7 @@ impl Node {
             Err(TryLockError::WouldBlock) => return,
         };
         let (state, now) = (self.break_glass.state.load_full(), self.clock.wall());
-        if state.unrecorded || state.ledger.orders.values().any(|entry| entry.is_lapsed(now)) {
+        if state.unrecorded || state.stale || state.ledger.orders.values().any(|entry| entry.is_lapsed(now)) {
             self.take_up_orders(&mut turn);
         } else if state.ledger.is_open() {
             self.tell_of_orders(&mut turn);
@@ -198,7 +206,7 @@ impl Node {
             Err(error) => self.kept(&before, error.problem(site.store.dir()), now),
         };
         for problem in next.problems.iter().filter(|problem| !before.problems.contains(problem)) {
-            tracing::error!(%problem, "an order is refused: it lends nothing");
+            tracing::error!(%problem, "a problem with orders");
         }
         self.break_glass.state.store(Arc::new(next));
         // What was ended is ended before the disk takes its time; what is new must be in the audit log first.
@@ -256,17 +264,19 @@ impl Node {
         for (id, entry) in &mut ledger.orders {
             if entry.is_lapsed(now) {
                 entry.lapse();
+            } else if found.unread.contains(id) {
+                orders.extend(before.orders.get(id).map(|order| (id.clone(), order.clone())));
             } else if entry.ended.is_none() && !found.orders.contains_key(id) {
                 entry.ended = Some(Deed::unknown(now, "its file was taken away"));
             }
         }
         orders.retain(|id, _| ledger.orders.get(id).is_some_and(|entry| entry.ended.is_none()));
-        self.written(site, State { ledger, orders, problems, unrecorded: before.unrecorded })
+        self.written(site, State { ledger, orders, problems, unrecorded: before.unrecorded, stale: false })
     }
 
     /// What was lent, but for what is over: nothing was found by which to change it.
     fn kept(&self, before: &State, problem: Problem, now: Timestamp) -> State {
-        let mut next = State { problems: vec![problem], ..before.clone() };
+        let mut next = State { problems: vec![problem], stale: true, ..before.clone() };
         next.ledger.orders.values_mut().filter(|entry| entry.is_lapsed(now)).for_each(Entry::lapse);
         next
     }

@@ -261,7 +261,7 @@ impl Node {
     /// # Errors
     /// Every problem of the files.
     pub fn reload_bundle(&self) -> Result<Vec<String>, ReloadError> {
-        let _alone = self.reloading();
+        let alone = self.reloading();
         let offered = read_bundle(&self.config).and_then(|(source, loaded)| {
             match plugins::lost_names(&self.plugins, &self.live().loaded, &loaded.bundle) {
                 problems if problems.is_empty() => Ok((source, loaded)),
@@ -288,6 +288,8 @@ impl Node {
         self.metrics.bundle_reloads.accepted.inc();
         self.put_in_force(Some(Live::new(source, loaded, gates, &self.metrics, &self.clock)));
         self.say_suspensions();
+        // It reads another folder: that must not hold up certificates.
+        drop(alone);
         self.reload_orders();
         let mut last = self.last();
         last.bundle_problems.clear();

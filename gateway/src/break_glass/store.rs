@@ -1,10 +1,11 @@
 //! The folder of orders: `<id>.json` for each, and the ledger beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use popgate_policy::problem::Problem;
@@ -28,6 +29,8 @@ pub struct Found {
     pub orders: BTreeMap<String, Result<Sealed, Problem>>,
     /// Files that are no orders' at all.
     pub strangers: Vec<Problem>,
+    /// Those that were too many.
+    pub unread: BTreeSet<String>,
 }
 
 /// Why the folder cannot be used.
@@ -111,13 +114,14 @@ impl Store {
         let mut ledger = before.clone().unwrap_or_default();
         let (done, order) = change(&mut ledger)?;
         let file = order.as_ref().map(|sealed| self.file_of(&sealed.order().id));
+        let is_new = file.as_ref().is_some_and(|file| !file.exists());
         if let (Some(sealed), Some(file)) = (&order, &file) {
             write(file, &sealed.to_json())?;
         }
         if before.as_ref() != Some(&ledger) {
             write_ledger(&self.ledger_file(), &ledger).inspect_err(|_| {
                 // What nobody is told of must not come into force; if it cannot be removed either, the gateway tells of it.
-                let _ = file.as_ref().map(fs::remove_file);
+                let _ = file.as_ref().filter(|_| is_new).map(fs::remove_file);
             })?;
         }
         Ok(done)
@@ -139,10 +143,14 @@ impl Store {
             let file = path.display().to_string();
             orders += 1;
             if orders > MOST_FILES {
-                let message = format!("more than {MOST_FILES} orders: those behind `{stem}` are not read");
-                let problem = Problem::error("too-many", &self.dir.display().to_string(), message);
-                found.strangers.push(problem.help("move the files of reviewed orders away; the ledger remembers them"));
-                break;
+                if found.unread.is_empty() {
+                    let message = format!("more than {MOST_FILES} orders: those from `{stem}` on are not read");
+                    let problem = Problem::error("too-many", &self.dir.display().to_string(), message);
+                    let help = "move the files of reviewed orders away; the ledger remembers them";
+                    found.strangers.push(problem.help(help));
+                }
+                found.unread.insert(stem.to_owned());
+                continue;
             }
             if !is_id(stem) || stem == "ledger" {
                 let problem = Problem::error("bad-name", &file, "the file's name is no order's id");
@@ -172,7 +180,15 @@ impl Store {
         let open = || {
             let file = beside::lock_file(&path)?;
             beside::hand_over(&file, &self.dir)?;
-            file.lock().map(|()| file)
+            // Whoever holds it for long must not hold up those who wait for this one.
+            for _ in 0..LOCK_TRIES {
+                match file.try_lock() {
+                    Ok(()) => return Ok(file),
+                    Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                    Err(fs::TryLockError::Error(error)) => return Err(error),
+                }
+            }
+            Err(io::Error::new(io::ErrorKind::TimedOut, "somebody else holds it"))
         };
         open().map_err(failed("lock", &path))
     }
@@ -273,5 +289,8 @@ fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> S
 
 const LEDGER: &str = "ledger.json";
 const MOST_FILES: usize = 500;
+/// How often, and how long in between, the lock is tried.
+const LOCK_TRIES: u32 = 30;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// Some ten thousand orders.
 const MOST_LEDGER_BYTES: u64 = 32 << 20;

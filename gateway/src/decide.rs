@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use popgate_policy::bundle::Bundle;
 use popgate_policy::contract::Arguments;
-use popgate_policy::directory::{Purpose, Requirement};
+use popgate_policy::directory::{Purpose, Requirement, System};
 use popgate_policy::disclose::cursor::CursorKey;
 use popgate_policy::model::DisclosureId;
 use popgate_policy::permit::{Ask, Denial, Denied, Env, Permit};
@@ -82,8 +82,12 @@ pub fn may_use(purpose: &Purpose, caller: &Caller, lending: &Lending, clock: &Cl
     if system.purposes.contains(&purpose.id) || lending.lends(purpose, system, clock) {
         return Ok(());
     }
+    Err(not_enrolled(system))
+}
+
+fn not_enrolled(system: &System) -> Refusal {
     let enrolled = system.purposes.iter().map(|purpose| purpose.as_str().to_owned()).collect();
-    Err(Refusal::PurposeNotEnrolled { enrolled })
+    Refusal::PurposeNotEnrolled { enrolled }
 }
 
 /// A purpose that a view is asked for: it must be the caller's, though not today's.
@@ -96,8 +100,7 @@ pub fn enrolled(bundle: &Bundle, caller: &Caller, named: &str) -> Result<Arc<Pur
     if system.purposes.contains(&purpose.id) {
         return Ok(Arc::clone(purpose));
     }
-    let enrolled = system.purposes.iter().map(|purpose| purpose.as_str().to_owned()).collect();
-    Err(Refusal::PurposeNotEnrolled { enrolled })
+    Err(not_enrolled(system))
 }
 
 /// Asks the policies: the third gate.

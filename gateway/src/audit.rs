@@ -404,7 +404,13 @@ impl Drop for Closing {
 
 /// Where the log stands, and the number that its next segment may have.
 fn recover(dir: &Path, folder: &Folder) -> Result<(Opened, (Tail, u64)), AuditError> {
-    let broken = |damage| AuditError::Broken { path: dir.display().to_string(), damage };
+    // What cannot be read is not broken for that: nobody should move it away.
+    let broken = |damage: Damage| match damage.wrong {
+        Wrong::Unreadable(unread) => {
+            AuditError::Io { path: dir.join(&damage.segment).display().to_string(), source: unread.into() }
+        }
+        _ => AuditError::Broken { path: dir.display().to_string(), damage },
+    };
     let mut walker = Walker::new(dir, None, Judge::Recovery, CHECKED_AT_OPEN).map_err(broken)?;
     while walker.batch().map_err(broken)?.is_some() {}
     for number in &walker.unborn {

@@ -44,8 +44,27 @@ pub enum Wrong {
     Excess,
     /// A closing names an intent that is not open.
     Closing,
-    /// A file cannot be read.
-    Unreadable(io::ErrorKind),
+    /// A file cannot be read: nothing is known of what it holds.
+    Unreadable(Unread),
+}
+
+/// Why a file could not be read, in the system's own words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unread {
+    kind: io::ErrorKind,
+    code: Option<i32>,
+}
+
+impl From<&io::Error> for Unread {
+    fn from(error: &io::Error) -> Self {
+        Self { kind: error.kind(), code: error.raw_os_error() }
+    }
+}
+
+impl From<Unread> for io::Error {
+    fn from(unread: Unread) -> Self {
+        unread.code.map_or_else(|| Self::from(unread.kind), Self::from_raw_os_error)
+    }
 }
 
 impl fmt::Display for Wrong {
@@ -59,7 +78,7 @@ impl fmt::Display for Wrong {
             Self::Short => "the segment ends too early",
             Self::Excess => "something was appended to a finished segment",
             Self::Closing => "a closing without an open intent",
-            Self::Unreadable(kind) => return write!(f, "cannot be read ({kind})"),
+            Self::Unreadable(unread) => return write!(f, "cannot be read ({})", io::Error::from(*unread)),
         })
     }
 }
@@ -152,7 +171,7 @@ impl Walker {
         let unreadable = |at: &Path, error: &io::Error| Damage {
             segment: at.display().to_string(),
             offset: 0,
-            wrong: Wrong::Unreadable(error.kind()),
+            wrong: Wrong::Unreadable(error.into()),
         };
         let (mut numbers, _) = segments(dir).map_err(|error| unreadable(dir, &error))?;
         let mut walker = Self {
@@ -340,7 +359,7 @@ impl Walker {
     /// A segment's bytes, if its own first batch bears its header out.
     fn read(&self, number: u64) -> Result<(Header, Vec<u8>), Damage> {
         let bytes = std::fs::read(self.dir.join(file_name(number)))
-            .map_err(|error| damage(number, 0, Wrong::Unreadable(error.kind())))?;
+            .map_err(|error| damage(number, 0, Wrong::Unreadable((&error).into())))?;
         let header = Header::read(&bytes).ok_or_else(|| damage(number, 0, Wrong::Header))?;
         match next_batch(&bytes, 0, &header.previous_hash) {
             Next::Batch { .. } => Ok((header, bytes)),
@@ -355,7 +374,7 @@ impl Walker {
             Ok(bytes) => bytes,
             // The writer took back a segment whose first write failed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(damage(number, 0, Wrong::Unreadable(error.kind()))),
+            Err(error) => return Err(damage(number, 0, Wrong::Unreadable((&error).into()))),
         };
         let header = Header::read(&bytes);
         let previous = header.as_ref().map_or(Hash::default(), |header| header.previous_hash);

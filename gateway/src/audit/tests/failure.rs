@@ -203,6 +203,21 @@ fn a_disk_that_fails_at_the_start_is_an_error() {
 }
 
 #[test]
+fn a_log_that_cannot_be_read_is_not_called_broken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, _) = open(dir.path());
+    audit.close();
+    // A segment that is a folder: reading it fails, and says nothing of what was written.
+    let segment = dir.path().join("0000000001.log");
+    std::fs::remove_file(&segment).unwrap();
+    std::fs::create_dir(&segment).unwrap();
+    let found = Audit::open(dir.path(), options(), key(), clock()).unwrap_err();
+    let said = found.to_string();
+    assert!(matches!(found, AuditError::Io { .. }), "{said}");
+    assert!(said.contains("0000000001.log`: Is a directory") && !said.contains("move it away"), "{said}");
+}
+
+#[test]
 fn an_action_that_is_not_durable_is_said_not_to_be() {
     let dir = tempfile::tempdir().unwrap();
     let (audit, faults) = failing(dir.path(), options());

@@ -57,9 +57,11 @@ fn decide(bundle: &Bundle, system: &str, purpose: &str, body: &[u8]) -> Permit {
     let env = Env {
         date: date(2026, 1, 1),
         hour: 9,
+        minute: 0,
         source: [127, 0, 0, 1].into(),
         claimed_assurance: None,
         claimed_user: false,
+        claimed_case: false,
     };
     let purpose = bundle.directory().purpose(purpose).unwrap();
     let disclosure = DisclosureId::from_random(1);

@@ -124,9 +124,11 @@ pub fn permit(
     let env = Env {
         date: local.date(),
         hour: local.hour(),
+        minute: local.minute(),
         source: connection.peer.ip().to_canonical(),
         claimed_assurance: call.claims.assurance.clone(),
         claimed_user: call.claims.user.is_some(),
+        claimed_case: call.claims.case.is_some(),
     };
     let ask = Ask {
         disclosure,

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::contract::{Contracts, Operation};
 use crate::directory::{Directory, System};
-use crate::engine::{Engine, Shows};
+use crate::engine::{Engine, Shows, Trial};
 use crate::model::PurposeId;
-use crate::permit::{Ask, Denied, Permit};
+use crate::permit::{Ask, Denied, Env, Permit};
 use crate::problem::{Problem, Severity};
 
 /// The files of a bundle, by path relative to its root (`agencies/tax.toml`), as UTF-8 text.
@@ -116,6 +116,12 @@ impl Bundle {
     /// Whether the policy bears on what the operation discloses to the system for the purpose.
     pub fn bears_on(&self, policy: &str, system: &System, operation: &Operation, purpose: &PurposeId) -> bool {
         self.engine.bears_on(policy, system, operation, purpose)
+    }
+
+    /// What the operation would get the system for the purpose under those circumstances; `None` if one of them is not of this
+    /// bundle. Nothing can be disclosed by it.
+    pub fn trial(&self, system: &System, operation: &Operation, purpose: &PurposeId, env: &Env) -> Option<Trial> {
+        self.engine.trial(system, operation, purpose, env)
     }
 
     /// Decides one request. `ask` MUST name a system, operation and purpose of this bundle.

@@ -8,12 +8,13 @@ mod validate;
 
 pub use schema::schema_text;
 
+pub use parse::Validity;
 pub(crate) use parse::{Force, Phase, Rule, parse};
 pub(crate) use schema::{Model, entity, record_type, uid};
 pub(crate) use scope::{Lineage, in_scope};
 pub(crate) use validate::{head, known_ids, lint, relied_on, validate};
 
 /// The annotations that a policy may carry.
-const ANNOTATIONS: [&str; 4] = ["id", "basis", "mask", "at_most"];
+const ANNOTATIONS: [&str; 6] = ["id", "basis", "mask", "at_most", "valid_from", "valid_until"];
 /// The name of the weakest disclosure in `@mask("match")` and `@at_most("match")`.
 const MATCH: &str = "match";

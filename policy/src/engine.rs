@@ -22,11 +22,13 @@ use crate::problem::{Problem, Severity};
 mod build;
 mod counts;
 mod decide;
+mod facts;
 mod ladder;
 mod prospect;
 mod shows;
 mod suspend;
 mod table;
+mod trial;
 mod warn;
 
 #[cfg(test)]
@@ -36,11 +38,13 @@ mod tests;
 
 pub(crate) use counts::narrowed;
 pub(crate) use decide::{Question, could_answer, unusable, widest};
+pub use facts::Fact;
 pub(crate) use ladder::{Ladder, Rank};
 pub(crate) use prospect::{Chance, Prospect};
 pub use shows::Shows;
 pub(crate) use table::Outcome;
 pub use table::Table;
+pub use trial::{Decided, Trial};
 
 /// The policies of one bundle, validated and sliced.
 #[derive(Debug)]
@@ -74,6 +78,8 @@ pub struct PolicyInfo {
     pub permits: bool,
     /// `@basis`.
     pub basis: String,
+    /// `@valid_from` and `@valid_until`.
+    pub validity: cedar::Validity,
 }
 
 /// An operation as Cedar sees it.
@@ -208,6 +214,7 @@ impl PolicyInfo {
             line: before.matches('\n').count() + 1,
             permits: rule.policy.effect() == Effect::Permit,
             basis: rule.basis.clone(),
+            validity: rule.validity,
         }
     }
 }

@@ -40,12 +40,16 @@ pub struct Env {
     pub date: jiff::civil::Date,
     /// Local hour, 0 to 23.
     pub hour: i8,
+    /// Minute of that hour, 0 to 59.
+    pub minute: i8,
     /// The address that the connection came from.
     pub source: IpAddr,
     /// `Gateway-Assurance`, as the agency says (`claimed_assurance`).
     pub claimed_assurance: Option<String>,
     /// Whether the agency names an end user (`claimed_user`).
     pub claimed_user: bool,
+    /// Whether the agency names a case (`claimed_case`).
+    pub claimed_case: bool,
 }
 
 /// Why a request may not be put to the register.

@@ -354,9 +354,11 @@ impl Reference {
         let env = Env {
             date: jiff::civil::date(2026, 11, 22),
             hour,
+            minute: 0,
             source: "10.70.0.7".parse().unwrap(),
             claimed_assurance: Some("high".to_owned()),
             claimed_user: true,
+            claimed_case: false,
         };
         let disclosure = DisclosureId::from_random(7);
         let denied = self.bundle.decide(Ask {

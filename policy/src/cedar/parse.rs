@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cedar_policy::{Effect, Policy, PolicyId};
 use miette::Diagnostic;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bundle::Source;
 use crate::cedar::text::{Annotation, Statement, statements};
@@ -27,8 +27,12 @@ pub(crate) struct Rule {
     pub(crate) span: Range<usize>,
     /// What it does where it is satisfied.
     pub(crate) force: Force,
-    /// The policy.
+    /// The policy, as it is evaluated: outside its validity nothing of it is.
     pub(crate) policy: Policy,
+    /// The policy as it is written, with its places in the text.
+    pub(crate) written: Policy,
+    /// When it is in force.
+    pub(crate) validity: Validity,
     /// The policy up to its first condition about the request or the record: where this is not satisfied, neither is
     /// the policy, whatever request and record are. The policy itself, if it has no such condition.
     pub(crate) prefix: Policy,
@@ -38,6 +42,15 @@ pub(crate) struct Rule {
     pub(crate) by_resource: bool,
     /// Its conditions in Cedar's JSON form, to compare policies.
     pub(crate) conditions: Value,
+}
+
+/// From which to which local day something is in force, both included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Validity {
+    /// The first day; `None` if it always was.
+    pub from: Option<jiff::civil::Date>,
+    /// The last day; `None` if it does not end.
+    pub until: Option<jiff::civil::Date>,
 }
 
 /// What a policy does where it is satisfied.
@@ -120,6 +133,7 @@ impl Reader<'_> {
         let basis =
             self.text_of(&policy, "basis", "missing-basis", "every policy needs a `@basis`: its law and article");
         let force = self.force(&policy, &annotations);
+        let validity = self.validity(&policy, &annotations);
         if let Some(id) = &id {
             let place = Problem::error("", self.file, "").at(self.text, self.statement.span.clone()).at;
             let place = place.map_or_else(|| self.file.to_string(), |(line, _)| format!("{}:{line}", self.file));
@@ -135,7 +149,15 @@ impl Reader<'_> {
             return None;
         }
         let (id, force) = (id?, force?);
-        let analysis = analyse(&policy.new_id(PolicyId::new(&id)));
+        let written = policy.new_id(PolicyId::new(&id));
+        let Some(policy) = timed(&written, validity) else {
+            self.problem(
+                Problem::error("bad-validity", self.file, "the validity cannot be put before the conditions"),
+                self.head(),
+            );
+            return None;
+        };
+        let analysis = analyse(&policy);
         if analysis.probes_record {
             let problem = Problem::error("record-has", self.file, "`has` cannot ask about the returned record");
             let help = "use the attribute: on a record without it the policy fails, and its fields are withheld";
@@ -143,7 +165,9 @@ impl Reader<'_> {
             return None;
         }
         Some(Rule {
-            policy: policy.new_id(PolicyId::new(&id)),
+            policy,
+            written,
+            validity,
             prefix: analysis.prefix,
             phase: analysis.phase,
             by_resource: analysis.by_resource,
@@ -193,6 +217,30 @@ impl Reader<'_> {
         Some(if own == "mask" { Force::Permit(treatment) } else { Force::Cap(treatment) })
     }
 
+    /// `@valid_from` and `@valid_until`; mistakes are told.
+    fn validity(&mut self, policy: &Policy, annotations: &[Annotation<'_>]) -> Validity {
+        let mut day = |name: &str| {
+            let text = policy.annotation(name)?.trim().to_owned();
+            let day = text.parse::<jiff::civil::Date>().ok().filter(|day| day.year() > 0);
+            if day.is_none() {
+                let problem = Problem::error("bad-validity", self.file, format!("`@{name}(\"{text}\")` is no date"));
+                let at = place_of(annotations, name).unwrap_or_else(|| self.statement.span.clone());
+                self.problem(problem.help("write a day, such as `2027-12-31`; the last day is included"), at);
+            }
+            day
+        };
+        let validity = Validity { from: day("valid_from"), until: day("valid_until") };
+        if let (Some(from), Some(until)) = (validity.from, validity.until)
+            && until < from
+        {
+            let message = format!("the policy ends on {until}, before it begins on {from}");
+            let at = place_of(annotations, "valid_until").unwrap_or_else(|| self.statement.span.clone());
+            let help = "`@valid_until` is the last day, `@valid_from` the first";
+            self.problem(Problem::error("bad-validity", self.file, message).help(help), at);
+        }
+        validity
+    }
+
     fn syntax(&mut self, error: &dyn Diagnostic) {
         let start = self.statement.span.start;
         let label = error.labels().and_then(|mut labels| labels.next());
@@ -233,6 +281,23 @@ fn treatment_named(name: &str) -> Option<Treatment> {
 fn place_of(annotations: &[Annotation<'_>], name: &str) -> Option<Range<usize>> {
     let annotation = annotations.iter().find(|annotation| annotation.name == name)?;
     Some(annotation.span.start..annotation.value.as_ref().map_or(annotation.span.end, |value| value.end + 1))
+}
+
+/// The policy with its validity as its first condition: on other days it is false, and what else it says is not evaluated.
+fn timed(policy: &Policy, validity: Validity) -> Option<Policy> {
+    let day = |operator: &str, day: Option<jiff::civil::Date>| {
+        let env = json!({ ".": { "left": { "Var": "context" }, "attr": "env" } });
+        let today = json!({ ".": { "left": env, "attr": "today" } });
+        let right = json!({ "datetime": [{ "Value": day?.to_string() }] });
+        Some(json!({ "kind": "when", "body": { operator: { "left": today, "right": right } } }))
+    };
+    let bounds: Vec<Value> = [day(">=", validity.from), day("<=", validity.until)].into_iter().flatten().collect();
+    if bounds.is_empty() {
+        return Some(policy.clone());
+    }
+    let mut json = policy.to_json().ok()?;
+    json.get_mut("conditions")?.as_array_mut()?.splice(..0, bounds);
+    Policy::from_json(Some(policy.id().clone()), json).ok()
 }
 
 struct Analysis {

@@ -214,9 +214,13 @@ entity Class;
 entity Field in [Field, Group, Class, Register];
 entity Purpose;
 entity Env {
+  today: datetime,
+  weekday: Long,
   hour: Long,
+  minute_of_day: Long,
   source: ipaddr,
   claimed_assurance?: String,
   claimed_user: Bool,
+  claimed_case: Bool,
 };
 ";

@@ -69,7 +69,7 @@ pub(crate) fn validate(
     problems: &mut Vec<Problem>,
 ) {
     let by_id: HashMap<&str, &Rule> = rules.iter().map(|rule| (rule.id.as_str(), rule)).collect();
-    let Ok(policies) = PolicySet::from_policies(rules.iter().map(|rule| rule.policy.clone())) else { return };
+    let Ok(policies) = PolicySet::from_policies(rules.iter().map(|rule| rule.written.clone())) else { return };
     let result = Validator::new(model.schema.clone()).validate(&policies, ValidationMode::Strict);
     let mut seen = BTreeSet::new();
     let mut report = |id: &str, make: &dyn Fn(&Rule) -> Problem, diagnostic: &dyn Diagnostic| {

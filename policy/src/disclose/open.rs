@@ -21,7 +21,7 @@ mod list;
 mod whole;
 
 pub(crate) use found::derived;
-use found::{Asked, attributes, given, is_about, only, wanted};
+use found::{Asked, decide, given, is_about, only, wanted};
 pub(crate) use list::persons;
 pub(crate) use whole::{open_record_of_whole, open_whole};
 
@@ -123,7 +123,7 @@ fn examine_any<'b>(permit: &Permit, bytes: &'b Bytes) -> Result<Examined<'b>, Un
 
 /// What this person's record gets, and whether the person is answered as unknown whatever it says.
 fn decided(permit: &Permit, found: &Captures<'_>) -> (Arc<Outcome>, bool) {
-    let outcome = permit.table.at_record(&permit.outcome, &permit.env, attributes(permit, found));
+    let outcome = decide(permit, found);
     let person = match only(found, permit.operation.record.subject) {
         Captured::Text(number) | Captured::Number(number) => Some(&**number),
         _ => None,

@@ -33,7 +33,7 @@ impl Engine {
                 fixed: Arc::new(fixed),
                 late: Vec::new(),
                 entities: Entities::empty(),
-                record_type: record_type(&asked.operation.record),
+                record: Arc::clone(&asked.operation.record),
             };
             Built { table, live: BTreeMap::new() }
         })
@@ -109,7 +109,7 @@ impl Engine {
         } else {
             Entities::from_entities(needed, None).map_err(|error| error.to_string())?
         };
-        Ok(Built { table: Table { fixed: Arc::new(fixed), late, entities, record_type: returned }, live })
+        Ok(Built { table: Table { fixed: Arc::new(fixed), late, entities, record: Arc::clone(record) }, live })
     }
 
     /// The policies that may bear on each field. Fields that share all of them are together, unless one of the policies

@@ -6,16 +6,13 @@
 //! checked against the filter, and what is left to chance are the attributes that are true or false, of which all combinations
 //! are tried: true, false and missing.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-
-use cedar_policy::RestrictedExpression;
 
 use crate::contract::{Answer, Attribute, Derive, Kind, List, ParamIx, Parameter, Role};
 use crate::disclose::derived;
 use crate::disclose::json::Captured;
 use crate::engine::decide::Question as Asking;
-use crate::engine::{Outcome, Table};
+use crate::engine::{Fact, Outcome, Table};
 use crate::model::{FieldIx, FieldSet, Personal, Treatment};
 use crate::permit::Ask;
 
@@ -87,29 +84,38 @@ fn pushed(
     ask: &Ask<'_>,
     question: &Question<'_>,
 ) -> Option<(Vec<(FieldIx, String)>, Envelope)> {
-    let mut record: HashMap<String, RestrictedExpression> = HashMap::new();
+    let attributes = &ask.operation.record.attributes;
+    // What is known of every record, and the others by position.
+    let mut pushed: Vec<Option<(Captured<'_>, &Attribute)>> = Vec::new();
     let mut filter = Vec::new();
-    let mut others: Vec<&Attribute> = Vec::new();
-    for (at, attribute) in ask.operation.record.attributes.iter().enumerate() {
+    let mut others: Vec<usize> = Vec::new();
+    for (at, attribute) in attributes.iter().enumerate() {
         match filtered(ask, at, attribute) {
             Some(value) => {
                 let value = value.expose();
-                let derived = derived(attribute, &Captured::Text(value.as_str().into()), ask.env.date)?;
-                record.insert(attribute.name.clone(), derived);
+                let leaf = Captured::Text(value.as_str().into());
+                derived(attribute, &leaf, ask.env.date)?;
+                pushed.push(Some((leaf, attribute)));
                 filter.push((attribute.from, value.clone()));
             }
             // A string can hold anything, and every combination of the others is tried.
             None if attribute.derive == Derive::Value || others.len() == MOST_ATTRIBUTES => return None,
-            None => others.push(attribute),
+            None => {
+                pushed.push(None);
+                others.push(at);
+            }
         }
     }
     let mut certain: Option<Envelope> = None;
     for combination in combinations(others.len()) {
-        let truths = others
-            .iter()
-            .zip(combination)
-            .filter_map(|(attribute, truth)| Some((attribute.name.clone(), RestrictedExpression::new_bool(truth?))));
-        let outcome = table.at_record(known, &ask.env, record.clone().into_iter().chain(truths).collect());
+        let fact = |at: usize| match pushed.get(at)? {
+            Some((leaf, attribute)) => derived(attribute, leaf, ask.env.date),
+            None => {
+                let other = others.iter().position(|other| *other == at)?;
+                combination.get(other).copied().flatten().map(Fact::Truth)
+            }
+        };
+        let outcome = table.at_record(known, &ask.env, &fact);
         if !question.shows_every_record(&outcome) {
             return None;
         }

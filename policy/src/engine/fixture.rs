@@ -105,9 +105,11 @@ pub(crate) fn ten() -> Env {
     Env {
         date: jiff::civil::date(2026, 11, 21),
         hour: 10,
+        minute: 0,
         source: "10.20.0.5".parse().unwrap(),
         claimed_assurance: None,
         claimed_user: false,
+        claimed_case: false,
     }
 }
 

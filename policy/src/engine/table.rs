@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Entities, Entity, PolicyId, PolicySet, Request, RestrictedExpression};
 
-use crate::cedar::{Force, Phase, entity, uid};
+use crate::cedar::{Force, Phase, entity, record_type, uid};
+use crate::contract::RecordSchema;
 use crate::disclose::Treatments;
+use crate::engine::facts::{Fact, Facts};
 use crate::engine::ladder::{Ladder, Standing};
 use crate::model::{FieldIx, FieldSet, Treatment};
 use crate::permit::Env;
@@ -19,8 +21,8 @@ pub struct Table {
     pub(super) late: Vec<Late>,
     /// What the late policies may look up, but for the request and the record.
     pub(super) entities: Entities,
-    /// The Cedar type of `context.record`.
-    pub(super) record_type: String,
+    /// What `context.record` is.
+    pub(super) record: Arc<RecordSchema>,
 }
 
 /// What each field gets, as far as it is known.
@@ -101,19 +103,20 @@ impl Table {
         Arc::new(self.resolve(Phase::Env, &self.fixed, env_entity(env).map(|env| vec![env])))
     }
 
-    /// What is known once the record is. `attributes` are those that the record has in the form that the contract says;
-    /// a policy that asks for another one fails, and its fields are withheld.
-    pub(crate) fn at_record(
-        &self,
-        known: &Arc<Outcome>,
-        env: &Env,
-        attributes: HashMap<String, RestrictedExpression>,
-    ) -> Arc<Outcome> {
+    /// What is known once the record is.
+    pub(crate) fn at_record(&self, known: &Arc<Outcome>, env: &Env, facts: Facts<'_, '_>) -> Arc<Outcome> {
         if !self.decides_at(Phase::Record) {
             return Arc::clone(known);
         }
-        let entities = env_entity(env)
-            .and_then(|env| Ok(vec![env, entity(uid(&self.record_type, RETURNED)?, attributes, HashSet::new())?]));
+        let attributes = self.record.attributes.iter().enumerate().filter_map(|(at, attribute)| {
+            let value = match facts(at)? {
+                Fact::Text(text) => RestrictedExpression::new_string(text.to_owned()),
+                Fact::Truth(truth) => RestrictedExpression::new_bool(truth),
+            };
+            Some((attribute.name.clone(), value))
+        });
+        let record = || entity(uid(&record_type(&self.record), RETURNED)?, attributes.collect(), HashSet::new());
+        let entities = env_entity(env).and_then(|env| Ok(vec![env, record()?]));
         Arc::new(self.resolve(Phase::Record, known, entities))
     }
 
@@ -189,9 +192,13 @@ impl Outcome {
 
 fn env_entity(env: &Env) -> Result<Entity, String> {
     let mut attributes = HashMap::from([
-        ("hour".to_owned(), RestrictedExpression::new_long(i64::from(env.hour))),
+        ("today".to_owned(), RestrictedExpression::new_datetime(env.date.to_string())),
+        ("weekday".to_owned(), RestrictedExpression::new_long(env.date.weekday().to_monday_one_offset().into())),
+        ("hour".to_owned(), RestrictedExpression::new_long(env.hour.into())),
+        ("minute_of_day".to_owned(), RestrictedExpression::new_long(i64::from(env.hour) * 60 + i64::from(env.minute))),
         ("source".to_owned(), RestrictedExpression::new_ip(env.source.to_canonical().to_string())),
         ("claimed_user".to_owned(), RestrictedExpression::new_bool(env.claimed_user)),
+        ("claimed_case".to_owned(), RestrictedExpression::new_bool(env.claimed_case)),
     ]);
     if let Some(assurance) = &env.claimed_assurance {
         attributes.insert("claimed_assurance".to_owned(), RestrictedExpression::new_string(assurance.clone()));

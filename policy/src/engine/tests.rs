@@ -374,3 +374,46 @@ fn a_request_without_late_conditions_clones_its_table_and_nothing_else() {
     assert!(std::sync::Arc::ptr_eq(&first.table, &second.table));
     assert!(std::sync::Arc::ptr_eq(&first.outcome, &second.outcome));
 }
+
+#[test]
+fn a_policy_is_in_force_from_its_first_to_its_last_day() {
+    let world = World::new(&policies(&[
+        ("all", "permit(principal, action, resource);"),
+        (
+            "drill",
+            r#"@valid_from("2026-11-20") @valid_until("2026-11-22") forbid(principal, action, resource in Group::"contact");"#,
+        ),
+        // Would fail if it were evaluated on other days.
+        (
+            "later",
+            r#"@valid_from("2026-12-24") forbid(principal, action, resource == Field::"Citizen.date_of_birth")
+               when { context.env.hour + 9223372036854775807 > 0 };"#,
+        ),
+    ]));
+    let shown = |day: i8, month: i8| {
+        let env = Env { date: jiff::civil::date(2026, month, day), ..ten() };
+        let permit = world.decide("tax/etax", "citizen.read", "assessment", &[], env).unwrap();
+        let tally = open(permit, HOA).unwrap().tally();
+        (tally.revealed.contains(PHONE), tally.revealed.contains(DOB), tally.policy_errors)
+    };
+    assert_eq!(shown(19, 11), (true, true, 0));
+    assert_eq!(shown(20, 11), (false, true, 0));
+    assert_eq!(shown(22, 11), (false, true, 0));
+    assert_eq!(shown(23, 11), (true, true, 0));
+    assert_eq!(shown(24, 12), (true, false, 1));
+}
+
+#[test]
+fn the_local_day_and_minute_can_be_asked_for() {
+    let world = World::new(&policies(&[(
+        "day",
+        r#"permit(principal, action, resource)
+           when { context.env.weekday <= 5 && context.env.minute_of_day >= 450 && context.env.today < datetime("2027-01-01") };"#,
+    )]));
+    let asks = |env: Env| world.decide("tax/etax", "citizen.read", "assessment", &[], env).is_ok();
+    let friday = Env { date: jiff::civil::date(2026, 11, 27), hour: 7, minute: 30, ..ten() };
+    assert!(asks(friday.clone()));
+    assert!(!asks(Env { minute: 29, ..friday.clone() }));
+    assert!(!asks(Env { date: jiff::civil::date(2026, 11, 28), ..friday.clone() }));
+    assert!(!asks(Env { date: jiff::civil::date(2027, 1, 1), ..friday }));
+}

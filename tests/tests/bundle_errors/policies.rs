@@ -142,6 +142,20 @@ fn annotations() -> Vec<Row> {
             &["duplicate annotation"],
         ),
         row(
+            "a validity that is no date",
+            ("@basis(", "@valid_until(\"2027-13-01\")\n@basis("),
+            "bad-validity",
+            "@valid_until",
+            &["is no date", "`2027-12-31`"],
+        ),
+        row(
+            "a validity that ends before it begins",
+            ("@basis(", "@valid_from(\"2027-02-01\")\n@valid_until(\"2027-01-31\")\n@basis("),
+            "bad-validity",
+            "@valid_until",
+            &["ends on 2027-01-31, before it begins on 2027-02-01"],
+        ),
+        row(
             "a mask that is none",
             ("@basis(", "@mask(\"yeer\")\n@basis("),
             "unknown-mask",

@@ -46,9 +46,11 @@ pub(super) fn read() -> Permit {
         env: Env {
             date: jiff::civil::date(2026, 11, 24),
             hour: 10,
+            minute: 0,
             source: [10, 20, 0, 5].into(),
             claimed_assurance: None,
             claimed_user: false,
+            claimed_case: false,
         },
         cursors: &secrets().cursors,
         seals: None,

@@ -1,12 +1,11 @@
 //! What a record says about the questions that were asked of it.
 
-use std::collections::HashMap;
-
-use cedar_policy::RestrictedExpression;
+use std::sync::Arc;
 
 use crate::contract::{Attribute, Derive, Operation, ParamIx, Role};
 use crate::disclose::json::{Captured, Captures};
 use crate::disclose::{mask, matching};
+use crate::engine::{Fact, Outcome};
 use crate::model::{FieldIx, FieldSet, Personal};
 use crate::permit::Permit;
 
@@ -68,34 +67,29 @@ pub(super) fn is_about(permit: &Permit, found: &Captures<'_>) -> bool {
     }
 }
 
-/// The record attributes that the record has in the form that the contract says; the others are left out, and a policy
-/// that asks for one fails.
-pub(super) fn attributes(permit: &Permit, found: &Captures<'_>) -> HashMap<String, RestrictedExpression> {
-    let today = permit.env.date;
-    let attributes = permit.operation.record.attributes.iter();
-    attributes.filter_map(|attribute| Some((attribute.name.clone(), value(attribute, found, today)?))).collect()
-}
-
-fn value(attribute: &Attribute, found: &Captures<'_>, today: jiff::civil::Date) -> Option<RestrictedExpression> {
-    derived(attribute, only(found, attribute.from), today)
+/// What the policies decide about the record.
+pub(super) fn decide(permit: &Permit, found: &Captures<'_>) -> Arc<Outcome> {
+    let fact = |at: usize| {
+        let attribute = permit.operation.record.attributes.get(at)?;
+        derived(attribute, only(found, attribute.from), permit.env.date)
+    };
+    permit.table.at_record(&permit.outcome, &permit.env, &fact)
 }
 
 /// The attribute of a record with that value of the leaf that it is taken from; `None` if it has none then.
-pub(crate) fn derived(
+pub(crate) fn derived<'f>(
     attribute: &Attribute,
-    value: &Captured<'_>,
+    value: &'f Captured<'_>,
     today: jiff::civil::Date,
-) -> Option<RestrictedExpression> {
+) -> Option<Fact<'f>> {
     match (attribute.derive, value) {
         (_, Captured::Mistyped) => None,
-        (Derive::Value, Captured::Text(text)) => Some(RestrictedExpression::new_string(text.clone().into_owned())),
+        (Derive::Value, Captured::Text(text)) => Some(Fact::Text(text)),
         (Derive::Under(years), Captured::Text(text)) => {
             let birth = mask::date(text)?;
-            Some(RestrictedExpression::new_bool(age(birth, today) < i32::from(years)))
+            Some(Fact::Truth(age(birth, today) < i32::from(years)))
         }
-        (Derive::Present, found) => {
-            Some(RestrictedExpression::new_bool(!matches!(found, Captured::Absent | Captured::Null)))
-        }
+        (Derive::Present, found) => Some(Fact::Truth(!matches!(found, Captured::Absent | Captured::Null))),
         _ => None,
     }
 }

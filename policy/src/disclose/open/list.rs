@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Examined, attributes, borne_out, errors, examine_any, given, only, redact, redacted, stamp, wanted};
+use super::{Examined, borne_out, decide, errors, examine_any, given, only, redact, redacted, stamp, wanted};
 use crate::contract::{Answer, Field, Kind, List, Role, Shape};
 use crate::disclose::json::{Captured, capture, split};
 use crate::disclose::{MAX_LIST, Person, Raw, Redacted, RedactedChunk, Secrets, Tally, Treatments, Unreadable};
@@ -53,7 +53,7 @@ pub(crate) fn persons(permit: &Permit, raw: &Raw) -> Result<Vec<Personal<String>
         let bytes = bytes.slice(at);
         let found = capture(&permit.operation.record, wanted(permit), &bytes).map_err(Unopened::Unreadable)?;
         // Whom the policies hide or who is sealed, nobody is asked about: the number of questions would tell.
-        let outcome = permit.table.at_record(&permit.outcome, &permit.env, attributes(permit, &found));
+        let outcome = decide(permit, &found);
         let hidden = given(permit).any(|asked| outcome.treatments.of(asked.field) == Treatment::Withhold);
         if let (false, Captured::Text(number) | Captured::Number(number)) = (hidden, only(&found, subject))
             && !permit.hides(number)

@@ -1,15 +1,14 @@
 //! A suspended permit only narrows, whatever the other policies are, and only where it could bear.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cedar_policy::RestrictedExpression;
 use proptest::prelude::*;
 
 use super::oracle::{loads, policy_text};
 use super::{all_but, policies};
 use crate::engine::fixture::*;
-use crate::engine::{Engine, Ladder, Outcome};
+use crate::engine::{Engine, Fact, Ladder, Outcome};
 use crate::permit::{Denial, Env};
 
 fn ids(of: &[&str]) -> BTreeSet<String> {
@@ -39,11 +38,9 @@ fn outcome(world: &World, engine: &Engine, who: &str, why: &str, env: &Env, reco
     let operation = world.contracts.operation("citizen.read").unwrap();
     let purpose = &world.directory.purpose(why).unwrap().id;
     let table = engine.table(world.system(who), operation, purpose).unwrap();
-    let mut attributes = HashMap::from([("deceased".to_owned(), RestrictedExpression::new_bool(record.deceased))]);
-    attributes
-        .extend(record.province.map(|code| ("province".to_owned(), RestrictedExpression::new_string(code.to_owned()))));
-    attributes.extend(record.minor.map(|minor| ("minor".to_owned(), RestrictedExpression::new_bool(minor))));
-    table.at_record(&table.at_request(env), env, attributes)
+    // As `fixture` declares them.
+    let facts = [record.province.map(Fact::Text), record.minor.map(Fact::Truth), Some(Fact::Truth(record.deceased))];
+    table.at_record(&table.at_request(env), env, &|at| facts[at])
 }
 
 #[derive(Clone, Debug)]

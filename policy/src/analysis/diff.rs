@@ -13,10 +13,11 @@ use crate::directory::{Purpose, System};
 use crate::model::{OperationId, PurposeId, SystemId};
 
 mod aspects;
-mod compare;
-mod group;
+pub(super) mod compare;
+pub(super) mod group;
 
 use compare::{Found, compare};
+use group::Difference;
 
 /// What is different between two bundles.
 #[derive(Clone, Debug, Serialize)]
@@ -201,22 +202,12 @@ impl Diff {
     }
 }
 
-/// What became of a field, for one caller.
-struct Difference {
-    system: SystemId,
-    operation: OperationId,
-    purpose: PurposeId,
-    enrolled: [bool; 2],
-    exists: [bool; 2],
-    found: Found,
-}
-
 /// Callers for whom the same comes of it.
 #[derive(PartialEq, Eq, Hash)]
-struct Alike {
-    shapes: [Option<usize>; 2],
-    operation: OperationId,
-    purpose: PurposeId,
+pub(super) struct Alike {
+    pub(super) shapes: [Option<usize>; 2],
+    pub(super) operation: OperationId,
+    pub(super) purpose: PurposeId,
 }
 
 /// What has one name in both bundles.

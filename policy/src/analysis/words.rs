@@ -1,5 +1,6 @@
 //! What is shown and when, in words that a person can check.
 
+use ipnet::IpNet;
 use jiff::civil::Date;
 use serde::Serialize;
 
@@ -241,21 +242,37 @@ fn weekday_words(weekdays: &[i8]) -> String {
 }
 
 fn sources(chosen: &[&Class], others: &[&Class]) -> String {
-    let list = |classes: &[&Class]| -> Option<Vec<String>> {
-        let words = |class: &&Class| match class {
-            Class::Source { within, version, .. } => {
-                // The narrowest says it.
-                let narrowest = within.iter().max_by_key(|network| network.prefix_len());
-                let version = version.map(|version| format!("IPv{version}"));
-                Some(narrowest.map(ToString::to_string).or(version)?)
-            }
-            _ => None,
-        };
-        classes.iter().map(words).collect()
+    // The narrowest network says which class it is; one in no network is the rest.
+    let narrowest = |class: &&Class| match class {
+        Class::Source { within, .. } => within.iter().max_by_key(|network| network.prefix_len()).copied(),
+        _ => None,
     };
-    match (list(chosen), list(others)) {
-        (Some(named), _) => format!("from {}", named.join(" or ")),
-        (None, Some(named)) => format!("not from {}", named.join(" or ")),
+    let version = |class: &&Class| match class {
+        Class::Source { version, .. } => *version,
+        _ => None,
+    };
+    let list = |classes: &[&Class], except: &[&Class]| -> Option<String> {
+        let mut named: Vec<IpNet> = classes.iter().map(narrowest).collect::<Option<_>>()?;
+        named.sort_unstable();
+        named.dedup();
+        let all = named.clone();
+        named.retain(|network| !all.iter().any(|other| other != network && other.contains(network)));
+        let mut holes: Vec<IpNet> = except.iter().filter_map(narrowest).collect();
+        holes.retain(|hole| named.iter().any(|network| network.contains(hole)));
+        holes.sort_unstable();
+        holes.dedup();
+        let words = |networks: &[IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        Some(if holes.is_empty() { words(&named) } else { format!("{} but not {}", words(&named), words(&holes)) })
+    };
+    if let [Some(only), ..] = chosen.iter().map(version).collect::<Vec<_>>().as_slice()
+        && chosen.iter().all(|class| version(class) == Some(*only))
+        && others.iter().all(|class| version(class) != Some(*only))
+    {
+        return format!("by IPv{only}");
+    }
+    match (list(chosen, others), list(others, chosen)) {
+        (Some(named), _) => format!("from {named}"),
+        (None, Some(named)) => format!("not from {named}"),
         (None, None) => "from some networks".to_owned(),
     }
 }

@@ -6,6 +6,11 @@ use crate::directory::System;
 use crate::engine::Engine;
 
 impl Engine {
+    /// Which systems share every decision: those of one number. `None` for one that is not of this bundle.
+    pub fn shape_of(&self, system: &System) -> Option<usize> {
+        self.shape(system)
+    }
+
     /// Every policy, at the position that it has in [`Engine::policies`].
     pub(crate) fn rules(&self) -> &[Rule] {
         &self.rules

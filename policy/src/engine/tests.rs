@@ -8,7 +8,7 @@ use crate::permit::{Denial, Env, Hidden, Unopened};
 mod equality;
 mod lists;
 mod narrow;
-mod oracle;
+pub(crate) mod oracle;
 mod problems;
 mod suspended;
 

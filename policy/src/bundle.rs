@@ -16,7 +16,6 @@ use crate::problem::{Problem, Severity};
 
 /// The files of a bundle, by path relative to its root (`agencies/tax.toml`), as UTF-8 text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Source {
     /// Path to text; `/` separates.
     pub files: BTreeMap<String, String>,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use popgate_policy::bundle::{Digest, Loaded, Source};
 use popgate_policy::problem::Problem;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::admin::{BundleAsk, BundleDesk};
@@ -58,7 +58,9 @@ pub enum RollbackError {
     #[error("bundle {0} is in force already")]
     InForce(Digest),
     /// Nobody had to sign it then, and somebody has to now.
-    #[error("bundle {0} was not in force under signatures, and `[bundle] require_signatures` is on; have it signed as a new version")]
+    #[error(
+        "bundle {0} was not in force under signatures, and `[bundle] require_signatures` is on; have it signed as a new version"
+    )]
     Unsigned(Digest),
     /// Another bundle came into force since it was asked for.
     #[error("another bundle came into force after the rollback was asked for, at {0}; ask again if it is still wanted")]
@@ -69,7 +71,7 @@ pub enum RollbackError {
 }
 
 /// For operators.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BundlesStatus {
     /// Each coming into force, oldest first.
     pub bundles: Vec<BundleEntry>,
@@ -78,7 +80,7 @@ pub struct BundlesStatus {
 }
 
 /// One coming into force.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BundleEntry {
     /// What is remembered of it.
     #[serde(flatten)]
@@ -119,6 +121,17 @@ pub fn rollback_target(history: &History, to: Option<&str>, signed: bool) -> Res
         Some(entry) if !signed || entry.signatures > 0 => Ok(digest),
         _ => Err(RollbackError::Unsigned(digest)),
     }
+}
+
+/// Why a gateway of that configuration would not take what stands in the folder; empty if it would, or has it already.
+pub fn refused(config: &Config, now: Timestamp) -> Vec<Problem> {
+    let store = Store::new(&config.state);
+    let offered = store.history().map_err(ReloadError::from).and_then(|history| {
+        let signed = history.last().filter(|last| last.signatures > 0);
+        let baseline = || signed.map(|last| Ok(load(&store, &last.digest)?.1.bundle)).transpose();
+        offer(config, &history, (UNKNOWN, How::Reload, now), baseline)
+    });
+    offered.map_or_else(|error| error.problems(), |_| Vec::new())
 }
 
 impl Bundles {

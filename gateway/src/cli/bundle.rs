@@ -204,7 +204,8 @@ impl Build {
         manifest.check().map_err(|wrong| format!("the manifest {wrong}"))?;
         let signed = Signed::unsigned(manifest);
         let file = self.dir.join(MANIFEST);
-        beside::replace(&file, &signed.to_json()).map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
+        beside::replace(&file, &signed.to_json())
+            .map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
         if self.json {
             let told = json!({
                 "manifest": signed.manifest(), "verdict": change.as_ref().map(|change| change.verdict),
@@ -271,13 +272,7 @@ fn listed(place: &Place) -> Result<Value, Failed> {
     Ok(serde_json::to_value(BundlesStatus::of(&store.history()?, &store, config.signing.required))?)
 }
 
-fn roll_back(
-    to: Option<&str>,
-    reason: &str,
-    place: &Place,
-    now: Timestamp,
-    out: &mut dyn Write,
-) -> Result<(), Failed> {
+fn roll_back(to: Option<&str>, reason: &str, place: &Place, now: Timestamp, out: &mut dyn Write) -> Result<(), Failed> {
     is_plain(reason, MOST_REASON).map_err(|wrong| format!("the reason {wrong}"))?;
     if let Some(node) = place.node()? {
         let told = node.post("/bundle/rollback", &json!({ "to": to, "reason": reason }))?.json();
@@ -338,8 +333,8 @@ fn named(name: &str, place: &Place) -> Result<Old, Failed> {
 fn named_stored(name: &str, place: &Place) -> Result<Old, Failed> {
     let (kept, highest): (Kept, Option<u64>) = match place.node()? {
         Some(node) => {
-            let told: BundlesStatusTold = serde_json::from_value(node.get("/bundles")?.json())?;
-            let highest = told.bundles.iter().filter_map(|entry| entry.version).max();
+            let told: BundlesStatus = serde_json::from_value(node.get("/bundles")?.json())?;
+            let highest = told.bundles.iter().filter_map(|told| told.entry.version).max();
             (serde_json::from_value(node.get(&format!("/bundles/{}", encoded(name)))?.json())?, highest)
         }
         None => {
@@ -350,17 +345,6 @@ fn named_stored(name: &str, place: &Place) -> Result<Old, Failed> {
         }
     };
     Ok(Old { name: name.to_owned(), source: kept.source, manifest: kept.manifests.last().cloned(), highest })
-}
-
-/// What is needed of a node's list.
-#[derive(serde::Deserialize)]
-struct BundlesStatusTold {
-    bundles: Vec<VersionTold>,
-}
-
-#[derive(serde::Deserialize)]
-struct VersionTold {
-    version: Option<u64>,
 }
 
 /// Compiles a bundle; what is wrong with it is written, and `None` returned.

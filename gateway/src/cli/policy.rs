@@ -15,6 +15,7 @@ use crate::app::config::Config;
 
 pub mod diff;
 pub mod explain;
+pub mod history;
 pub mod who;
 
 /// See what policies do, before they go live
@@ -28,6 +29,7 @@ pub struct Args {
 enum Command {
     Diff(diff::Args),
     Explain(explain::Args),
+    History(history::Args),
     Who(who::Args),
 }
 
@@ -39,6 +41,7 @@ pub fn run(args: &Args, colour: bool, out: &mut dyn Write) -> Result<ExitCode, B
     match &args.command {
         Command::Diff(args) => diff::run(args, colour, out),
         Command::Explain(args) => explain::run(args, colour, out),
+        Command::History(args) => history::run(args, out),
         Command::Who(args) => who::run(args, colour, out),
     }
 }

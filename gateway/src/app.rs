@@ -14,6 +14,7 @@ pub mod seals;
 pub mod serve;
 pub mod status;
 pub mod suspensions;
+mod tables;
 pub mod watch;
 
 pub use node::{Core, Live, Node};

@@ -112,7 +112,7 @@ impl Bundle {
     pub(crate) fn of_parts(name: &str, contracts: Contracts, directory: Directory, engine: Engine) -> Arc<Self> {
         let source = Source { files: BTreeMap::from([(String::new(), name.to_owned())]) };
         let (contracts, directory) = (Arc::new(contracts), Arc::new(directory));
-        Arc::new(Self { digest: Digest::of(&source), contracts, directory, engine })
+        Arc::new(Self { digest: Digest::of(&source), contracts, directory, engine, doubts: Arc::default() })
     }
 
     /// Which version this is.

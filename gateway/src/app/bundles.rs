@@ -13,7 +13,7 @@ use crate::admit::Gates;
 use crate::app::bundle_store::{Entry, History, How, NotFound, Rollback, Store, StoreError};
 use crate::app::config::Config;
 use crate::app::node::{Live, Node, ReloadError};
-use crate::app::{bundle_files, diff, plugins};
+use crate::app::{bundle_files, diff, plugins, tables};
 use crate::audit::Action;
 use crate::clock::Clock;
 use crate::suspend::{MOST_REASON, is_plain};
@@ -129,7 +129,7 @@ pub fn refused(config: &Config, now: Timestamp) -> Vec<Problem> {
     let offered = store.history().map_err(ReloadError::from).and_then(|history| {
         let signed = history.last().filter(|last| last.signatures > 0);
         let baseline = || signed.map(|last| Ok(load(&store, &last.digest)?.1.bundle)).transpose();
-        offer(config, &history, (UNKNOWN, How::Reload, now), baseline)
+        offer(config, &history, (UNKNOWN, How::Reload, now), baseline, None)
     });
     offered.map_or_else(|error| error.problems(), |_| Vec::new())
 }
@@ -154,7 +154,7 @@ impl Bundles {
             Some(last) => Ok(Some(load(&store, &last.digest)?.1.bundle)),
             None => Ok(None),
         };
-        let stays = match (offer(config, &history, (UNKNOWN, How::Start, now), baseline), signed) {
+        let stays = match (offer(config, &history, (UNKNOWN, How::Start, now), baseline, None), signed) {
             (Ok(Offered::New(mut offer)), _) => {
                 // Where there was nothing before, nobody did anything.
                 offer.entry.recorded = last.is_none() && !config.signing.required;
@@ -176,7 +176,7 @@ impl Bundles {
         let (source, loaded) = match folder {
             Some(source) => {
                 store.keep(&source, None)?;
-                let loaded = compiled(&source, config)?;
+                let loaded = compiled(&source, config, None)?;
                 (source, loaded)
             }
             None => load(&store, &stays)?,
@@ -242,9 +242,10 @@ impl Node {
                 Err(error) => tracing::error!(%error, by = order.by, "a rollback is refused"),
             }
         }
-        let (history, before) = (self.bundles.history(), Arc::clone(&self.live().loaded));
-        let baseline = || Ok(history.last().filter(|last| last.signatures > 0).map(|_| before));
-        let offered = offer(&self.config, &history, (by, How::Reload, self.clock.wall()), baseline);
+        let (history, live) = (self.bundles.history(), self.live());
+        let baseline = || Ok(history.last().filter(|last| last.signatures > 0).map(|_| Arc::clone(&live.loaded)));
+        let after = Some((&*live.source, &*live.loaded));
+        let offered = offer(&self.config, &history, (by, How::Reload, self.clock.wall()), baseline, after);
         let adopted = offered.and_then(|offered| match offered {
             Offered::New(offer) => self.adopt(*offer).map(Some),
             Offered::Stays(_) => Ok(None),
@@ -372,6 +373,7 @@ impl Node {
         super::node::warn_of_missing_registers(&self.config, &loaded.bundle);
         plugins::warn_of_unknown_names(&self.plugins, &loaded.bundle);
         self.metrics.bundle_reloads.accepted.inc();
+        tables::make_hot(&loaded.bundle, &before.bundle);
         self.put_in_force(Some(Live::new(source, loaded, gates, &self.metrics, &self.clock)));
         self.say_suspensions();
         self.record_bundles();

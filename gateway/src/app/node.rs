@@ -22,6 +22,7 @@ use crate::app::config::Config;
 use crate::app::plugins::{self, SiteFiles};
 use crate::app::seals::Seals;
 use crate::app::suspensions::Suspensions;
+use crate::app::tables;
 use crate::audit::Audit;
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -233,6 +234,7 @@ impl Node {
             counters: Arc::default(),
             upstream,
         });
+        tables::make_rest(&node.live().bundle);
         node.record_suspensions();
         node.record_bundles();
         node.let_go_of_bundles();
@@ -325,11 +327,14 @@ impl Node {
         let _alone = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
         let suspended = self.suspensions.policies(self.clock.wall());
         let current = self.live();
-        match live {
-            Some(live) => self.live.store(Arc::new(live.without(suspended))),
-            None if current.suspended == suspended => {}
-            None => self.live.store(Arc::new(Live::clone(&current).without(suspended))),
-        }
+        let live = match live {
+            Some(live) => live,
+            None if current.suspended == suspended => return,
+            None => Live::clone(&current),
+        };
+        let live = Arc::new(live.without(suspended));
+        self.live.store(Arc::clone(&live));
+        tables::make_rest(&live.bundle);
     }
 
     pub(super) fn reloading(&self) -> std::sync::MutexGuard<'_, ()> {

@@ -30,12 +30,14 @@ pub(super) struct Offer {
     pub(super) entry: Entry,
 }
 
-/// What the folder offers. `baseline` is the bundle that is in force under signatures.
+/// What the folder offers. `baseline` is the bundle that is in force under signatures; of `after`, the one that is in force, everything
+/// is kept that did not change.
 pub(super) fn offer(
     config: &Config,
     history: &History,
     (by, how, at): (&str, How, Timestamp),
     baseline: impl FnOnce() -> Result<Option<Arc<Bundle>>, ReloadError>,
+    after: Option<(&Source, &Bundle)>,
 ) -> Result<Offered, ReloadError> {
     let source = bundle_files::read(&config.bundle)?;
     let manifest = bundle_files::read_manifest(&config.bundle)?;
@@ -55,7 +57,7 @@ pub(super) fn offer(
     if history.last().is_some_and(|last| last.digest == digest && (!required || last.signatures > 0)) {
         return Ok(Offered::Stays(digest));
     }
-    let loaded = compiled(&source, config)?;
+    let loaded = compiled(&source, config, after)?;
     if required {
         let before = baseline()?;
         found.weigh(before.map(|before| analysis::diff(&before, &loaded.bundle)).as_ref());
@@ -129,6 +131,11 @@ pub(super) fn load(store: &Store, digest: &Digest) -> Result<(Source, Loaded), R
     Ok((source, loaded))
 }
 
-pub(super) fn compiled(source: &Source, config: &Config) -> Result<Loaded, ReloadError> {
-    Bundle::load(source).map_err(|problems| ReloadError::Bundle { dir: config.bundle.clone(), problems })
+pub(super) fn compiled(
+    source: &Source,
+    config: &Config,
+    after: Option<(&Source, &Bundle)>,
+) -> Result<Loaded, ReloadError> {
+    let loaded = after.map_or_else(|| Bundle::load(source), |after| Bundle::load_after(source, after));
+    loaded.map_err(|problems| ReloadError::Bundle { dir: config.bundle.clone(), problems })
 }

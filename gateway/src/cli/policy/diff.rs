@@ -67,7 +67,10 @@ pub fn run(args: &Args, colour: bool, out: &mut dyn Write) -> Result<ExitCode, B
     if !found.sensitive.is_empty() && args.allow_widening.is_none() {
         let fields = found.sensitive.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", ");
         out.flush()?;
-        return Err(format!("more is shown of sensitive fields: {fields}; if that is meant, say why with --allow-widening").into());
+        return Err(format!(
+            "more is shown of sensitive fields: {fields}; if that is meant, say why with --allow-widening"
+        )
+        .into());
     }
     Ok(ExitCode::from(match found.verdict {
         Verdict::Equal => 0,
@@ -100,13 +103,21 @@ fn write(found: &Diff, colour: bool, out: &mut dyn Write) -> io::Result<()> {
     }
     let count = |wanted: Direction| {
         let changes = found.changes.iter().map(|change| change.direction);
-        changes.chain(found.aspects.iter().map(|aspect| aspect.direction)).filter(|direction| *direction == wanted).count()
+        changes
+            .chain(found.aspects.iter().map(|aspect| aspect.direction))
+            .filter(|direction| *direction == wanted)
+            .count()
     };
     let said = [(Direction::Widens, "widens"), (Direction::Both, "goes both ways"), (Direction::Narrows, "narrows")]
         .into_iter()
         .filter_map(|(direction, verb)| match count(direction) {
             0 => None,
-            many => Some(format!("{} {verb}", plural(many, "change")).replace("s widens", "s widen").replace("s narrows", "s narrow").replace("s goes", "s go")),
+            many => Some(
+                format!("{} {verb}", plural(many, "change"))
+                    .replace("s widens", "s widen")
+                    .replace("s narrows", "s narrow")
+                    .replace("s goes", "s go"),
+            ),
         })
         .collect::<Vec<_>>()
         .join(", ");

@@ -46,7 +46,8 @@ impl Cedar {
             entity(circumstances.clone(), attributes(env), HashSet::new()).ok()?,
             entity(returned.clone(), facts.collect(), HashSet::new()).ok()?,
         ];
-        let members = [("purpose", uid("Purpose", purpose.id.as_str()).ok()?), ("env", circumstances), ("record", returned)];
+        let members =
+            [("purpose", uid("Purpose", purpose.id.as_str()).ok()?), ("env", circumstances), ("record", returned)];
         let members = members.map(|(name, uid)| (name.to_owned(), RestrictedExpression::new_entity_uid(uid)));
         Some(Self {
             principal: uid("System", system.id.as_str()).ok()?,
@@ -97,7 +98,8 @@ impl Cedar {
     }
 
     fn ask(&self, policy: Policy, field: &EntityUid) -> Answer {
-        let request = Request::new(self.principal.clone(), self.action.clone(), field.clone(), self.context.clone(), None);
+        let request =
+            Request::new(self.principal.clone(), self.action.clone(), field.clone(), self.context.clone(), None);
         let (Ok(request), Ok(policies)) = (request, PolicySet::from_policies([policy])) else { return Answer::Failed };
         let response = Authorizer::new().is_authorized(&request, &policies, &self.entities);
         let diagnostics = response.diagnostics();
@@ -143,7 +145,10 @@ fn policy(body: &Value) -> Option<Policy> {
 /// The condition as Cedar writes it, in one line.
 fn text(body: &Value) -> String {
     let written = policy(body).and_then(|policy| policy.to_cedar()).unwrap_or_default();
-    let inner = written.split_once("when").and_then(|(_, rest)| rest.split_once('{')).and_then(|(_, rest)| rest.rsplit_once('}'));
+    let inner = written
+        .split_once("when")
+        .and_then(|(_, rest)| rest.split_once('{'))
+        .and_then(|(_, rest)| rest.rsplit_once('}'));
     inner.map(|(inner, _)| inner).unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -75,7 +75,7 @@ fn resource(dice: &mut Dice) -> String {
 /// An expression that is true or false.
 fn truth(depth: i64, names: &Names, dice: &mut Dice) -> String {
     if depth > 0 && dice.one_in(2) {
-        let mut part = |dice: &mut Dice| truth(depth - 1, names, dice);
+        let part = |dice: &mut Dice| truth(depth - 1, names, dice);
         return match dice.below(5) {
             0 => format!("({} || {})", part(dice), part(dice)),
             1 => format!("!({})", part(dice)),

@@ -7,6 +7,7 @@
 
 mod diff;
 mod explain;
+mod proof;
 mod record;
 mod scopes;
 mod seat;
@@ -18,6 +19,7 @@ mod words;
 
 pub use diff::{Aspect, Because, Change, Diff, Direction, Verdict, diff};
 pub use explain::{Answer, ConditionExplained, Explanation, FieldExplained, PolicyExplained, Situation, explain};
+pub use proof::{Obligation, Obligations, obligations};
 pub use record::Facts;
 pub use who::{Access, Bearing, who};
 pub use words::{Case, Shown, treatment_words};

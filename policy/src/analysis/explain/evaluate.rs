@@ -142,14 +142,30 @@ fn policy(body: &Value) -> Option<Policy> {
     Policy::from_json(None, policy).ok()
 }
 
-/// The condition as Cedar writes it, in one line.
+/// The condition in one line, as people write it: Cedar keeps `a >= b` as `!(a < b)`, and would print it so.
 fn text(body: &Value) -> String {
+    let negated = body.get("!").and_then(|inner| {
+        let ways = [("<", ">="), ("<=", ">"), ("==", "!=")];
+        ways.into_iter().find_map(|(of, plain)| Some((plain, inner.get("arg")?.get(of)?)))
+    });
+    let known = ["&&", "||", ">=", ">", "!="].into_iter().find_map(|operator| Some((operator, body.get(operator)?)));
+    let sides =
+        negated.or(known).and_then(|(operator, sides)| Some((operator, sides.get("left")?, sides.get("right")?)));
+    let Some((operator, left, right)) = sides else { return cedar_text(body) };
+    // Of operators that can stand within each other only these two differ in strength.
+    let side = |side: &Value| {
+        let inner = text(side);
+        let weaker = ["&&", "||"].iter().any(|weaker| *weaker != operator && side.get(weaker).is_some());
+        if weaker { format!("({inner})") } else { inner }
+    };
+    format!("{} {operator} {}", side(left), side(right))
+}
+
+fn cedar_text(body: &Value) -> String {
     let written = policy(body).and_then(|policy| policy.to_cedar()).unwrap_or_default();
-    let inner = written
-        .split_once("when")
-        .and_then(|(_, rest)| rest.split_once('{'))
-        .and_then(|(_, rest)| rest.rsplit_once('}'));
-    inner.map(|(inner, _)| inner).unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+    let inner = written.split_once("when").and_then(|(_, rest)| rest.split_once('{'));
+    let inner = inner.and_then(|(_, rest)| rest.rsplit_once('}')).map(|(inner, _)| inner);
+    inner.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn attributes(env: &Env) -> HashMap<String, RestrictedExpression> {

@@ -87,7 +87,10 @@ fn a_permit_that_fails_to_evaluate_withholds_its_fields_also_when_it_is_suspende
 
 #[test]
 fn tables_that_a_suspension_cannot_bear_on_are_shared() {
-    let world = all_but(&[("more", r#"permit(principal in Sector::"telecom", action, resource);"#)]);
+    let world = all_but(&[(
+        "more",
+        r#"permit(principal in Sector::"telecom", action, resource) when { context.env.hour < 12 };"#,
+    )]);
     let narrowed = world.engine.without(&ids(&["more"]));
     let operation = world.contracts.operation("citizen.read").unwrap();
     let purpose = &world.directory.purpose("assessment").unwrap().id;

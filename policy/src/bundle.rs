@@ -37,8 +37,14 @@ pub struct Bundle {
     contracts: Arc<Contracts>,
     directory: Arc<Directory>,
     engine: Engine,
-    /// What is to be looked at in the contracts, and in the directory.
-    doubts: Arc<[Vec<Problem>; 2]>,
+    doubts: Arc<Doubts>,
+}
+
+/// What is to be looked at in files that later bundles may share.
+#[derive(Debug, Default)]
+struct Doubts {
+    contracts: Vec<Problem>,
+    directory: Vec<Problem>,
 }
 
 /// A bundle that was accepted, with what its author should still look at.
@@ -72,7 +78,7 @@ impl Bundle {
         let mut problems = Vec::new();
         let before = before.filter(|(old, _)| same_files(source, old, &["contracts/"]));
         let (contracts, of_contracts) = match before {
-            Some((_, before)) => (Arc::clone(&before.contracts), before.doubts[0].clone()),
+            Some((_, before)) => (Arc::clone(&before.contracts), before.doubts.contracts.clone()),
             None => {
                 let contracts = Arc::new(crate::contract::load(source, &mut problems));
                 (contracts, std::mem::take(&mut problems))
@@ -81,7 +87,7 @@ impl Bundle {
         problems.extend(of_contracts.iter().cloned());
         let kept = before.filter(|(old, _)| same_files(source, old, &["agencies/", "purposes.toml"]));
         let (directory, of_directory) = match kept {
-            Some((_, before)) => (Arc::clone(&before.directory), before.doubts[1].clone()),
+            Some((_, before)) => (Arc::clone(&before.directory), before.doubts.directory.clone()),
             None => {
                 let directory = Arc::new(crate::directory::load(source, &contracts, &mut problems));
                 (directory, problems.split_off(of_contracts.len()))
@@ -99,7 +105,7 @@ impl Bundle {
                     contracts,
                     directory,
                     engine,
-                    doubts: Arc::new([of_contracts, of_directory]),
+                    doubts: Arc::new(Doubts { contracts: of_contracts, directory: of_directory }),
                 }),
                 warnings: problems,
             }),

@@ -21,6 +21,7 @@ mod policies;
 mod world;
 
 #[test]
+#[expect(clippy::print_stderr, reason = "how much was compared is what one runs it for")]
 fn compiled_policies_decide_as_the_plain_authorizer_does() {
     let wanted: usize = std::env::var("POPGATE_COMPARISONS").map_or(100_000, |text| text.parse().unwrap());
     let only: Option<u64> = std::env::var("POPGATE_SEED").ok().map(|text| text.parse().unwrap());
@@ -50,7 +51,7 @@ fn compiled_policies_decide_as_the_plain_authorizer_does() {
             break;
         }
     }
-    println!("{compared} fields compared in {seed} worlds: {shown} shown, {failing} withheld by a policy that failed");
+    eprintln!("{compared} fields compared in {seed} worlds: {shown} shown, {failing} withheld by a policy that failed");
     assert!(only.is_some() || (failing > compared / 100 && shown > compared / 10), "the worlds say too little");
 }
 

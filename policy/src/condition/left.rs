@@ -114,7 +114,7 @@ impl Bound {
             policies: PolicySet::from_policies([policy]).map_err(|error| error.to_string())?,
             request,
             entities: Entities::from_entities(needed, None).map_err(|error| error.to_string())?,
-            record: Arc::new(known.record.clone()),
+            record: Arc::clone(known.record),
         })
     }
 

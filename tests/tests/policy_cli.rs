@@ -42,7 +42,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn popgate(arguments: &[&str]) -> (i32, String) {
-    let output = Command::new(build::popgate()).args(arguments).env("XDG_CONFIG_HOME", "/nonexistent").output().unwrap();
+    let output =
+        Command::new(build::popgate()).args(arguments).env("XDG_CONFIG_HOME", "/nonexistent").output().unwrap();
     let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
     assert!(!said.contains("panicked"), "{arguments:?}: {said}");
     (output.status.code().unwrap(), said)
@@ -135,7 +136,8 @@ fn an_agency_that_joins_a_sector_is_told() {
     let new = edited("agencies/insurance-a.toml", "sector   = \"insurance\"", "sector   = \"telecom\"");
     let file = new.path().join("agencies/insurance-a.toml");
     let text_of = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text_of.replace("[\"motor-insurance\"]", "[\"motor-insurance\", \"subscriber-verification\"]")).unwrap();
+    fs::write(&file, text_of.replace("[\"motor-insurance\"]", "[\"motor-insurance\", \"subscriber-verification\"]"))
+        .unwrap();
     let (code, said) = diff(new.path(), &[]);
     assert!(code == 4 && said.contains("widens   insurance-a: "), "{code} {said}");
     assert!(said.contains("Citizen.phone") && said.contains("for subscriber-verification"), "{said}");
@@ -143,7 +145,8 @@ fn an_agency_that_joins_a_sector_is_told() {
 
 #[test]
 fn a_purpose_that_is_enrolled_is_told() {
-    let new = edited("agencies/electricity.toml", "[\"utility-contract\"]", "[\"utility-contract\", \"subscriber-audit\"]");
+    let new =
+        edited("agencies/electricity.toml", "[\"utility-contract\"]", "[\"utility-contract\", \"subscriber-audit\"]");
     let (code, said) = diff(new.path(), &[]);
     // No policy gives it anything for that purpose.
     assert!(code == 0 && said.starts_with("equal: "), "{code} {said}");
@@ -155,7 +158,11 @@ fn a_purpose_that_is_enrolled_is_told() {
 
 #[test]
 fn more_of_a_sensitive_field_needs_a_reason() {
-    let new = edited("policies/common.cedar", ") unless { principal in Sector::\"health\" };\n\n// Private", ") unless { true };\n\n// Private");
+    let new = edited(
+        "policies/common.cedar",
+        ") unless { principal in Sector::\"health\" };\n\n// Private",
+        ") unless { true };\n\n// Private",
+    );
     let sensitive = edited(
         "policies/common.cedar",
         "  (principal in Sector::\"health\" &&\n",
@@ -197,9 +204,21 @@ fn a_decision_is_explained_down_to_the_condition_that_was_false() {
         let base = ["policy", "explain", "--operation", "citizen.lookup", "--bundle", text(&bundle)];
         popgate(&[&base[..], more].concat())
     };
-    let bank = ["--agency", "bank-a", "--purpose", "credit-assessment", "--field", "Citizen.marital_status", "--assurance", "high"];
+    let bank = [
+        "--agency",
+        "bank-a",
+        "--purpose",
+        "credit-assessment",
+        "--field",
+        "Citizen.marital_status",
+        "--assurance",
+        "high",
+    ];
     let (code, said) = ask(&[&bank[..], &["--at", "2026-12-01T23:30"]].concat());
-    assert!(code == 0 && said.contains("Citizen.marital_status withheld: decided by `bank-no-borrower-at-night`"), "{code} {said}");
+    assert!(
+        code == 0 && said.contains("Citizen.marital_status withheld: decided by `bank-no-borrower-at-night`"),
+        "{code} {said}"
+    );
     assert!(said.contains("* `bank-no-borrower-at-night` forbids: applies (policies/bank.cedar:"), "{said}");
     let (code, said) = ask(&[&bank[..6], &["--at", "2026-12-01T09:30"]].concat());
     assert!(code == 0 && said.contains("no permit applies"), "{code} {said}");
@@ -208,16 +227,32 @@ fn a_decision_is_explained_down_to_the_condition_that_was_false() {
     // A child's record, as the register answers it.
     let dir = tempfile::tempdir().unwrap();
     let record = dir.path().join("person.json");
-    fs::write(&record, r#"{"id":"001220000011","full_name":"Trần Thị Mai","date_of_birth":"2020-05-05","phone":"0912345678"}"#).unwrap();
+    fs::write(
+        &record,
+        r#"{"id":"001220000011","full_name":"Trần Thị Mai","date_of_birth":"2020-05-05","phone":"0912345678"}"#,
+    )
+    .unwrap();
     let telecom = ["--agency", "telecom-a", "--field", "Citizen.phone", "--at", "2026-12-01T09:30"];
     let (code, said) = ask(&telecom);
-    assert!(code == 0 && said.contains("at most masked (last3)") && said.contains("waits for the record"), "{code} {said}");
+    assert!(
+        code == 0 && said.contains("at most masked (last3)") && said.contains("waits for the record"),
+        "{code} {said}"
+    );
     let (code, said) = ask(&[&telecom[..], &["--record", text(&record)]].concat());
-    assert!(code == 0 && said.contains("Citizen.phone matched: decided by `minors-contact-only-matched`"), "{code} {said}");
-    assert!(!said.contains("0912345678") && !said.contains("001220000011") && !said.contains("Mai"), "nothing of the record: {said}");
+    assert!(
+        code == 0 && said.contains("Citizen.phone matched: decided by `minors-contact-only-matched`"),
+        "{code} {said}"
+    );
+    assert!(
+        !said.contains("0912345678") && !said.contains("001220000011") && !said.contains("Mai"),
+        "nothing of the record: {said}"
+    );
     let (code, said) = ask(&[&telecom[..], &["--json"]].concat());
     let found: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!((code, &found["system"], &found["disagreements"]), (0, &Value::from("telecom-a/crm"), &serde_json::json!([])));
+    assert_eq!(
+        (code, &found["system"], &found["disagreements"]),
+        (0, &Value::from("telecom-a/crm"), &serde_json::json!([]))
+    );
 
     // Nobody else's operations and purposes.
     let (code, said) = ask(&["--agency", "telecom-a", "--purpose", "treatment"]);

@@ -15,6 +15,7 @@ use crate::app::config::Config;
 
 pub mod diff;
 pub mod explain;
+mod prove;
 pub mod who;
 
 /// See what policies do, before they go live

@@ -121,10 +121,14 @@ pub fn explain(situation: &Situation<'_>, fields: FieldSet) -> Option<Explanatio
     let principal = bundle.engine().stands_for(system)?;
     let cedar = Cedar::new(situation)?;
     let mut explanation = Explanation { fields: Vec::new(), disagreements: Vec::new() };
-    for (field, lineage) in operation.record.fields.iter().zip(lineages).filter(|(field, _)| fields.contains(field.index)) {
+    for (field, lineage) in
+        operation.record.fields.iter().zip(lineages).filter(|(field, _)| fields.contains(field.index))
+    {
         let rules = bundle.engine().rules().iter().zip(bundle.engine().policies());
         let in_scope = rules.filter(|(rule, _)| {
-            rule.scope.takes_principal(principal) && rule.scope.takes_action(action) && rule.scope.takes_resource(lineage)
+            rule.scope.takes_principal(principal)
+                && rule.scope.takes_action(action)
+                && rule.scope.takes_resource(lineage)
         });
         let said: Vec<(&Rule, PolicyExplained)> = in_scope
             .map(|(rule, policy)| {
@@ -191,7 +195,8 @@ impl Judged {
         let failed = is(Answer::Failed).next().is_some();
         let permits = |rule: &&&Rule| matches!(rule.force, Force::Permit(_));
         let hoped = is(Answer::WaitsForRecord).filter(permits);
-        let standing = is(Answer::True).chain(hoped).fold(ladder.start(), |standing, rule| ladder.apply(standing, rule.force));
+        let standing =
+            is(Answer::True).chain(hoped).fold(ladder.start(), |standing, rule| ladder.apply(standing, rule.force));
         let permitted = is(Answer::True).filter(permits).next().is_some();
         let most = if failed { Treatment::Withhold } else { ladder.treatment(standing) };
         let waits = most != Treatment::Withhold && is(Answer::WaitsForRecord).next().is_some();
@@ -201,7 +206,11 @@ impl Judged {
     /// The table may hope for more than comes of it, as long as the record is not known.
     fn disagrees(&self, field: &Field, decided: Decided) -> Option<String> {
         let rank = |treatment| self.ladder.rank(treatment);
-        let agrees = if self.waits { rank(decided.treatment) <= rank(self.treatment) } else { decided.treatment == self.treatment };
+        let agrees = if self.waits {
+            rank(decided.treatment) <= rank(self.treatment)
+        } else {
+            decided.treatment == self.treatment
+        };
         (!agrees).then(|| {
             let (table, text) = (treatment_words(decided.treatment), treatment_words(self.treatment));
             format!("`{}` is {table} by the tables, and {text} by the policies' texts", field.name)
@@ -241,7 +250,13 @@ fn explained(
         })
         .collect();
     // Who decides comes first; who is nearest to it before the others.
-    policies.sort_by_key(|policy| (!policy.decides, policy.state != Answer::True, policy.conditions.iter().position(|one| one.stops).map(std::cmp::Reverse)));
+    policies.sort_by_key(|policy| {
+        (
+            !policy.decides,
+            policy.state != Answer::True,
+            policy.conditions.iter().position(|one| one.stops).map(std::cmp::Reverse),
+        )
+    });
     let named = |answer: Answer| {
         let of = policies.iter().filter(|policy| policy.decides && policy.state == answer);
         of.map(|policy| format!("`{}`", policy.policy)).collect::<Vec<_>>().join(", ")

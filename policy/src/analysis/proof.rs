@@ -55,7 +55,8 @@ pub fn obligations(old: &Bundle, new: &Bundle) -> Obligations {
     let mut settled = 0;
     let mut open: BTreeMap<(OperationId, Least, Vec<u32>, Vec<u32>), Obligation> = BTreeMap::new();
     for operation in new.contracts().operations() {
-        let old_rules = old.contracts().operation(operation.id.as_str()).map(|operation| about(old, operation)).unwrap_or_default();
+        let old_rules =
+            old.contracts().operation(operation.id.as_str()).map(|operation| about(old, operation)).unwrap_or_default();
         let new_rules = about(new, operation);
         let mut ladders: BTreeMap<Vec<&str>, Vec<&Field>> = BTreeMap::new();
         for field in &operation.record.fields {
@@ -88,7 +89,8 @@ pub fn obligations(old: &Bundle, new: &Bundle) -> Obligations {
     }
     let only = |obligation: Obligation| {
         let fields: Vec<String> = obligation.fields.iter().map(|field| format!("Field::{field:?}")).collect();
-        let others = format!("forbid (principal, action, resource) unless {{ [{}].contains(resource) }};", fields.join(", "));
+        let others =
+            format!("forbid (principal, action, resource) unless {{ [{}].contains(resource) }};", fields.join(", "));
         Obligation { new: [obligation.new, vec![others]].concat(), ..obligation }
     };
     Obligations {
@@ -143,18 +145,24 @@ fn texts(rules: &[Placed<'_>]) -> Vec<String> {
 
 /// What differs beside the policies, and what the solver does not know of.
 fn beyond(old: &Bundle, new: &Bundle) -> Vec<String> {
-    let mut beyond = vec!["records without an attribute that a policy asks for, and other ways in which policies fail".to_owned()];
+    let mut beyond =
+        vec!["records without an attribute that a policy asks for, and other ways in which policies fail".to_owned()];
     let entities = |bundle: &Bundle| {
         let all = bundle.engine().model().entities.iter().map(|entity| {
-            let mut within: Vec<String> =
-                crate::cedar::Lineage::of(entity.uid(), &bundle.engine().model().entities).all().map(ToString::to_string).collect();
+            let mut within: Vec<String> = crate::cedar::Lineage::of(entity.uid(), &bundle.engine().model().entities)
+                .all()
+                .map(ToString::to_string)
+                .collect();
             within.sort_unstable();
             (entity.uid().to_string(), within)
         });
         all.collect::<BTreeMap<_, _>>()
     };
     if entities(old) != entities(new) || schema_text(old.contracts()) != schema_text(new.contracts()) {
-        beyond.push("contracts and agencies, which changed too: the policies alone are compared, under the new schema".to_owned());
+        beyond.push(
+            "contracts and agencies, which changed too: the policies alone are compared, under the new schema"
+                .to_owned(),
+        );
     }
     let enrolled = |directory: &Directory| {
         let systems = directory.systems().iter().map(|system| (system.id.clone(), system.purposes.clone()));

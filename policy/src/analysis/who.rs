@@ -50,7 +50,8 @@ pub fn who(bundle: &Bundle, wanted: &dyn Fn(&Field) -> bool) -> Vec<Access> {
     let scopes = Scopes::of(bundle, &mut Numbering::default());
     let mut known: HashMap<Alike, Rc<[Found]>> = HashMap::new();
     let mut differences = Vec::new();
-    let operations = bundle.contracts().operations().iter().filter(|operation| operation.record.fields.iter().any(wanted));
+    let operations =
+        bundle.contracts().operations().iter().filter(|operation| operation.record.fields.iter().any(wanted));
     for operation in operations {
         for system in bundle.directory().systems() {
             for purpose in purposes(bundle.directory(), system) {

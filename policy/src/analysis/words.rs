@@ -89,12 +89,17 @@ fn conditions(space: &Space, wanted: &[bool]) -> String {
         let mut at = 0;
         boxes.retain(|one| {
             at += 1;
-            let within = |(other_at, other): (usize, &Box)| is_within(one, other) && (*one != *other || other_at + 1 < at);
+            let within =
+                |(other_at, other): (usize, &Box)| is_within(one, other) && (*one != *other || other_at + 1 < at);
             !all.iter().enumerate().any(within)
         });
     }
     let words = |one: &Box| {
-        let axes = space.axes.iter().zip(one).filter_map(|((axis, classes), chosen)| Some(words_of(axis, classes, chosen.as_ref()?)));
+        let axes = space
+            .axes
+            .iter()
+            .zip(one)
+            .filter_map(|((axis, classes), chosen)| Some(words_of(axis, classes, chosen.as_ref()?)));
         axes.collect::<Vec<_>>().join(" and ")
     };
     let more = boxes.len().saturating_sub(MOST_BOXES);
@@ -125,7 +130,10 @@ fn cover(space: &Space, depth: usize, wanted: &[bool]) -> Vec<Box> {
     let all = groups.len() == 1;
     let below = |(part, members): (&[bool], Vec<usize>)| {
         let first = (!all).then_some(members);
-        cover(space, depth + 1, part).into_iter().map(move |rest| [vec![first.clone()], rest].concat()).collect::<Vec<_>>()
+        cover(space, depth + 1, part)
+            .into_iter()
+            .map(move |rest| [vec![first.clone()], rest].concat())
+            .collect::<Vec<_>>()
     };
     groups.into_iter().flat_map(below).collect()
 }
@@ -238,7 +246,8 @@ fn days(classes: &[Class], chosen: &[&Class]) -> String {
             (Some(from), Some(last)) if *from == last => format!("on {from}"),
             (Some(from), Some(last)) => format!("from {from} to {last}"),
         };
-        let weekdays = if wanted == has { String::new() } else { weekday_words(&wanted.iter().copied().collect::<Vec<_>>()) };
+        let weekdays =
+            if wanted == has { String::new() } else { weekday_words(&wanted.iter().copied().collect::<Vec<_>>()) };
         [weekdays, period].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     };
     merged.iter().filter(|(_, _, wanted)| !wanted.is_empty()).map(words).collect::<Vec<_>>().join(", ")

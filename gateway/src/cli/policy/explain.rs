@@ -159,11 +159,14 @@ impl Args {
         });
         let named = named.transpose()?;
         let may = |system: &System, purpose: &Purpose| purpose.break_glass || system.purposes.contains(&purpose.id);
-        let able: Vec<&&Arc<System>> = meant.iter().filter(|system| named.is_none_or(|purpose| may(system, purpose))).collect();
+        let able: Vec<&&Arc<System>> =
+            meant.iter().filter(|system| named.is_none_or(|purpose| may(system, purpose))).collect();
         let system = match (able.as_slice(), named) {
             ([], Some(purpose)) => {
                 let names = meant.iter().map(|system| format!("`{}`", system.id)).collect::<Vec<_>>().join(", ");
-                return Err(format!("{names} may not use the purpose `{}`: it is not enrolled for it", purpose.id).into());
+                return Err(
+                    format!("{names} may not use the purpose `{}`: it is not enrolled for it", purpose.id).into()
+                );
             }
             ([], None) => return Err("no system may ask".into()),
             ([one], _) => Arc::clone(one),
@@ -178,10 +181,14 @@ impl Args {
         };
         let purpose = match (named, system.purposes.as_slice()) {
             (Some(purpose), _) => Arc::clone(purpose),
-            (None, [one]) => bundle.directory().purpose(one.as_str()).cloned().ok_or("its purpose is not of the bundle")?,
+            (None, [one]) => {
+                bundle.directory().purpose(one.as_str()).cloned().ok_or("its purpose is not of the bundle")?
+            }
             (None, several) => {
                 let names = several.iter().map(|purpose| purpose.as_str()).collect::<Vec<_>>().join(", ");
-                return Err(format!("`{}` may use several purposes: name one of {names} with --purpose", system.id).into());
+                return Err(
+                    format!("`{}` may use several purposes: name one of {names} with --purpose", system.id).into()
+                );
             }
         };
         Ok((system, purpose))
@@ -194,7 +201,9 @@ impl Args {
         }
         let mut wanted = FieldSet::EMPTY;
         for name in &self.field {
-            let is = |field: &str| field.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+            let is = |field: &str| {
+                field.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
             let found: Vec<_> = all.iter().filter(|field| is(field.name.as_str())).collect();
             if found.is_empty() {
                 let kind = format!("field in `{}` named", operation.id);
@@ -275,7 +284,11 @@ impl Said<'_> {
             Some(if record.is_some() { "a record" } else { "no record" }.to_owned()),
         ];
         let claims = claims.into_iter().flatten().collect::<Vec<_>>().join(", ");
-        writeln!(out, "{}", paint(&format!("{} asks {} for {}", system.id, operation.id, purpose.id), BOLD, self.colour))?;
+        writeln!(
+            out,
+            "{}",
+            paint(&format!("{} asks {} for {}", system.id, operation.id, purpose.id), BOLD, self.colour)
+        )?;
         writeln!(out, "at {} from {}, with {claims}", self.at.strftime("%Y-%m-%d %H:%M"), env.source)?;
         for missing in self.missing() {
             writeln!(out, "{}", paint(&format!("refused before any policy is asked: {missing}"), YELLOW, self.colour))?;
@@ -305,7 +318,9 @@ impl Said<'_> {
         let stops = policy.conditions.iter().find(|condition| condition.stops);
         field.treatment == "withheld"
             && policy.effect.starts_with("permits")
-            && stops.is_some_and(|condition| !condition.text.contains("context.purpose") && !condition.text.contains("resource"))
+            && stops.is_some_and(|condition| {
+                !condition.text.contains("context.purpose") && !condition.text.contains("resource")
+            })
     }
 
     fn policy(&self, policy: &PolicyExplained, out: &mut dyn Write) -> io::Result<()> {
@@ -328,8 +343,8 @@ impl Said<'_> {
                 Answer::NotAsked => "not asked",
             };
             let line = format!("{is:<9} {} {{ {} }}", condition.kind, condition.text);
-            let colour = if condition.stops || condition.is == Answer::Failed { RED } else { "0" };
-            writeln!(out, "        {}", if colour == RED { paint(&line, RED, self.colour) } else { line })?;
+            let tells = condition.stops || condition.is == Answer::Failed;
+            writeln!(out, "        {}", paint(&line, RED, tells && self.colour))?;
         }
         Ok(())
     }

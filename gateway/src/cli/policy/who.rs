@@ -57,8 +57,12 @@ pub fn run(args: &Args, colour: bool, out: &mut dyn Write) -> Result<ExitCode, B
     args.wanted.check(bundle.contracts())?;
     let found = who(&bundle, &|field| args.wanted.holds(field));
     if args.json {
-        let fields: BTreeSet<&str> =
-            bundle.contracts().fields().filter(|field| args.wanted.holds(field)).map(|field| field.name.as_str()).collect();
+        let fields: BTreeSet<&str> = bundle
+            .contracts()
+            .fields()
+            .filter(|field| args.wanted.holds(field))
+            .map(|field| field.name.as_str())
+            .collect();
         let digest = bundle.digest().to_string();
         writeln!(out, "{}", serde_json::json!({ "bundle": digest, "fields": fields, "access": found }))?;
     } else {
@@ -84,9 +88,11 @@ impl Wanted {
         }
         Err(match (&self.field, &self.group) {
             (Some(name), _) => unknown("field", name, contracts.fields().map(|field| field.name.as_str())),
-            (None, group) => {
-                unknown("group", group.as_deref().unwrap_or_default(), contracts.fields().map(|field| field.group.as_str()))
-            }
+            (None, group) => unknown(
+                "group",
+                group.as_deref().unwrap_or_default(),
+                contracts.fields().map(|field| field.group.as_str()),
+            ),
         })
     }
 }

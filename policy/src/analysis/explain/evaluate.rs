@@ -46,7 +46,8 @@ impl Cedar {
             entity(circumstances.clone(), attributes(env), HashSet::new()).ok()?,
             entity(returned.clone(), facts.collect(), HashSet::new()).ok()?,
         ];
-        let members = [("purpose", uid("Purpose", purpose.id.as_str()).ok()?), ("env", circumstances), ("record", returned)];
+        let members =
+            [("purpose", uid("Purpose", purpose.id.as_str()).ok()?), ("env", circumstances), ("record", returned)];
         let members = members.map(|(name, uid)| (name.to_owned(), RestrictedExpression::new_entity_uid(uid)));
         Some(Self {
             principal: uid("System", system.id.as_str()).ok()?,
@@ -97,7 +98,8 @@ impl Cedar {
     }
 
     fn ask(&self, policy: Policy, field: &EntityUid) -> Answer {
-        let request = Request::new(self.principal.clone(), self.action.clone(), field.clone(), self.context.clone(), None);
+        let request =
+            Request::new(self.principal.clone(), self.action.clone(), field.clone(), self.context.clone(), None);
         let (Ok(request), Ok(policies)) = (request, PolicySet::from_policies([policy])) else { return Answer::Failed };
         let response = Authorizer::new().is_authorized(&request, &policies, &self.entities);
         let diagnostics = response.diagnostics();
@@ -147,7 +149,8 @@ fn text(body: &Value) -> String {
         ways.into_iter().find_map(|(of, plain)| Some((plain, inner.get("arg")?.get(of)?)))
     });
     let known = ["&&", "||", ">=", ">", "!="].into_iter().find_map(|operator| Some((operator, body.get(operator)?)));
-    let sides = negated.or(known).and_then(|(operator, sides)| Some((operator, sides.get("left")?, sides.get("right")?)));
+    let sides =
+        negated.or(known).and_then(|(operator, sides)| Some((operator, sides.get("left")?, sides.get("right")?)));
     let Some((operator, left, right)) = sides else { return cedar_text(body) };
     // Of operators that can stand within each other only these two differ in strength.
     let side = |side: &Value| {

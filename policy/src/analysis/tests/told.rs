@@ -30,7 +30,14 @@ fn policies(field: &FieldExplained) -> Vec<String> {
     let policy = |policy: &PolicyExplained| {
         let conditions: Vec<String> = policy.conditions.iter().map(condition).collect();
         let decides = if policy.decides { "*" } else { "" };
-        format!("{decides}{}:{} {} {:?} [{}]", policy.policy, policy.line, policy.effect, policy.state, conditions.join("; "))
+        format!(
+            "{decides}{}:{} {} {:?} [{}]",
+            policy.policy,
+            policy.line,
+            policy.effect,
+            policy.state,
+            conditions.join("; ")
+        )
     };
     field.policies.iter().map(policy).collect()
 }
@@ -39,8 +46,14 @@ const BIRTH: u16 = 2;
 
 fn birth() -> Arc<Bundle> {
     bundle(&[
-        ("all", "permit(principal in Agency::\"tax\", action, resource in Group::\"identity\") when { context.purpose == Purpose::\"assessment\" && context.env.hour >= 7 };"),
-        ("minors", "@at_most(\"year\") forbid(principal, action in Action::\"with-minor\", resource == Field::\"Citizen.date_of_birth\") when { context.record.minor } unless { principal in Sector::\"health\" || context.env.claimed_user };"),
+        (
+            "all",
+            "permit(principal in Agency::\"tax\", action, resource in Group::\"identity\") when { context.purpose == Purpose::\"assessment\" && context.env.hour >= 7 };",
+        ),
+        (
+            "minors",
+            "@at_most(\"year\") forbid(principal, action in Action::\"with-minor\", resource == Field::\"Citizen.date_of_birth\") when { context.record.minor } unless { principal in Sector::\"health\" || context.env.claimed_user };",
+        ),
     ])
 }
 
@@ -48,7 +61,10 @@ fn birth() -> Arc<Bundle> {
 fn the_condition_that_was_false_is_told() {
     let early = Env { hour: 6, ..ten() };
     let field = asked(&birth(), "tax/etax", &early, None, BIRTH);
-    assert_eq!((field.treatment.as_str(), field.because.as_str(), field.waits_for_record), ("withheld", "no permit applies", false));
+    assert_eq!(
+        (field.treatment.as_str(), field.because.as_str(), field.waits_for_record),
+        ("withheld", "no permit applies", false)
+    );
     assert!(
         policies(&field).contains(
             &"all:1 permits False [when context.purpose == Purpose::\"assessment\": True; !when context.env.hour >= 7: False]".to_owned()
@@ -86,11 +102,23 @@ fn a_record_settles_it() {
 #[test]
 fn who_can_see_a_field_is_told_with_the_conditions() {
     let bundle = bundle(&[
-        ("phone", "permit(principal in Sector::\"telecom\", action == Action::\"citizen.read\", resource == Field::\"Citizen.phone\") when { context.purpose == Purpose::\"subscriber\" && context.env.hour < 18 };"),
-        ("hint", "@mask(\"last3\") permit(principal in Sector::\"local\", action == Action::\"citizen.read\", resource == Field::\"Citizen.phone\") when { context.purpose == Purpose::\"residence\" };"),
-        ("dead", "forbid(principal, action == Action::\"citizen.read\", resource in Group::\"contact\") when { context.record.deceased };"),
+        (
+            "phone",
+            "permit(principal in Sector::\"telecom\", action == Action::\"citizen.read\", resource == Field::\"Citizen.phone\") when { context.purpose == Purpose::\"subscriber\" && context.env.hour < 18 };",
+        ),
+        (
+            "hint",
+            "@mask(\"last3\") permit(principal in Sector::\"local\", action == Action::\"citizen.read\", resource == Field::\"Citizen.phone\") when { context.purpose == Purpose::\"residence\" };",
+        ),
+        (
+            "dead",
+            "forbid(principal, action == Action::\"citizen.read\", resource in Group::\"contact\") when { context.record.deceased };",
+        ),
         ("elsewhere", "permit(principal, action == Action::\"citizen.read\", resource in Group::\"civil\");"),
-        ("none", "permit(principal in Sector::\"health\", action == Action::\"citizen.read\", resource == Field::\"Citizen.phone\") when { context.purpose != context.purpose };"),
+        (
+            "none",
+            "permit(principal in Sector::\"health\", action == Action::\"citizen.read\", resource == Field::\"Citizen.phone\") when { context.purpose != context.purpose };",
+        ),
     ]);
     let found = who(&bundle, &|field| field.name.as_str() == "Citizen.phone");
     let said: Vec<String> = found

@@ -16,6 +16,7 @@ use crate::app::config::Config;
 pub mod diff;
 pub mod explain;
 pub mod history;
+mod prove;
 pub mod who;
 
 /// See what policies do, before they go live

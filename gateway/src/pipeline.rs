@@ -75,7 +75,8 @@ async fn disclose(
     }
     // Each line of a bulk request takes a token of its own, and so does its opening: it may be refused and recorded.
     let ticket = admit::ticket(&live.gates, system, operation)?;
-    let agreed = decide::purpose(bundle, &caller, &call.claims, node.break_glass.lending(), clock)?;
+    let agreed = decide::purpose(bundle, &caller, &call.claims, node.break_glass.lending(), clock)
+        .map_err(|refusal| exchange.not_agreed(&call, refusal))?;
     exchange.agreed(&agreed);
     node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
     if bulk {

@@ -24,6 +24,7 @@ mod counts;
 mod decide;
 mod facts;
 mod ladder;
+pub mod mirror;
 mod prospect;
 mod shows;
 mod suspend;

@@ -9,7 +9,7 @@ use popgate_plugins::Stopped;
 use popgate_policy::contract::Operation;
 use popgate_policy::directory::{Holder, System, TlsVersion};
 use popgate_policy::disclose::{Redacted, Tally};
-use popgate_policy::model::{DisclosureId, ExchangeId, Personal, RegisterId};
+use popgate_policy::model::{DisclosureId, ExchangeId, Personal, PurposeId, RegisterId};
 use popgate_policy::permit::Denied;
 
 use crate::accept::{Connection, Inbound};
@@ -43,6 +43,8 @@ pub(super) struct Exchange {
     message: Option<Box<Message>>,
     operation: Option<Arc<Operation>>,
     agreed: Option<Agreed>,
+    /// What a refused request named, if the registry knows it.
+    wanted: Option<PurposeId>,
     claimed: Claimed,
     live: Arc<Live>,
     // Dropped with the request, it records that nothing is known of what became of it.
@@ -85,6 +87,7 @@ impl Exchange {
             message: None,
             operation: None,
             agreed: None,
+            wanted: None,
             claimed: Claimed::default(),
             live,
             closing: None,
@@ -161,6 +164,17 @@ impl Exchange {
 
     pub(super) fn agreed(&mut self, agreed: &Agreed) {
         self.agreed = Some(agreed.clone());
+    }
+
+    /// Keeps for what purpose was asked in vain, and refuses.
+    pub(super) fn not_agreed(&mut self, call: &Call, refusal: Refusal) -> Refusal {
+        let only = || match self.system.as_ref()?.purposes.as_slice() {
+            [only] => Some(only.as_str()),
+            _ => None,
+        };
+        let named = call.claims.purpose.as_deref().or_else(only);
+        self.wanted = named.and_then(|name| self.live.bundle.directory().purpose(name)).map(|it| it.id.clone());
+        refusal
     }
 
     /// Whether its purpose is one that is lent.
@@ -280,8 +294,9 @@ impl Exchange {
                 system: self.system.as_ref().map(|system| system.id.clone()),
                 exchange: self.by.clone(),
                 operation: self.operation.as_ref().map(|operation| operation.id.clone()),
-                purpose: self.agreed.as_ref().map(|agreed| agreed.purpose().id.clone()),
+                purpose: self.agreed.as_ref().map(|agreed| agreed.purpose().id.clone()).or(self.wanted.take()),
                 code: refusal.code(),
+                bundle: self.live.bundle.digest(),
                 subject: None,
                 claimed: std::mem::take(&mut self.claimed),
                 source: self.connection.peer.ip().to_canonical(),

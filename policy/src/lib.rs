@@ -14,6 +14,7 @@
 
 pub mod bundle;
 pub mod cedar;
+mod condition;
 pub mod contract;
 pub mod directory;
 pub mod disclose;

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::contract::{Contracts, Operation};
 use crate::directory::{Directory, System};
@@ -12,15 +15,21 @@ use crate::permit::{Ask, Denied, Env, Permit};
 use crate::problem::{Problem, Severity};
 
 /// The files of a bundle, by path relative to its root (`agencies/tax.toml`), as UTF-8 text.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Source {
     /// Path to text; `/` separates.
     pub files: BTreeMap<String, String>,
 }
 
 /// SHA-256 over the bundle's files; printed as 64 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
+
+/// A text that is no [`Digest`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a bundle's digest is 64 lower-case hex digits")]
+pub struct NoDigest;
 
 /// One immutable version of everything that decides who sees what. Swapped as a whole; a request sees one from start to end.
 #[derive(Debug)]
@@ -134,7 +143,8 @@ impl Bundle {
 }
 
 impl Digest {
-    fn of(source: &Source) -> Self {
+    /// That of a bundle with those files, whether or not they make one.
+    pub fn of(source: &Source) -> Self {
         let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         for (path, text) in &source.files {
             for part in [path, text] {
@@ -157,5 +167,50 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = NoDigest;
+
+    fn from_str(text: &str) -> Result<Self, NoDigest> {
+        if text.len() != 64 || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(NoDigest);
+        }
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| NoDigest)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| NoDigest)?;
+        }
+        Ok(Self(digest))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_as_it_is_printed_and_nothing_else_is_one() {
+        let source = Source { files: [("purposes.toml".to_owned(), "x".to_owned())].into() };
+        let digest = Digest::of(&source);
+        let text = digest.to_string();
+        assert_eq!(text.parse(), Ok(digest));
+        assert_eq!(serde_json::from_value::<Digest>(serde_json::json!(text)).unwrap(), digest);
+        for other in [&text[1..], &text.to_uppercase(), &text.replacen(&text[..2], "+1", 1), &"é".repeat(32)] {
+            assert_eq!(other.parse::<Digest>(), Err(NoDigest), "{other}");
+        }
     }
 }

@@ -208,7 +208,7 @@ impl Both<'_> {
             let (live, candidate) = (of(self.known, self.trial, record), of(self.found, self.tried, record));
             compared.errors = compared.errors.max(u32::try_from(candidate.errors().len()).unwrap_or(u32::MAX));
             let (before, after) = (|field: FieldIx| live.treatment(field), |field: FieldIx| candidate.treatment(field));
-            match (self.answers(self.known, before), self.answers(self.found, after)) {
+            match (self.known.answers(self.given, before), self.found.answers(self.given, after)) {
                 (true, false) => compared.refused_now = Some("no_match"),
                 (false, true) => compared.answered_now = true,
                 _ => {}
@@ -254,21 +254,6 @@ impl Both<'_> {
         if change != Change::Same && !compared.fields.iter().any(|it| it.name == name && it.change == change) {
             compared.fields.push(Differing { name: name.to_owned(), live, candidate, change });
         }
-    }
-
-    /// Whether anything of a record is told: a field that a parameter asks about and that is withheld hides it whole.
-    fn answers(&self, found: &Found, treatment: impl Fn(FieldIx) -> Treatment) -> bool {
-        let operation = found.operation();
-        let asked = self.given.iter().filter_map(|given| {
-            let at = operation.parameters.iter().find(|parameter| parameter.name == given.name)?;
-            (at.role == Role::Asks).then_some(at.field)
-        });
-        let mut hidden = false;
-        for field in asked {
-            hidden |= treatment(field) == Treatment::Withhold;
-        }
-        let shown = found.answered().iter().any(|field| shows(treatment(field)));
-        !hidden && (shown || operation.answer == Answer::Match)
     }
 }
 

@@ -159,14 +159,15 @@ impl Schema {
 pub(super) struct Decoder {
     created: i64,
     key: Option<SegmentKey>,
-    names: [Vec<Arc<str>>; 6],
+    names: [Vec<Arc<str>>; 5],
+    bundles: Vec<Digest>,
     schemas: Vec<Arc<Schema>>,
 }
 
 impl Decoder {
     pub(super) fn new(header: &Header, key: Option<&AuditKey>) -> Self {
         let key = key.filter(|key| key.id() == header.key).and_then(|key| key.segment(header.number, &header.salt));
-        Self { created: header.created, key, names: Default::default(), schemas: Vec::new() }
+        Self { created: header.created, key, names: Default::default(), bundles: Vec::new(), schemas: Vec::new() }
     }
 
     /// `Err` if the frame cannot be read; `Ok(None)` if it is no record. `seq` is the number that a record gets.
@@ -186,7 +187,12 @@ impl Decoder {
     }
 
     fn name(&mut self, from: &mut Reader<'_>) -> Option<()> {
-        let table = self.names.get_mut(usize::from(from.byte()?))?;
+        let table = from.byte()?;
+        if table == BUNDLE {
+            self.bundles.push(Digest(from.array()?));
+            return Some(());
+        }
+        let table = self.names.get_mut(usize::from(table))?;
         table.push(Arc::from(std::str::from_utf8(from.rest()).ok()?));
         Some(())
     }
@@ -258,7 +264,7 @@ impl Decoder {
         let source = address(from, flags)?;
         let (brought, bundle) = match flags & MORE {
             0 => (None, None),
-            _ => (Some(brought(from.byte()?)), Some(digest(&self.named(BUNDLE, from.count()?)?)?)),
+            _ => (Some(brought(from.byte()?)), Some(*self.bundles.get(from.count()?)?)),
         };
         let tag = if flags & SUBJECT == 0 { None } else { Some(SubjectTag(from.array()?)) };
         let sealed = self.unseal(from, payload, seq);
@@ -334,15 +340,6 @@ fn address(from: &mut Reader<'_>, flags: u8) -> Option<IpAddr> {
 fn brought(flags: u8) -> Brought {
     let has = |flag| flags & flag != 0;
     Brought { user: has(USER), case: has(CASE), assurance: has(ASSURANCE) }
-}
-
-/// 64 hex digits.
-fn digest(text: &str) -> Option<Digest> {
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    (text.len() == 64).then_some(Digest(bytes))
 }
 
 fn shown(from: &mut Reader<'_>) -> Option<Shown> {

@@ -132,10 +132,7 @@ impl Encoder {
             refused.operation.as_ref().map(|id| number(&mut self.operations, OPERATION, id, id.as_str(), out));
         let purpose = refused.purpose.as_ref().map(|id| number(&mut self.purposes, PURPOSE, id, id.as_str(), out));
         let code = number(&mut self.codes, CODE, &refused.code, refused.code, out);
-        let bundle = match self.bundles.get(&refused.bundle) {
-            Some(known) => *known,
-            None => number(&mut self.bundles, BUNDLE, &refused.bundle, &refused.bundle.to_string(), out),
-        };
+        let bundle = self.bundle(out, refused.bundle);
         let source = refused.source.to_canonical();
         let mut flags = MORE | if source.is_ipv6() { IPV6 } else { 0 };
         if refused.subject.is_some() {
@@ -212,6 +209,17 @@ impl Encoder {
 
     fn exchange(&mut self, out: &mut Vec<u8>, exchange: Option<&ExchangeId>) -> Option<u64> {
         exchange.map(|id| number(&mut self.exchanges, EXCHANGE, id, id.as_str(), out))
+    }
+
+    /// Written down as it is, as in schemas: whoever wants to know whether a segment names a bundle looks for its bytes.
+    fn bundle(&mut self, out: &mut Vec<u8>, bundle: Digest) -> u64 {
+        if let Some(known) = self.bundles.get(&bundle) {
+            return *known;
+        }
+        let number = self.bundles.len() as u64;
+        frame(out, Kind::Name, &[[BUNDLE].as_slice(), &bundle.0].concat());
+        self.bundles.insert(bundle, number);
+        number
     }
 
     fn schema(&mut self, out: &mut Vec<u8>, bundle: Digest, record: &Arc<RecordSchema>) -> u64 {

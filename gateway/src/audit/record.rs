@@ -138,7 +138,7 @@ pub enum Outcome {
 }
 
 /// Fields that an answer shows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Shown {
     /// As they are.
     pub revealed: FieldSet,

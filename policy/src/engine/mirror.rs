@@ -10,7 +10,7 @@ use crate::bundle::Bundle;
 use crate::contract::{Answer, Arguments, Operation, Role};
 use crate::directory::{Exchange, Purpose, Requirement, System};
 use crate::engine::Trial;
-use crate::model::{ExchangeId, FieldIx, FieldSet, OperationId, Personal, PurposeId, SystemId};
+use crate::model::{ExchangeId, FieldIx, FieldSet, OperationId, Personal, PurposeId, SystemId, Treatment};
 use crate::permit::{Denial, Env};
 
 mod asks;
@@ -264,6 +264,19 @@ impl Found {
                 asks.map(|parameter| parameter.field).collect()
             }
         }
+    }
+
+    /// Whether anything of a record is told, given the parameters that the request had: a field that one asks about and that is
+    /// withheld hides the record whole.
+    pub fn answers(&self, given: &[Given], treatment: impl Fn(FieldIx) -> Treatment) -> bool {
+        let operation = &self.operation;
+        let asked = given.iter().filter_map(|given| {
+            let known = operation.parameters.iter().find(|parameter| parameter.name == given.name)?;
+            (known.role == Role::Asks).then_some(known.field)
+        });
+        let hidden = asked.into_iter().any(|field| treatment(field) == Treatment::Withhold);
+        let shown = || self.answered().iter().any(|field| shows(treatment(field)));
+        !hidden && (operation.answer == Answer::Match || shown())
     }
 
     /// The full name of a field.

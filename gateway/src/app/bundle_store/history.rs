@@ -62,7 +62,9 @@ pub enum How {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotFound {
     /// Nothing of that name was in force.
-    #[error("no bundle `{0}` was in force here: name a version or the first digits of a digest; `popgate bundle list` lists them")]
+    #[error(
+        "no bundle `{0}` was in force here: name a version or the first digits of a digest; `popgate bundle list` lists them"
+    )]
     Unknown(String),
     /// Several were.
     #[error("`{0}` means several bundles; name more digits of the digest")]

@@ -81,6 +81,14 @@ impl Asks {
         self.open_env() || self.env.contains(attribute)
     }
 
+    /// What either asks about.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        both.join(other);
+        both
+    }
+
     fn open_env(&self) -> bool {
         self.env.contains(ANY)
     }

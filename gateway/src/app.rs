@@ -11,6 +11,7 @@ pub mod plugins;
 mod reads;
 pub mod seals;
 pub mod serve;
+pub mod shadow;
 pub mod status;
 pub mod suspensions;
 pub mod watch;

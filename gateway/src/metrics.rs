@@ -18,6 +18,7 @@ mod exchanges;
 mod operations;
 mod process;
 mod seals;
+mod shadow;
 mod suspensions;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ mod tls12;
 pub use break_glass::BreakGlassMetrics;
 pub use exchanges::ExchangeTable;
 pub use operations::{Code, OperationTable};
+pub use shadow::ShadowMetrics;
 pub use suspensions::SuspensionMetrics;
 pub use tls12::Tls12Table;
 
@@ -161,6 +163,8 @@ pub struct Metrics {
     pub suspensions: SuspensionMetrics,
     /// What is lent.
     pub break_glass: BreakGlassMetrics,
+    /// What a candidate bundle would have decided otherwise.
+    pub shadow: ShadowMetrics,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -368,6 +372,7 @@ impl Metrics {
             )?,
             suspensions: SuspensionMetrics::new(r)?,
             break_glass: BreakGlassMetrics::new(r)?,
+            shadow: ShadowMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };

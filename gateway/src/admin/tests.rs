@@ -151,6 +151,7 @@ fn state(not_ready: &[&str]) -> AdminState {
             bundle: None,
             bundle_refused: vec![],
             trust: TrustStatus { generation: 7, warnings: vec![], refused: None },
+            shadow: None,
             suspensions: SuspensionsStatus::default(),
             break_glass: BreakGlassStatus::default(),
         }),

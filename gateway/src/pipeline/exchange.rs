@@ -10,7 +10,8 @@ use popgate_policy::contract::Operation;
 use popgate_policy::directory::{Holder, System, TlsVersion};
 use popgate_policy::disclose::{Redacted, Tally};
 use popgate_policy::model::{DisclosureId, ExchangeId, Personal, PurposeId, RegisterId};
-use popgate_policy::permit::Denied;
+use popgate_policy::permit::{Ask, Denial, Denied};
+use popgate_policy::shadow::Note;
 
 use crate::accept::{Connection, Inbound};
 use crate::app::logs::RequestRecord;
@@ -49,6 +50,8 @@ pub(super) struct Exchange {
     live: Arc<Live>,
     // Dropped with the request, it records that nothing is known of what became of it.
     closing: Option<Closing>,
+    /// What a candidate bundle is held against afterwards.
+    note: Option<Note>,
     hidden: Option<NoMatch>,
     source: Option<Source>,
     tally: Option<Tally>,
@@ -91,6 +94,7 @@ impl Exchange {
             claimed: Claimed::default(),
             live,
             closing: None,
+            note: None,
             hidden: None,
             source: None,
             tally: None,
@@ -214,8 +218,19 @@ impl Exchange {
         register.took(took);
     }
 
+    /// Notes what the policies are asked, if a candidate runs beside them.
+    pub(super) fn noted(&mut self, core: &Core, caller: &Caller, ask: &Ask<'_>) -> Option<Note> {
+        core.node.shadow.as_ref().filter(|shadow| shadow.wants())?;
+        self.note = Some(Note::of(ask, caller.exchange().map(|exchange| &exchange.id)));
+        self.note.clone()
+    }
+
     /// Keeps what is counted of a denial, and refuses.
     pub(super) fn denied(&mut self, denied: Denied) -> Refusal {
+        if matches!(denied.why, Denial::Missing { .. } | Denial::Cursor { .. }) {
+            // That is for the request to mend: no policy had a say.
+            self.note = None;
+        }
         self.tally = Some(Tally { policy_errors: denied.policy_errors, ..Tally::default() });
         decide::refusal(denied.why)
     }
@@ -265,6 +280,9 @@ impl Exchange {
 
     fn over(&mut self, core: &Core, refusal: Option<&Refusal>) {
         self.ended = true;
+        if let (Some(shadow), Some(note)) = (&core.node.shadow, self.note.take()) {
+            shadow.take(self.id, note, &self.live);
+        }
         self.record(core, refusal);
         self.measure(core, refusal);
         self.log(core, refusal);

@@ -13,7 +13,7 @@ use toml::de::DeTable;
 use super::section::{Reader, Section};
 use super::{
     Admin, Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Operator, Register, Sealed, Tls,
-    break_glass, read,
+    break_glass, read, shadow,
 };
 
 pub(super) fn config(text: &str, file: &Path, cores: usize) -> Result<Config, ConfigErrors> {
@@ -57,6 +57,7 @@ fn read_document(
     bundle_section.finish();
     let audit = audit(top.required_section("audit"), folder);
     let state = state(top.section("state"), folder, audit.as_ref());
+    let shadow = shadow::parse(reader, &top, folder, &state);
     let cache = cache(top.section("cache"));
     let guesses = guesses(top.section("guesses"));
     let admin_section = top.section("admin");
@@ -95,6 +96,7 @@ fn read_document(
         tls: tls?,
         registers,
         bundle: bundle?,
+        shadow,
         audit: audit?,
         state,
         cache,

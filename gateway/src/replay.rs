@@ -19,6 +19,8 @@ use crate::clock::Clock;
 
 mod judge;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use judge::{Case, Then};
 pub use judge::{Class, Verdict, Why};

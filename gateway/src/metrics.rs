@@ -15,6 +15,7 @@ use prometheus::{
 
 mod break_glass;
 mod exchanges;
+mod expiry;
 mod operations;
 mod process;
 mod seals;
@@ -26,6 +27,7 @@ mod tls12;
 
 pub use break_glass::BreakGlassMetrics;
 pub use exchanges::ExchangeTable;
+pub use expiry::ExpiryMetrics;
 pub use operations::{Code, OperationTable};
 pub use shadow::ShadowMetrics;
 pub use suspensions::SuspensionMetrics;
@@ -165,6 +167,8 @@ pub struct Metrics {
     pub break_glass: BreakGlassMetrics,
     /// What a candidate bundle would have decided otherwise.
     pub shadow: ShadowMetrics,
+    /// What ends.
+    pub expiry: ExpiryMetrics,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -373,6 +377,7 @@ impl Metrics {
             suspensions: SuspensionMetrics::new(r)?,
             break_glass: BreakGlassMetrics::new(r)?,
             shadow: ShadowMetrics::new(r)?,
+            expiry: ExpiryMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };

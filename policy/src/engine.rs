@@ -23,6 +23,7 @@ mod build;
 mod counts;
 mod decide;
 mod facts;
+mod inspect;
 mod ladder;
 mod memo;
 pub mod mirror;

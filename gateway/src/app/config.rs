@@ -14,12 +14,15 @@ use popgate_policy::problem::Problem;
 
 pub use break_glass::BreakGlass;
 pub use shadow::Shadow;
+pub use bundle::{Signing, trust};
 
 mod break_glass;
+mod bundle;
 mod parse;
 mod read;
 mod section;
 mod shadow;
+mod signers;
 #[cfg(test)]
 mod tests;
 pub(crate) mod units;
@@ -43,6 +46,8 @@ pub struct Config {
     pub bundle: PathBuf,
     /// The candidate bundle that runs beside it, if there is to be one.
     pub shadow: Option<Shadow>,
+    /// Who must have signed it.
+    pub signing: Signing,
     /// The audit log.
     pub audit: Audit,
     /// The folder of what outlives the process and is no log: suspensions.

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use popgate_policy::problem::Problem;
 
-use super::envelope::MOST_BYTES as MOST_ORDER_BYTES;
-use super::{Ledger, Sealed, is_id};
+use super::sealed::KIND;
+use super::{Ledger, Sealed};
 use crate::beside;
+use crate::signed::is_name;
 
 /// A folder of orders and their ledger.
 #[derive(Clone, Debug)]
@@ -150,7 +151,7 @@ impl Store {
                 found.unread.insert(stem.to_owned());
                 continue;
             }
-            if !is_id(stem) || stem == "ledger" {
+            if !is_name(stem) || stem == "ledger" {
                 let problem = Problem::error("bad-name", &file, "the file's name is no order's id");
                 found.strangers.push(problem.help("an order's file is named after it: `<id>.json`"));
                 continue;
@@ -228,8 +229,7 @@ pub(crate) fn write_ledger(path: &Path, ledger: &Ledger) -> Result<(), StoreErro
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn read_order(path: &Path) -> Result<Sealed, String> {
-    let bytes =
-        beside::read_plain(path, MOST_ORDER_BYTES as u64).map_err(|error| format!("it cannot be read: {error}"))?;
+    let bytes = beside::read_plain(path, KIND.most_bytes as u64).map_err(|error| format!("it cannot be read: {error}"))?;
     Sealed::parse(&bytes).map_err(|error| error.to_string())
 }
 

@@ -17,6 +17,7 @@ use crate::admin::ProblemStatus;
 use crate::app::bundle_files;
 use crate::app::config::Config;
 use crate::app::diff::Counts;
+use crate::app::status::SOON;
 use crate::clock::Clock;
 
 mod remote;
@@ -42,7 +43,8 @@ pub struct Args {
     /// Check this gateway.toml, too
     #[arg(long, value_name = "FILE", conflicts_with = "node")]
     config: Option<PathBuf>,
-    /// Warn of operations that should have ended by this day, such as 2027-06-30; today if not given
+    /// Warn of operations that should have ended by this day, such as 2027-06-30, and of policies and purposes that end within 30
+    /// days after it; today if not given
     #[arg(long, value_name = "DAY")]
     on: Option<jiff::civil::Date>,
     /// Print one JSON object
@@ -108,7 +110,9 @@ impl Findings {
         match Bundle::load(&source) {
             Ok(Loaded { bundle, warnings }) => {
                 self.problems.extend(warnings);
-                self.problems.extend(on.or_else(|| self.today()).map_or(Vec::new(), |day| bundle.past_sunset(day)));
+                let day = on.or_else(|| self.today());
+                self.problems.extend(day.map_or(Vec::new(), |day| bundle.past_sunset(day)));
+                self.problems.extend(day.map_or(Vec::new(), |day| bundle.expiring(day, SOON)));
                 self.check_registers(&bundle);
                 self.check_plugins(&bundle);
                 self.check_break_glass(&bundle);

@@ -1,6 +1,7 @@
 //! When which bundle came into force, who answers for it, and why.
 
 use super::*;
+use crate::manifest::Held;
 
 /// Every coming into force that is remembered, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,9 +97,24 @@ impl History {
         self.entries.iter().filter(|entry| entry.signatures > 0).filter_map(|entry| entry.version).max()
     }
 
-    /// Whether that bundle, though it stands in the folder, is not to come into force: a rollback set it aside.
-    pub fn is_set_aside(&self, digest: &Digest) -> bool {
-        self.last().is_some_and(|last| last.instead_of.as_ref() == Some(digest))
+    /// What a bundle under signatures is judged by; `None` if none was in force under signatures.
+    pub fn held(&self) -> Option<Held> {
+        let last = self.last()?;
+        Some(Held { digest: last.digest, signatures: last.signatures, highest: self.highest()? })
+    }
+
+    /// Whether that bundle, though it stands in the folder, is not to come into force: a rollback set it aside. A higher version of
+    /// the same files is another matter.
+    pub fn is_set_aside(&self, digest: &Digest, version: Option<u64>) -> bool {
+        let aside = self.last().is_some_and(|last| last.instead_of.as_ref() == Some(digest));
+        aside && version <= self.latest(digest).and_then(|entry| entry.version)
+    }
+
+    /// Takes over where records name bundles; whether that was news.
+    pub(in crate::app) fn learn(&mut self, other: Self) -> bool {
+        let news = self.named != other.named;
+        self.named = other.named;
+        news
     }
 
     /// How a bundle came into force the last time.
@@ -182,6 +198,17 @@ pub(super) mod tests {
         assert_eq!(history.find("eeeeeeee"), Err(NotFound::Unknown("eeeeeeee".into())));
         assert_eq!(history.before(), Ok(Digest([0xcd; 32])));
         assert_eq!(history.highest(), Some(2));
+    }
+
+    #[test]
+    fn what_a_rollback_set_aside_comes_back_as_a_higher_version_only() {
+        let mut history = History::default();
+        let (bad, good) = (Digest([5; 32]), Digest([4; 32]));
+        history.push(entry(5, Some(5), "2026-11-21T08:00:00Z"));
+        history.push(Entry { instead_of: Some(bad), ..entry(4, Some(4), "2026-11-21T09:00:00Z") });
+        assert!(history.is_set_aside(&bad, Some(5)) && history.is_set_aside(&bad, None));
+        assert!(!history.is_set_aside(&bad, Some(6)) && !history.is_set_aside(&good, Some(4)));
+        assert_eq!(history.held(), Some(Held { digest: good, signatures: 1, highest: 5 }));
     }
 
     #[test]

@@ -13,5 +13,8 @@ mod unknown;
 mod whom;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 pub use diff::{Aspect, Because, Change, Diff, Direction, Verdict, diff};
 pub use words::{Case, Shown, treatment_words};

@@ -37,7 +37,7 @@ mod warn;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use counts::narrowed;
 pub(crate) use decide::{Question, could_answer, unusable, widest};

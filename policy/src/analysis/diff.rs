@@ -164,7 +164,7 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Diff {
                 };
                 let found = known.entry(alike).or_insert_with(|| {
                     let [old, new] = &scopes;
-                    compare([old, new], &seats).into()
+                    compare([old, new], &seats, &|_| true).into()
                 });
                 differences.extend(found.iter().map(|found| Difference {
                     system: system.name.clone(),

@@ -112,8 +112,8 @@ impl Signed {
     pub fn parse(text: &str) -> Result<Self, EnvelopeError> {
         let envelope = Envelope::parse(&KIND, text.as_bytes())?;
         let payload = |wrong: String| EnvelopeError::Payload(KIND.noun, wrong);
-        let manifest: Manifest = serde_json::from_slice(envelope.payload())
-            .map_err(|error| payload(format!("cannot be read: {error}")))?;
+        let manifest: Manifest =
+            serde_json::from_slice(envelope.payload()).map_err(|error| payload(format!("cannot be read: {error}")))?;
         manifest.check().map_err(payload)?;
         Ok(Self { envelope, manifest })
     }
@@ -197,7 +197,10 @@ mod tests {
             (Manifest { format: 2, ..good.clone() }, "the manifest has format 2, and this popgate reads 1"),
             (Manifest { version: 0, ..good.clone() }, "the manifest has version 0"),
             (Manifest { note: " ".into(), ..good.clone() }, "the manifest has a `note` that is empty"),
-            (Manifest { allow_widening: Some("a\nb".into()), ..good }, "`allow_widening` that holds a control character"),
+            (
+                Manifest { allow_widening: Some("a\nb".into()), ..good },
+                "`allow_widening` that holds a control character",
+            ),
         ] {
             let said = said(wrong);
             assert!(said.contains(says), "{said}");

@@ -86,12 +86,12 @@ impl Expiry {
         let what = what.as_str();
         let left = self.days_left(today);
         let (code, message, help) = match left {
-            ..0 => ("expired", format!("the {what} `{id}` was over after {until}"), "remove it, or write a later last day"),
+            ..0 => {
+                ("expired", format!("the {what} `{id}` was over after {until}"), "remove it, or write a later last day")
+            }
             0 => ("expires", format!("the {what} `{id}` ends today"), EXPIRES),
             1 => ("expires", format!("the {what} `{id}` ends tomorrow, on {until}"), EXPIRES),
-            left if left <= days => {
-                ("expires", format!("the {what} `{id}` ends on {until}, in {left} days"), EXPIRES)
-            }
+            left if left <= days => ("expires", format!("the {what} `{id}` ends on {until}, in {left} days"), EXPIRES),
             _ => return None,
         };
         let mut problem = Problem::warning(code, &self.file, message).help(help);

@@ -71,8 +71,7 @@ async fn unknown(who: Who) -> Response {
 }
 
 async fn method(who: Who) -> Response {
-    let detail =
-        "use GET; POST /suspensions, DELETE /suspensions/<kind>/<id>, POST /bundle/reload, POST /bundle/rollback, POST /break-glass \
+    let detail = "use GET; POST /suspensions, DELETE /suspensions/<kind>/<id>, POST /bundle/reload, POST /bundle/rollback, POST /break-glass \
          and below it change something";
     let title = "this path has another method";
     who.seen("known", problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title, detail))

@@ -58,7 +58,9 @@ pub enum RollbackError {
     #[error("bundle {0} is in force already")]
     InForce(Digest),
     /// Nobody had to sign it then, and somebody has to now.
-    #[error("bundle {0} was not in force under signatures, and `[bundle] require_signatures` is on; have it signed as a new version")]
+    #[error(
+        "bundle {0} was not in force under signatures, and `[bundle] require_signatures` is on; have it signed as a new version"
+    )]
     Unsigned(Digest),
     /// Another bundle came into force since it was asked for.
     #[error("another bundle came into force after the rollback was asked for, at {0}; ask again if it is still wanted")]

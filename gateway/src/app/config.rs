@@ -13,8 +13,8 @@ use popgate_policy::model::RegisterId;
 use popgate_policy::problem::Problem;
 
 pub use break_glass::BreakGlass;
-pub use shadow::Shadow;
 pub use bundle::{Signing, trust};
+pub use shadow::Shadow;
 
 mod break_glass;
 mod bundle;

@@ -229,7 +229,8 @@ pub(crate) fn write_ledger(path: &Path, ledger: &Ledger) -> Result<(), StoreErro
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn read_order(path: &Path) -> Result<Sealed, String> {
-    let bytes = beside::read_plain(path, KIND.most_bytes as u64).map_err(|error| format!("it cannot be read: {error}"))?;
+    let bytes =
+        beside::read_plain(path, KIND.most_bytes as u64).map_err(|error| format!("it cannot be read: {error}"))?;
     Sealed::parse(&bytes).map_err(|error| error.to_string())
 }
 

@@ -204,7 +204,8 @@ impl Build {
         manifest.check().map_err(|wrong| format!("the manifest {wrong}"))?;
         let signed = Signed::unsigned(manifest);
         let file = self.dir.join(MANIFEST);
-        beside::replace(&file, &signed.to_json()).map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
+        beside::replace(&file, &signed.to_json())
+            .map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
         if self.json {
             let told = json!({
                 "manifest": signed.manifest(), "verdict": change.as_ref().map(|change| change.verdict),
@@ -271,13 +272,7 @@ fn listed(place: &Place) -> Result<Value, Failed> {
     Ok(serde_json::to_value(BundlesStatus::of(&store.history()?, &store, config.signing.required))?)
 }
 
-fn roll_back(
-    to: Option<&str>,
-    reason: &str,
-    place: &Place,
-    now: Timestamp,
-    out: &mut dyn Write,
-) -> Result<(), Failed> {
+fn roll_back(to: Option<&str>, reason: &str, place: &Place, now: Timestamp, out: &mut dyn Write) -> Result<(), Failed> {
     is_plain(reason, MOST_REASON).map_err(|wrong| format!("the reason {wrong}"))?;
     if let Some(node) = place.node()? {
         let told = node.post("/bundle/rollback", &json!({ "to": to, "reason": reason }))?.json();

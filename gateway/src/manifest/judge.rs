@@ -82,7 +82,8 @@ pub fn inspect(manifest: Option<&str>, source: &Source, keys: &Keys, held: Optio
     if !differences.is_empty() {
         found.refused.push(Refused::Files(differences));
     }
-    let (version, in_force) = (signed.manifest().version, held.filter(|held| held.signatures > 0 && held.digest == Digest::of(source)));
+    let (version, in_force) =
+        (signed.manifest().version, held.filter(|held| held.signatures > 0 && held.digest == Digest::of(source)));
     if let (None, Some(highest)) = (in_force, held.map(|held| held.highest).filter(|highest| version <= *highest)) {
         found.refused.push(Refused::Version { version, highest });
     }

@@ -64,7 +64,8 @@ mod tests {
             file: String::new(),
             line: None,
         };
-        let expiries = ["2026-11-01", "2026-11-21", "2026-11-25", "2026-12-30"].map(|day| expiry(Expiring::Policy, day));
+        let expiries =
+            ["2026-11-01", "2026-11-21", "2026-11-25", "2026-12-30"].map(|day| expiry(Expiring::Policy, day));
         let day_after = |day: jiff::civil::Date| Some(day.tomorrow().ok()?.in_tz("UTC").ok()?.timestamp());
         metrics.show(&expiries, "2026-11-21".parse().unwrap(), day_after);
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();

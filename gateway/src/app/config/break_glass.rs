@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{read, signers};
 use super::section::{Reader, Section};
+use super::{read, signers};
 use crate::break_glass::{MOST_SITE, Rules};
 use crate::suspend::is_plain;
 

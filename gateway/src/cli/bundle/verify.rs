@@ -30,7 +30,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Failed> 
     let manifest = bundle_files::read_manifest(&args.dir)?;
     let (keys, history) = match &args.trust {
         Some(file) => {
-            let text = fs::read_to_string(file).map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
+            let text =
+                fs::read_to_string(file).map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
             (config::trust(&text, file)?, None)
         }
         None => {

@@ -85,7 +85,7 @@ pub fn main() -> ExitCode {
         Command::BreakGlass(args) => run_switch(|clock| break_glass::run(&args, clock, &mut io::stdin().lock(), out)),
         Command::Bundle(args) => run_switch(|clock| bundle::run(&args, clock, &mut io::stdin().lock(), out)),
         Command::Pki(args) => run_pki(args, out),
-        Command::Policy(args) => ended(policy::run(&args, out)),
+        Command::Policy(args) => ended(policy::run(&args, colours(&io::stdout()), out)),
         Command::Plugin(args) => plugin::run(&args, &mut io::stdin().lock(), out),
         Command::Seal(args) => seal::run(&args, &mut io::stdin().lock(), out),
         Command::Completions(args) => {

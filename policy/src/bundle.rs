@@ -9,14 +9,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::contract::{Contracts, Operation};
 use crate::directory::{Directory, System};
-use crate::engine::{Engine, Shows, Trial};
+use crate::engine::{Before, Engine, Shows, Trial};
 use crate::model::PurposeId;
 use crate::permit::{Ask, Denied, Env, Permit};
 use crate::problem::{Problem, Severity};
 
 /// The files of a bundle, by path relative to its root (`agencies/tax.toml`), as UTF-8 text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Source {
     /// Path to text; `/` separates.
     pub files: BTreeMap<String, String>,
@@ -38,6 +37,8 @@ pub struct Bundle {
     contracts: Arc<Contracts>,
     directory: Arc<Directory>,
     engine: Engine,
+    /// What is to be looked at in the contracts, and in the directory.
+    doubts: Arc<[Vec<Problem>; 2]>,
 }
 
 /// A bundle that was accepted, with what its author should still look at.
@@ -55,18 +56,50 @@ impl Bundle {
     /// # Errors
     /// Every problem that could be found, not only the first; at least one has [`Severity::Error`].
     pub fn load(source: &Source) -> Result<Loaded, Vec<Problem>> {
+        Self::read(source, None)
+    }
+
+    /// The same, given the bundle before it and the files that this was loaded from: of it everything is kept on which no change bears,
+    /// so that a small change takes milliseconds, however large the bundle is.
+    ///
+    /// # Errors
+    /// As [`Bundle::load`].
+    pub fn load_after(source: &Source, before: (&Source, &Self)) -> Result<Loaded, Vec<Problem>> {
+        Self::read(source, Some(before))
+    }
+
+    fn read(source: &Source, before: Option<(&Source, &Self)>) -> Result<Loaded, Vec<Problem>> {
         let mut problems = Vec::new();
-        let contracts = crate::contract::load(source, &mut problems);
-        let directory = crate::directory::load(source, &contracts, &mut problems);
-        let engine = Engine::compile(source, &contracts, &directory, &mut problems);
+        let before = before.filter(|(old, _)| same_files(source, old, &["contracts/"]));
+        let (contracts, of_contracts) = match before {
+            Some((_, before)) => (Arc::clone(&before.contracts), before.doubts[0].clone()),
+            None => {
+                let contracts = Arc::new(crate::contract::load(source, &mut problems));
+                (contracts, std::mem::take(&mut problems))
+            }
+        };
+        problems.extend(of_contracts.iter().cloned());
+        let kept = before.filter(|(old, _)| same_files(source, old, &["agencies/", "purposes.toml"]));
+        let (directory, of_directory) = match kept {
+            Some((_, before)) => (Arc::clone(&before.directory), before.doubts[1].clone()),
+            None => {
+                let directory = Arc::new(crate::directory::load(source, &contracts, &mut problems));
+                (directory, problems.split_off(of_contracts.len()))
+            }
+        };
+        problems.extend(of_directory.iter().cloned());
+        let compiled =
+            before.map(|(source, before)| Before { source, directory: &before.directory, engine: &before.engine });
+        let engine = Engine::compile(source, &contracts, &directory, compiled, &mut problems);
         problems.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
         match engine {
             Some(engine) if problems.iter().all(|problem| problem.severity == Severity::Warning) => Ok(Loaded {
                 bundle: Arc::new(Self {
                     digest: Digest::of(source),
-                    contracts: Arc::new(contracts),
-                    directory: Arc::new(directory),
+                    contracts,
+                    directory,
                     engine,
+                    doubts: Arc::new([of_contracts, of_directory]),
                 }),
                 warnings: problems,
             }),
@@ -117,6 +150,7 @@ impl Bundle {
             contracts: Arc::clone(&self.contracts),
             directory: Arc::clone(&self.directory),
             engine: self.engine.without(suspended),
+            doubts: Arc::clone(&self.doubts),
         }
     }
 
@@ -148,6 +182,12 @@ impl Bundle {
     pub fn decide(&self, ask: Ask<'_>) -> Result<Permit, Denied> {
         self.engine.decide(ask)
     }
+}
+
+/// Whether the files of those folders, or of those names, are the same.
+fn same_files(new: &Source, old: &Source, of: &[&str]) -> bool {
+    let wanted = |(path, _): &(&String, &String)| of.iter().any(|start| path.starts_with(start));
+    new.files.iter().filter(wanted).eq(old.files.iter().filter(wanted))
 }
 
 impl Digest {

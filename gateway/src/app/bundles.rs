@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use popgate_policy::bundle::{Digest, Loaded, Source};
 use popgate_policy::problem::Problem;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::admin::{BundleAsk, BundleDesk};
@@ -71,7 +71,7 @@ pub enum RollbackError {
 }
 
 /// For operators.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BundlesStatus {
     /// Each coming into force, oldest first.
     pub bundles: Vec<BundleEntry>,
@@ -80,7 +80,7 @@ pub struct BundlesStatus {
 }
 
 /// One coming into force.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BundleEntry {
     /// What is remembered of it.
     #[serde(flatten)]
@@ -121,6 +121,17 @@ pub fn rollback_target(history: &History, to: Option<&str>, signed: bool) -> Res
         Some(entry) if !signed || entry.signatures > 0 => Ok(digest),
         _ => Err(RollbackError::Unsigned(digest)),
     }
+}
+
+/// Why a gateway of that configuration would not take what stands in the folder; empty if it would, or has it already.
+pub fn refused(config: &Config, now: Timestamp) -> Vec<Problem> {
+    let store = Store::new(&config.state);
+    let offered = store.history().map_err(ReloadError::from).and_then(|history| {
+        let signed = history.last().filter(|last| last.signatures > 0);
+        let baseline = || signed.map(|last| Ok(load(&store, &last.digest)?.1.bundle)).transpose();
+        offer(config, &history, (UNKNOWN, How::Reload, now), baseline)
+    });
+    offered.map_or_else(|error| error.problems(), |_| Vec::new())
 }
 
 impl Bundles {

@@ -333,8 +333,8 @@ fn named(name: &str, place: &Place) -> Result<Old, Failed> {
 fn named_stored(name: &str, place: &Place) -> Result<Old, Failed> {
     let (kept, highest): (Kept, Option<u64>) = match place.node()? {
         Some(node) => {
-            let told: BundlesStatusTold = serde_json::from_value(node.get("/bundles")?.json())?;
-            let highest = told.bundles.iter().filter_map(|entry| entry.version).max();
+            let told: BundlesStatus = serde_json::from_value(node.get("/bundles")?.json())?;
+            let highest = told.bundles.iter().filter_map(|told| told.entry.version).max();
             (serde_json::from_value(node.get(&format!("/bundles/{}", encoded(name)))?.json())?, highest)
         }
         None => {
@@ -345,17 +345,6 @@ fn named_stored(name: &str, place: &Place) -> Result<Old, Failed> {
         }
     };
     Ok(Old { name: name.to_owned(), source: kept.source, manifest: kept.manifests.last().cloned(), highest })
-}
-
-/// What is needed of a node's list.
-#[derive(serde::Deserialize)]
-struct BundlesStatusTold {
-    bundles: Vec<VersionTold>,
-}
-
-#[derive(serde::Deserialize)]
-struct VersionTold {
-    version: Option<u64>,
 }
 
 /// Compiles a bundle; what is wrong with it is written, and `None` returned.

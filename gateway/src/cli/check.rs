@@ -14,10 +14,10 @@ use super::node::NodeArgs;
 use super::report::{self, GREEN, RED, YELLOW, paint, plural};
 use super::unnamed;
 use crate::admin::ProblemStatus;
-use crate::app::bundle_files;
 use crate::app::config::Config;
 use crate::app::diff::Counts;
 use crate::app::status::SOON;
+use crate::app::{bundle_files, bundles};
 use crate::clock::Clock;
 
 mod remote;
@@ -116,6 +116,7 @@ impl Findings {
                 self.check_registers(&bundle);
                 self.check_plugins(&bundle);
                 self.check_break_glass(&bundle);
+                self.check_manifest(dir);
                 self.bundle = Some((bundle.digest().to_string(), Counts::of(&source, &bundle)));
             }
             Err(problems) => self.problems.extend(problems),
@@ -145,6 +146,14 @@ impl Findings {
     fn check_plugins(&mut self, bundle: &Bundle) {
         let plugins = self.config.iter().flat_map(|config| &config.plugins);
         self.problems.extend(plugins.flat_map(|plugin| plugin.unknown_in(bundle)));
+    }
+
+    /// Where signatures are required, what was not signed is refused.
+    fn check_manifest(&mut self, dir: &Path) {
+        let Some(config) = self.config.as_ref().filter(|config| config.signing.required) else { return };
+        let config = Config { bundle: dir.to_owned(), ..config.clone() };
+        let Ok(clock) = Clock::system(&config.time_zone) else { return };
+        self.problems.extend(bundles::refused(&config, clock.wall()));
     }
 
     /// What only orders lend is for nobody where none are taken.

@@ -13,10 +13,11 @@ use crate::directory::{Purpose, System};
 use crate::model::{OperationId, PurposeId, SystemId};
 
 mod aspects;
-mod compare;
-mod group;
+pub(super) mod compare;
+pub(super) mod group;
 
 use compare::{Found, compare};
+use group::Difference;
 
 /// What is different between two bundles.
 #[derive(Clone, Debug, Serialize)]
@@ -145,8 +146,7 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Diff {
     let mut differences = Vec::new();
     for system in pairs(old.directory().systems(), new.directory().systems(), |system| system.id.clone()) {
         for purpose in purposes(old, new, &system) {
-            for operation in pairs(old.contracts().operations(), new.contracts().operations(), |known| known.id.clone())
-            {
+            for operation in pairs(old.contracts().operations(), new.contracts().operations(), |known| known.id.clone()) {
                 let seats = [0, 1].map(|side| {
                     let bundle = if side == 0 { old } else { new };
                     Some(Seat {
@@ -156,8 +156,7 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Diff {
                         purpose: purpose.of(side)?,
                     })
                 });
-                let shape =
-                    |seat: &Option<Seat<'_>>| seat.as_ref().and_then(|seat| seat.bundle.engine().shape(seat.system));
+                let shape = |seat: &Option<Seat<'_>>| seat.as_ref().and_then(|seat| seat.bundle.engine().shape(seat.system));
                 let [old_seat, new_seat] = &seats;
                 let alike = Alike {
                     shapes: [shape(old_seat), shape(new_seat)],
@@ -185,10 +184,8 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Diff {
 
 impl Diff {
     fn of(same_files: bool, changes: Vec<Change>, aspects: Vec<Aspect>) -> Self {
-        let (unsure, changes): (Vec<Change>, Vec<Change>) =
-            changes.into_iter().partition(|change| change.direction == Direction::None);
-        let directions =
-            || changes.iter().map(|change| change.direction).chain(aspects.iter().map(|aspect| aspect.direction));
+        let (unsure, changes): (Vec<Change>, Vec<Change>) = changes.into_iter().partition(|change| change.direction == Direction::None);
+        let directions = || changes.iter().map(|change| change.direction).chain(aspects.iter().map(|aspect| aspect.direction));
         let inexact = !unsure.is_empty() || changes.iter().any(|change| !change.unsure.is_empty());
         let verdict = if directions().any(|direction| matches!(direction, Direction::Widens | Direction::Both)) {
             Verdict::Widens
@@ -205,22 +202,12 @@ impl Diff {
     }
 }
 
-/// What became of a field, for one caller.
-struct Difference {
-    system: SystemId,
-    operation: OperationId,
-    purpose: PurposeId,
-    enrolled: [bool; 2],
-    exists: [bool; 2],
-    found: Found,
-}
-
 /// Callers for whom the same comes of it.
 #[derive(PartialEq, Eq, Hash)]
-struct Alike {
-    shapes: [Option<usize>; 2],
-    operation: OperationId,
-    purpose: PurposeId,
+pub(super) struct Alike {
+    pub(super) shapes: [Option<usize>; 2],
+    pub(super) operation: OperationId,
+    pub(super) purpose: PurposeId,
 }
 
 /// What has one name in both bundles.
@@ -235,11 +222,7 @@ impl<'a, N, T> Pair<'a, N, T> {
     }
 }
 
-fn pairs<'a, N: Ord + Clone, T>(
-    old: &'a [std::sync::Arc<T>],
-    new: &'a [std::sync::Arc<T>],
-    name: impl Fn(&T) -> N,
-) -> Vec<Pair<'a, N, T>> {
+fn pairs<'a, N: Ord + Clone, T>(old: &'a [std::sync::Arc<T>], new: &'a [std::sync::Arc<T>], name: impl Fn(&T) -> N) -> Vec<Pair<'a, N, T>> {
     let mut found: BTreeMap<N, [Option<&'a T>; 2]> = BTreeMap::new();
     for (side, all) in [old, new].into_iter().enumerate() {
         for one in all {
@@ -252,11 +235,7 @@ fn pairs<'a, N: Ord + Clone, T>(
 }
 
 /// The purposes that the system may use in either bundle, each where it may.
-fn purposes<'a>(
-    old: &'a Bundle,
-    new: &'a Bundle,
-    system: &Pair<'a, SystemId, System>,
-) -> Vec<Pair<'a, PurposeId, Purpose>> {
+fn purposes<'a>(old: &'a Bundle, new: &'a Bundle, system: &Pair<'a, SystemId, System>) -> Vec<Pair<'a, PurposeId, Purpose>> {
     let mut found: BTreeMap<PurposeId, [Option<&'a Purpose>; 2]> = BTreeMap::new();
     for (side, bundle) in [old, new].into_iter().enumerate() {
         let Some(system) = system.of(side) else { continue };

@@ -35,8 +35,7 @@ impl<'a> Scopes<'a> {
         let engine = bundle.engine();
         let rules = engine.rules();
         let taken = |takes: &dyn Fn(&Rule) -> bool| Bits::of(rules.iter().map(takes));
-        let shapes =
-            bundle.directory().systems().iter().filter_map(|system| engine.shape(system)).collect::<BTreeSet<_>>();
+        let shapes = bundle.directory().systems().iter().filter_map(|system| engine.shape(system)).collect::<BTreeSet<_>>();
         let mut by_field = HashMap::new();
         let mut by_operation = Vec::new();
         for operation in bundle.contracts().operations() {
@@ -131,7 +130,10 @@ impl<'a> Scopes<'a> {
 impl Known {
     fn of(rule: &Rule, bundle: &Bundle, numbering: &mut Numbering) -> Self {
         let next = u32::try_from(numbering.0.len()).unwrap_or(u32::MAX);
-        Self { uses: Uses::of(&rule.conditions), identity: *numbering.0.entry(said(rule, bundle)).or_insert(next) }
+        Self {
+            uses: Uses::of(&rule.conditions),
+            identity: *numbering.0.entry(said(rule, bundle)).or_insert(next),
+        }
     }
 }
 

@@ -106,8 +106,7 @@ impl Uses {
                 _ => self.walk(member),
             },
             "has" if is_part(member.get("left"), "env") => {
-                self.axes
-                    .extend(Asked::named("env", member.get("attr").and_then(Value::as_str)).map(|asked| asked.axis()));
+                self.axes.extend(Asked::named("env", member.get("attr").and_then(Value::as_str)).map(|asked| asked.axis()));
             }
             "like" if let Some(asked) = member.get("left").and_then(Asked::of) => {
                 self.axes.insert(asked.axis());
@@ -142,9 +141,7 @@ impl Uses {
     fn compared(&mut self, asked: &Asked, with: &Value) {
         let number = with.get("Value").and_then(Value::as_i64);
         match (asked, number) {
-            (Asked::Hour, Some(hour)) => {
-                self.minutes.extend([hour.saturating_mul(60), hour.saturating_add(1).saturating_mul(60)])
-            }
+            (Asked::Hour, Some(hour)) => self.minutes.extend([hour.saturating_mul(60), hour.saturating_add(1).saturating_mul(60)]),
             (Asked::MinuteOfDay, Some(minute)) => self.minutes.extend([minute, minute.saturating_add(1)]),
             (Asked::Weekday, Some(_)) => self.weekdays = true,
             (Asked::Today, None) => match date(with) {

@@ -1,5 +1,6 @@
 //! What is shown and when, in words that a person can check.
 
+use ipnet::IpNet;
 use jiff::civil::Date;
 use serde::Serialize;
 
@@ -86,17 +87,12 @@ fn conditions(space: &Space, wanted: &[bool]) -> String {
         let mut at = 0;
         boxes.retain(|one| {
             at += 1;
-            let within =
-                |(other_at, other): (usize, &Box)| is_within(one, other) && (*one != *other || other_at + 1 < at);
+            let within = |(other_at, other): (usize, &Box)| is_within(one, other) && (*one != *other || other_at + 1 < at);
             !all.iter().enumerate().any(within)
         });
     }
     let words = |one: &Box| {
-        let axes = space
-            .axes
-            .iter()
-            .zip(one)
-            .filter_map(|((axis, classes), chosen)| Some(words_of(axis, classes, chosen.as_ref()?)));
+        let axes = space.axes.iter().zip(one).filter_map(|((axis, classes), chosen)| Some(words_of(axis, classes, chosen.as_ref()?)));
         axes.collect::<Vec<_>>().join(" and ")
     };
     let more = boxes.len().saturating_sub(MOST_BOXES);
@@ -127,10 +123,7 @@ fn cover(space: &Space, depth: usize, wanted: &[bool]) -> Vec<Box> {
     let all = groups.len() == 1;
     let below = |(part, members): (&[bool], Vec<usize>)| {
         let first = (!all).then_some(members);
-        cover(space, depth + 1, part)
-            .into_iter()
-            .map(move |rest| [vec![first.clone()], rest].concat())
-            .collect::<Vec<_>>()
+        cover(space, depth + 1, part).into_iter().map(move |rest| [vec![first.clone()], rest].concat()).collect::<Vec<_>>()
     };
     groups.into_iter().flat_map(below).collect()
 }
@@ -249,21 +242,37 @@ fn weekday_words(weekdays: &[i8]) -> String {
 }
 
 fn sources(chosen: &[&Class], others: &[&Class]) -> String {
-    let list = |classes: &[&Class]| -> Option<Vec<String>> {
-        let words = |class: &&Class| match class {
-            Class::Source { within, version, .. } => {
-                // The narrowest says it.
-                let narrowest = within.iter().max_by_key(|network| network.prefix_len());
-                let version = version.map(|version| format!("IPv{version}"));
-                Some(narrowest.map(ToString::to_string).or(version)?)
-            }
-            _ => None,
-        };
-        classes.iter().map(words).collect()
+    // The narrowest network says which class it is; one in no network is the rest.
+    let narrowest = |class: &&Class| match class {
+        Class::Source { within, .. } => within.iter().max_by_key(|network| network.prefix_len()).copied(),
+        _ => None,
     };
-    match (list(chosen), list(others)) {
-        (Some(named), _) => format!("from {}", named.join(" or ")),
-        (None, Some(named)) => format!("not from {}", named.join(" or ")),
+    let version = |class: &&Class| match class {
+        Class::Source { version, .. } => *version,
+        _ => None,
+    };
+    let list = |classes: &[&Class], except: &[&Class]| -> Option<String> {
+        let mut named: Vec<IpNet> = classes.iter().map(narrowest).collect::<Option<_>>()?;
+        named.sort_unstable();
+        named.dedup();
+        let all = named.clone();
+        named.retain(|network| !all.iter().any(|other| other != network && other.contains(network)));
+        let mut holes: Vec<IpNet> = except.iter().filter_map(narrowest).collect();
+        holes.retain(|hole| named.iter().any(|network| network.contains(hole)));
+        holes.sort_unstable();
+        holes.dedup();
+        let words = |networks: &[IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        Some(if holes.is_empty() { words(&named) } else { format!("{} but not {}", words(&named), words(&holes)) })
+    };
+    if let [Some(only), ..] = chosen.iter().map(version).collect::<Vec<_>>().as_slice()
+        && chosen.iter().all(|class| version(class) == Some(*only))
+        && others.iter().all(|class| version(class) != Some(*only))
+    {
+        return format!("by IPv{only}");
+    }
+    match (list(chosen, others), list(others, chosen)) {
+        (Some(named), _) => format!("from {named}"),
+        (None, Some(named)) => format!("not from {named}"),
         (None, None) => "from some networks".to_owned(),
     }
 }

@@ -16,7 +16,6 @@ pub struct History {
 
 /// One coming into force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// Of which bundle.
     pub digest: Digest,

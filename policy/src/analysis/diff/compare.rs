@@ -95,8 +95,7 @@ struct Pair<'a> {
 /// Fields whose policies ask of the same.
 fn group(scopes: [&Scopes<'_>; 2], seats: &[Option<Seat<'_>>; 2], uses: &Uses, pairs: &[Pair<'_>]) -> Vec<Found> {
     let space = Space::of(uses, &asker(seats));
-    let indices: Vec<[Option<FieldIx>; 2]> =
-        pairs.iter().map(|pair| pair.fields.map(|field| field.map(|field| field.index))).collect();
+    let indices: Vec<[Option<FieldIx>; 2]> = pairs.iter().map(|pair| pair.fields.map(|field| field.map(|field| field.index))).collect();
     let decided = treatments(seats, &indices, &space);
     let found = pairs.iter().zip(&decided).filter_map(|(pair, [before, after])| {
         let rank = |treatment| rank(&pair.fields, treatment);

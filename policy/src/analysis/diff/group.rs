@@ -2,14 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Because, Change, Difference, Direction};
+use super::compare::Found;
+use super::{Because, Change, Direction};
 use crate::analysis::whom::whom;
 use crate::analysis::words::Shown;
 use crate::bundle::Bundle;
 use crate::model::{OperationId, PurposeId, SystemId};
 
+/// What became of a field, for one caller.
+pub(in crate::analysis) struct Difference {
+    pub(in crate::analysis) system: SystemId,
+    pub(in crate::analysis) operation: OperationId,
+    pub(in crate::analysis) purpose: PurposeId,
+    /// Whether the system may use the purpose, in the old and in the new bundle.
+    pub(in crate::analysis) enrolled: [bool; 2],
+    /// Whether there is such an operation.
+    pub(in crate::analysis) exists: [bool; 2],
+    pub(in crate::analysis) found: Found,
+}
+
 /// First the callers that see the same of it, then the fields, the operations and the purposes of which the same is true.
-pub(super) fn group(differences: &[Difference], bundles: [&Bundle; 2]) -> Vec<Change> {
+pub(in crate::analysis) fn group(differences: &[Difference], bundles: [&Bundle; 2]) -> Vec<Change> {
     let mut by_systems: BTreeMap<(Effect, &PurposeId, &OperationId, &str), Group> = BTreeMap::new();
     for difference in differences {
         let found = &difference.found;
@@ -24,25 +37,20 @@ pub(super) fn group(differences: &[Difference], bundles: [&Bundle; 2]) -> Vec<Ch
         group.fields.insert(field.to_owned());
         group.because.extend(one.because);
     }
-    let mut by_operations: BTreeMap<(Effect, BTreeSet<SystemId>, BTreeSet<String>, &PurposeId), Group> =
-        BTreeMap::new();
+    let mut by_operations: BTreeMap<(Effect, BTreeSet<SystemId>, BTreeSet<String>, &PurposeId), Group> = BTreeMap::new();
     for ((effect, systems, purpose, operation), one) in by_fields {
         let group = by_operations.entry((effect, systems, one.fields, purpose)).or_default();
         group.operations.insert(operation.to_string());
         group.because.extend(one.because);
     }
-    let mut by_purposes: BTreeMap<(Effect, BTreeSet<SystemId>, BTreeSet<String>, BTreeSet<String>), Group> =
-        BTreeMap::new();
+    let mut by_purposes: BTreeMap<(Effect, BTreeSet<SystemId>, BTreeSet<String>, BTreeSet<String>), Group> = BTreeMap::new();
     for ((effect, systems, fields, purpose), one) in by_operations {
         let group = by_purposes.entry((effect, systems, fields, one.operations)).or_default();
         group.purposes.insert(purpose.clone());
         group.because.extend(one.because);
     }
     let directories = bundles.map(Bundle::directory);
-    let change = |((effect, systems, fields, operations), group): (
-        (Effect, BTreeSet<SystemId>, BTreeSet<String>, BTreeSet<String>),
-        Group,
-    )| Change {
+    let change = |((effect, systems, fields, operations), group): ((Effect, BTreeSet<SystemId>, BTreeSet<String>, BTreeSet<String>), Group)| Change {
         direction: effect.direction,
         whom: whom(&systems, &group.purposes, directories),
         systems: systems.iter().map(ToString::to_string).collect(),

@@ -15,6 +15,7 @@ pub mod serve;
 pub mod shadow;
 pub mod status;
 pub mod suspensions;
+pub mod trace;
 pub mod watch;
 
 pub use node::{Core, Live, Node};

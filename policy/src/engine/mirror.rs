@@ -168,6 +168,11 @@ impl Mirror {
 }
 
 impl Found {
+    /// Who asks.
+    pub fn system(&self) -> &Arc<System> {
+        &self.system
+    }
+
     /// The operation.
     pub fn operation(&self) -> &Arc<Operation> {
         &self.operation

@@ -8,11 +8,9 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use popgate_policy::bundle::{Bundle, Digest, Source};
+use popgate_policy::bundle::{Bundle, Digest};
 use popgate_policy::engine::mirror::Mirror;
-use popgate_policy::problem::Severity;
 
-use crate::app::bundle_files;
 use crate::app::bundle_store::Store;
 use crate::app::config::Config;
 use crate::audit::{AuditKey, read};
@@ -90,7 +88,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Box<dyn Error>>
     let clock = Clock::system(zone.unwrap_or("Asia/Ho_Chi_Minh"))?;
     let key = args.audit_key.as_deref().map(custody::symmetric_key).transpose()?.map(AuditKey::new);
     let candidate = mirror(&args.bundle, &store)?;
-    let mut find = |digest: &Digest| loaded(store.load(digest).ok()?.source).ok();
+    let mut find = |digest: &Digest| kept(digest, &store).ok();
     let before = match &args.against {
         Some(named) => Before::Bundle(Arc::new(mirror(named, &store)?)),
         None => Before::Records(&mut find),
@@ -133,22 +131,16 @@ fn unnamed_log() -> ExitCode {
 
 /// A bundle by its folder, or by the digest under which it is kept.
 fn mirror(named: &str, store: &Store) -> Result<Mirror, Box<dyn Error>> {
-    let source = match named.parse::<Digest>() {
-        Ok(digest) => store.load(&digest)?.source,
-        Err(_) => bundle_files::read(Path::new(named))?,
-    };
-    loaded(source).map_err(|why| format!("the bundle `{named}` {why}").into())
+    match named.parse::<Digest>() {
+        Ok(digest) => kept(&digest, store),
+        Err(_) => Ok(Mirror::of(super::load(Path::new(named))?)),
+    }
 }
 
-fn loaded(source: Source) -> Result<Mirror, String> {
-    match Bundle::load(&source) {
-        Ok(loaded) => Ok(Mirror::of(loaded.bundle)),
-        Err(problems) => {
-            let mut errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
-            let first = errors.next().map(ToString::to_string).unwrap_or_default();
-            Err(format!("has {} error(s); `popgate check` lists them; the first: {first}", 1 + errors.count()))
-        }
-    }
+fn kept(digest: &Digest, store: &Store) -> Result<Mirror, Box<dyn Error>> {
+    let loaded = Bundle::load(&store.load(digest)?.source)
+        .map_err(|_| format!("bundle {digest} is kept, and this version of popgate does not accept it"))?;
+    Ok(Mirror::of(loaded.bundle))
 }
 
 /// On a terminal alone.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::cedar::in_scope;
+use crate::cedar::Rule;
 use crate::contract::Operation;
 use crate::directory::System;
 use crate::engine::Engine;
@@ -43,11 +43,14 @@ impl ByRule {
     }
 
     pub(super) fn of_request(&self, engine: &Engine, system: &System, operation: &Operation) -> Asks {
-        let shape = engine.shape_of.get(&system.id).and_then(|at| engine.shapes.get(*at));
-        let asked = engine.operations.get(operation.index);
+        let (principal, lineages) = (engine.stands_for(system), engine.lineages(operation));
+        let takes = |rule: &Rule| {
+            principal.is_none_or(|principal| rule.scope.takes_principal(principal))
+                && lineages.is_none_or(|(action, _)| rule.scope.takes_action(action))
+        };
         let mut all = Asks::default();
         for (rule, asks) in engine.rules.iter().zip(&self.0) {
-            if in_scope(&rule.policy, shape, asked.map(|asked| &asked.action), None) {
+            if takes(rule) {
                 all.join(asks);
             }
         }

@@ -17,6 +17,7 @@ pub mod diff;
 pub mod explain;
 pub mod history;
 mod prove;
+pub mod replay;
 pub mod who;
 
 /// See what policies do, before they go live
@@ -31,6 +32,7 @@ enum Command {
     Diff(diff::Args),
     Explain(explain::Args),
     History(history::Args),
+    Replay(replay::Args),
     Who(who::Args),
 }
 
@@ -43,6 +45,7 @@ pub fn run(args: &Args, colour: bool, out: &mut dyn Write) -> Result<ExitCode, B
         Command::Diff(args) => diff::run(args, colour, out),
         Command::Explain(args) => explain::run(args, colour, out),
         Command::History(args) => history::run(args, out),
+        Command::Replay(args) => replay::run(args, out),
         Command::Who(args) => who::run(args, colour, out),
     }
 }

@@ -120,16 +120,28 @@ fn because(difference: &Difference, bundles: [&Bundle; 2]) -> BTreeSet<Because> 
     let [old, new] = bundles;
     let named = |bundle: &Bundle, at: &usize| {
         let policy = bundle.engine().policies().get(*at)?;
-        Some((policy.id.clone(), format!("{}:{}", policy.file, policy.line)))
+        Some((policy.id.clone(), (*at, format!("{}:{}", policy.file, policy.line))))
     };
-    let gone: BTreeMap<String, String> = difference.found.gone.iter().filter_map(|at| named(old, at)).collect();
-    let came: BTreeMap<String, String> = difference.found.came.iter().filter_map(|at| named(new, at)).collect();
+    let gone: BTreeMap<String, (usize, String)> =
+        difference.found.gone.iter().filter_map(|at| named(old, at)).collect();
+    let came: BTreeMap<String, (usize, String)> =
+        difference.found.came.iter().filter_map(|at| named(new, at)).collect();
     let lost = gone.iter().filter(|(policy, _)| !came.contains_key(*policy));
-    let lost = lost.map(|(policy, place)| Because::Gone { policy: policy.clone(), place: place.clone() });
-    let made = came.iter().map(|(policy, place)| {
+    let lost = lost.map(|(policy, (_, place))| Because::Gone { policy: policy.clone(), place: place.clone() });
+    let made = came.iter().filter_map(|(policy, (at, place))| {
         let (policy, place) = (policy.clone(), place.clone());
-        if gone.contains_key(&policy) { Because::Changed { policy, place } } else { Because::Came { policy, place } }
+        match gone.get(&policy) {
+            // What it names means something else: that is told by what else bears on it.
+            Some((before, _)) if text(old, *before) == text(new, *at) => None,
+            Some(_) => Some(Because::Changed { policy, place }),
+            None => Some(Because::Came { policy, place }),
+        }
     });
     let all: BTreeSet<Because> = lost.chain(made).collect();
     if all.is_empty() { BTreeSet::from([Because::Meaning]) } else { all }
+}
+
+/// What a policy says, whatever the entities that it names are in.
+fn text(bundle: &Bundle, at: usize) -> Option<serde_json::Value> {
+    bundle.engine().rules().get(at)?.policy.to_json().ok()
 }

@@ -2,6 +2,8 @@
 
 pub mod break_glass;
 pub mod bundle_files;
+pub mod bundle_store;
+pub mod bundles;
 pub mod config;
 pub mod diff;
 pub mod logs;
@@ -10,8 +12,11 @@ pub mod plugins;
 mod reads;
 pub mod seals;
 pub mod serve;
+pub mod shadow;
 pub mod status;
 pub mod suspensions;
+mod tables;
+pub mod trace;
 pub mod watch;
 
 pub use node::{Core, Live, Node};

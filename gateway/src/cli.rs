@@ -10,7 +10,9 @@ use crate::clock::Clock;
 pub mod agency;
 pub mod audit;
 pub mod break_glass;
+pub mod bundle;
 pub mod check;
+pub mod explain;
 mod keyed;
 pub mod node;
 pub mod pki;
@@ -38,6 +40,7 @@ enum Command {
     Serve(serve::Args),
     Check(check::Args),
     Audit(audit::Args),
+    Explain(explain::Args),
     Status(status::Args),
     Top(top::Args),
     Agency(agency::AgencyArgs),
@@ -47,6 +50,7 @@ enum Command {
     Resume(suspend::ResumeArgs),
     Suspensions(suspend::ListArgs),
     BreakGlass(break_glass::Args),
+    Bundle(bundle::Args),
     Pki(pki::Args),
     Policy(policy::Args),
     Plugin(plugin::Args),
@@ -72,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => return serve::run(&args),
         Command::Check(args) => ended(check::run(&args, colours(&io::stdout()), out)),
         Command::Audit(args) => ended(audit::run(&args, out)),
+        Command::Explain(args) => ended(explain::run(&args, out)),
         Command::Status(args) => ended(status::run(&args, colours(&io::stdout()), out)),
         Command::Top(args) => run_switch(|clock| top::run(&args, clock, out)),
         Command::Agency(args) => run_switch(|clock| agency::agency(&args, clock, out)),
@@ -81,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => run_switch(|clock| suspend::resume(&args, clock, out)),
         Command::Suspensions(args) => run_switch(|clock| suspend::list(&args, clock, out)),
         Command::BreakGlass(args) => run_switch(|clock| break_glass::run(&args, clock, &mut io::stdin().lock(), out)),
+        Command::Bundle(args) => run_switch(|clock| bundle::run(&args, clock, &mut io::stdin().lock(), out)),
         Command::Pki(args) => run_pki(args, out),
         Command::Policy(args) => ended(policy::run(&args, colours(&io::stdout()), out)),
         Command::Plugin(args) => plugin::run(&args, &mut io::stdin().lock(), out),

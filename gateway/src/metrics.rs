@@ -15,9 +15,11 @@ use prometheus::{
 
 mod break_glass;
 mod exchanges;
+mod expiry;
 mod operations;
 mod process;
 mod seals;
+mod shadow;
 mod suspensions;
 #[cfg(test)]
 mod tests;
@@ -25,7 +27,9 @@ mod tls12;
 
 pub use break_glass::BreakGlassMetrics;
 pub use exchanges::ExchangeTable;
+pub use expiry::ExpiryMetrics;
 pub use operations::{Code, OperationTable};
+pub use shadow::ShadowMetrics;
 pub use suspensions::SuspensionMetrics;
 pub use tls12::Tls12Table;
 
@@ -161,6 +165,10 @@ pub struct Metrics {
     pub suspensions: SuspensionMetrics,
     /// What is lent.
     pub break_glass: BreakGlassMetrics,
+    /// What a candidate bundle would have decided otherwise.
+    pub shadow: ShadowMetrics,
+    /// What ends.
+    pub expiry: ExpiryMetrics,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -368,6 +376,8 @@ impl Metrics {
             )?,
             suspensions: SuspensionMetrics::new(r)?,
             break_glass: BreakGlassMetrics::new(r)?,
+            shadow: ShadowMetrics::new(r)?,
+            expiry: ExpiryMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };

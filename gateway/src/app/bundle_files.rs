@@ -7,7 +7,7 @@ use std::path::Path;
 use popgate_policy::bundle::Source;
 
 /// Reads every file of a bundle's folder. Dotfiles and what editors leave behind (`x~`, `#x#`, `x.swp`, ...) are not part
-/// of it; symbolic links are followed.
+/// of it, nor is its manifest; symbolic links are followed.
 ///
 /// # Errors
 /// If something cannot be read, is not UTF-8, or is larger than a bundle can be. The error names the file.
@@ -23,6 +23,19 @@ pub fn read(dir: &Path) -> io::Result<Source> {
     Ok(source)
 }
 
+/// Reads the manifest beside a bundle's files; `None` if there is none.
+///
+/// # Errors
+/// If it cannot be read, or is larger than one can be.
+pub fn read_manifest(dir: &Path) -> io::Result<Option<String>> {
+    let path = dir.join(MANIFEST);
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot read `{}`: {error}", path.display()));
+    match crate::beside::read_plain(&path, MAX_FILE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => Ok(Some(String::from_utf8_lossy(&read.map_err(named)?).into_owned())),
+    }
+}
+
 fn read_folder(dir: &Path, prefix: &str, depth: usize, total: &mut u64, source: &mut Source) -> io::Result<()> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot read `{}`: {error}", dir.display()));
     if depth > MAX_DEPTH {
@@ -35,10 +48,10 @@ fn read_folder(dir: &Path, prefix: &str, depth: usize, total: &mut u64, source: 
         let Some(name) = file_name.to_str() else {
             return Err(invalid(format!("the name of `{}` is not UTF-8", path.display())));
         };
-        if is_ignored(name) {
+        let relative = format!("{prefix}{name}");
+        if is_ignored(name) || relative == MANIFEST {
             continue;
         }
-        let relative = format!("{prefix}{name}");
         let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot read `{relative}`: {error}"));
         let kind = fs::metadata(&path).map_err(named)?;
         if kind.is_dir() {
@@ -77,6 +90,8 @@ fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
+/// What operators sign; see [`crate::manifest`].
+pub(crate) const MANIFEST: &str = "manifest.json";
 const LEFT_BEHIND: [&str; 7] = [".swp", ".swo", ".swx", ".bak", ".orig", ".rej", ".tmp"];
 const MAX_DEPTH: usize = 8;
 const MAX_FILES: usize = 10_000;
@@ -107,6 +122,7 @@ mod tests {
             ("agencies/#tax.toml#", b"x"),
             ("policies/tax.cedar.orig", b"x"),
             (".git/config", b"x"),
+            ("manifest.json", b"x"),
         ]);
         let source = read(dir.path()).unwrap();
         assert_eq!(source.files.keys().collect::<Vec<_>>(), ["agencies/tax.toml", "purposes.toml"]);

@@ -15,7 +15,9 @@ use crate::app::config::Config;
 
 pub mod diff;
 pub mod explain;
+pub mod history;
 mod prove;
+pub mod replay;
 pub mod who;
 
 /// See what policies do, before they go live
@@ -29,6 +31,8 @@ pub struct Args {
 enum Command {
     Diff(diff::Args),
     Explain(explain::Args),
+    History(history::Args),
+    Replay(replay::Args),
     Who(who::Args),
 }
 
@@ -40,6 +44,8 @@ pub fn run(args: &Args, colour: bool, out: &mut dyn Write) -> Result<ExitCode, B
     match &args.command {
         Command::Diff(args) => diff::run(args, colour, out),
         Command::Explain(args) => explain::run(args, colour, out),
+        Command::History(args) => history::run(args, out),
+        Command::Replay(args) => replay::run(args, out),
         Command::Who(args) => who::run(args, colour, out),
     }
 }

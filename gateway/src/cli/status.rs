@@ -65,6 +65,12 @@ fn write(status: &Value, colour: bool, out: &mut dyn Write) -> io::Result<()> {
     let count = |pointer: &str| part(pointer).and_then(Value::as_array).map_or(0, Vec::len);
     let number = |pointer: &str| part(pointer).and_then(Value::as_u64).unwrap_or_default();
     writeln!(out, "bundle       {} since {}", text("/bundle/digest"), text("/bundle/loaded"))?;
+    if let Some(version) = status.pointer("/bundle/version").and_then(Value::as_u64) {
+        let people = status.pointer("/bundle/signed_by").and_then(Value::as_array).into_iter().flatten();
+        let people: Vec<&str> = people.filter_map(Value::as_str).collect();
+        let signed = if people.is_empty() { String::new() } else { format!(", signed by {}", people.join(", ")) };
+        writeln!(out, "             version {version}{signed}")?;
+    }
     let listed = ["contract", "operation", "agency", "system", "purpose", "policy"];
     let listed = listed.map(|one| {
         let many = one.strip_suffix('y').map_or_else(|| format!("{one}s"), |stem| format!("{stem}ies"));
@@ -80,6 +86,21 @@ fn write(status: &Value, colour: bool, out: &mut dyn Write) -> io::Result<()> {
         _ => {
             let refused = paint("the last bundle was refused", RED, colour);
             writeln!(out, "             {refused}: see `popgate check --node`")?;
+        }
+    }
+    if part("/shadow").is_some_and(|shadow| !shadow.is_null()) {
+        match part("/shadow/digest").and_then(Value::as_str) {
+            None => writeln!(out, "shadow       no candidate in {}", text("/shadow/path"))?,
+            Some(digest) => {
+                writeln!(out, "shadow       {digest} since {}", text("/shadow/since"))?;
+                let (compared, differing) = (number("/shadow/compared"), number("/shadow/differing"));
+                let requests = plural(usize::try_from(compared).unwrap_or(usize::MAX), "request");
+                writeln!(out, "             {requests} compared, {differing} differ: see {}", text("/shadow/log"))?;
+            }
+        }
+        if count("/shadow/problems") > 0 {
+            let refused = paint("the candidate in its folder was refused", RED, colour);
+            writeln!(out, "             {refused}: see `popgate check {}`", text("/shadow/path"))?;
         }
     }
     writeln!(out, "certificates generation {}", number("/trust/generation"))?;

@@ -31,31 +31,26 @@ pub(in crate::analysis) fn group(differences: &[Difference], bundles: [&Bundle; 
         group.systems.insert(difference.system.clone());
         group.because.extend(because(difference, bundles));
     }
-    let mut by_fields: BTreeMap<(Effect, BTreeSet<SystemId>, &PurposeId, &OperationId), Group> = BTreeMap::new();
+    let mut by_fields: BTreeMap<(Effect, Systems, &PurposeId, &OperationId), Group> = BTreeMap::new();
     for ((effect, purpose, operation, field), one) in by_systems {
         let group = by_fields.entry((effect, one.systems.clone(), purpose, operation)).or_default();
         group.fields.insert(field.to_owned());
         group.because.extend(one.because);
     }
-    let mut by_operations: BTreeMap<(Effect, BTreeSet<SystemId>, BTreeSet<String>, &PurposeId), Group> =
-        BTreeMap::new();
+    let mut by_operations: BTreeMap<(Effect, Systems, Names, &PurposeId), Group> = BTreeMap::new();
     for ((effect, systems, purpose, operation), one) in by_fields {
         let group = by_operations.entry((effect, systems, one.fields, purpose)).or_default();
         group.operations.insert(operation.to_string());
         group.because.extend(one.because);
     }
-    let mut by_purposes: BTreeMap<(Effect, BTreeSet<SystemId>, BTreeSet<String>, BTreeSet<String>), Group> =
-        BTreeMap::new();
+    let mut by_purposes: BTreeMap<Same, Group> = BTreeMap::new();
     for ((effect, systems, fields, purpose), one) in by_operations {
         let group = by_purposes.entry((effect, systems, fields, one.operations)).or_default();
         group.purposes.insert(purpose.clone());
         group.because.extend(one.because);
     }
     let directories = bundles.map(Bundle::directory);
-    let change = |((effect, systems, fields, operations), group): (
-        (Effect, BTreeSet<SystemId>, BTreeSet<String>, BTreeSet<String>),
-        Group,
-    )| Change {
+    let change = |((effect, systems, fields, operations), group): (Same, Group)| Change {
         direction: effect.direction,
         whom: whom(&systems, &group.purposes, directories),
         systems: systems.iter().map(ToString::to_string).collect(),
@@ -70,6 +65,11 @@ pub(in crate::analysis) fn group(differences: &[Difference], bundles: [&Bundle; 
     };
     by_purposes.into_iter().map(change).collect()
 }
+
+type Systems = BTreeSet<SystemId>;
+type Names = BTreeSet<String>;
+/// What changed how, for which systems, of which fields, in which operations.
+type Same = (Effect, Systems, Names, Names);
 
 /// What is the same for all of a group.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]

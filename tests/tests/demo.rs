@@ -54,14 +54,25 @@ fn a_folder_or_port_that_cannot_be_used_is_named() {
 
 #[test]
 fn a_step_that_goes_wrong_fails_the_run() {
-    // The log cannot grow past 64 KiB: in the midst of the scenario nothing may be disclosed any more.
-    let limited = |limit: &str| {
-        let script = format!("trap '' XFSZ; ulimit {limit}; exec \"$0\" --once");
-        Command::new("bash").args(["-c", &script]).arg(binary("popgate-demo")).output().unwrap()
-    };
-    let said = failure(&limited("-f 64"));
+    // Once requests are answered the log cannot grow past 64 KiB: in the midst of the scenario nothing may be disclosed any more.
+    let folder = tempfile::tempdir().unwrap();
+    let mut begun = Command::new("bash");
+    begun.args(["-c", "trap '' XFSZ; exec \"$0\" --once --dir \"$1\""]).arg(binary("popgate-demo")).arg(folder.path());
+    let begun = begun.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (log, since) = (folder.path().join("audit/0000000001.log"), Instant::now());
+    while std::fs::metadata(&log).map_or(0, |log| log.len()) < 4096 {
+        assert!(since.elapsed() < PATIENCE, "nothing is recorded");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let limit = ["--pid", &begun.id().to_string(), "--fsize=65536"];
+    assert!(Command::new("prlimit").args(limit).status().unwrap().success());
+    let said = failure(&begun.wait_with_output().unwrap());
     assert!(said.contains("expected 200") && said.contains("got 503 audit_unavailable"), "{said}");
     // At whichever file the descriptors end, that is told and not a panic.
+    let limited = |limit: &str| {
+        let script = format!("ulimit {limit}; exec \"$0\" --once");
+        Command::new("bash").args(["-c", &script]).arg(binary("popgate-demo")).output().unwrap()
+    };
     for descriptors in (16..=40).step_by(3) {
         let said = failure(&limited(&format!("-n {descriptors}")));
         assert!(said.starts_with("popgate-demo: ") && said.contains("Too many open files"), "{said}");

@@ -201,11 +201,10 @@ fn refused(node: &Arc<Node>) -> String {
     said(&node.reload_bundle().unwrap_err())
 }
 
-/// The version in force.
+/// The version in force, once what is remembered is what decides.
 fn in_force(node: &Node) -> Option<u64> {
     let entry = node.bundles.history().entries.pop().unwrap();
-    assert_eq!(entry.digest, node.live().bundle.digest());
-    entry.version
+    entry.version.filter(|_| entry.digest == node.live().bundle.digest())
 }
 
 /// The members of the record that the tax department gets.
@@ -215,7 +214,9 @@ async fn shown(site: &Site, gateway: &Running) -> Vec<String> {
     request.headers_mut().insert("gateway-case", HeaderValue::from_static("T-1"));
     let answer = client.send(request).await.unwrap();
     assert_eq!(answer.status, StatusCode::OK, "{}", popgate_tests::refusal(&answer));
-    answer.json().as_object().unwrap().keys().cloned().collect()
+    let mut members: Vec<String> = answer.json().as_object().unwrap().keys().cloned().collect();
+    members.sort();
+    members
 }
 
 #[tokio::test]

@@ -138,6 +138,8 @@ impl Log {
 }
 
 const ALL: Brought = Brought { user: true, case: true, assurance: false };
+/// What `credit-assessment` requires.
+const NEEDED: Brought = Brought { user: false, case: true, assurance: true };
 const YEAR: &str = "@mask(\"year\")\npermit (\n  principal in Sector::\"telecom\"";
 const CLEAR: &str = "permit (\n  principal in Sector::\"telecom\"";
 
@@ -197,6 +199,8 @@ fn a_permit_that_is_gone_refuses_and_one_that_is_new_answers() {
     let policy = &reference().files["policies/telecom.cedar"];
     let enrolled = edited(&[
         ("policies/telecom.cedar", policy, &format!("{policy}{wider}")),
+        // Nobody private may read by number alone.
+        ("policies/common.cedar", "    Action::\"citizen.read\",\n", ""),
         (
             "agencies/telecom-a.toml",
             "purposes = [\"subscriber-verification\"]",
@@ -214,7 +218,7 @@ fn gates_and_circumstances_are_those_of_then() {
     let mut log = Log::default();
     // 23:00 and 12:00 where the site is.
     for (at, shown) in [("2026-11-20T16:00:00Z", false), (NOON, true)] {
-        let asked = log.intent(BANK, at, Some(ALL), fields(BANK.1, &["date_of_birth"]));
+        let asked = log.intent(BANK, at, Some(NEEDED), fields(BANK.1, &["date_of_birth"]));
         log.closing(
             asked,
             if shown { Ended::NoMatch(NoMatch::Unknown) } else { Ended::Refused("register_timeout".into()) },
@@ -223,7 +227,7 @@ fn gates_and_circumstances_are_those_of_then() {
     let said = log.against(Mirror::of(Arc::clone(live())));
     assert_eq!((&said["same"], &said["refused_now"]), (&json!(1), &json!({"policy_denied": 1})), "{said}");
     let mut log = Log::default();
-    log.intent(BANK, NOON, Some(Brought::default()), fields(BANK.1, &["date_of_birth"]));
+    log.intent(BANK, NOON, Some(NEEDED), fields(BANK.1, &["date_of_birth"]));
     log.intent(BANK, NOON, None, fields(BANK.1, &["date_of_birth"]));
     let asks = "context.env has claimed_assurance && context.env.claimed_assurance == \"high\"";
     let user = edited(&[("policies/bank.cedar", asks, "context.env.claimed_user")]);

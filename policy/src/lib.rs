@@ -13,6 +13,7 @@
 //! 5. [`permit::Permit::open`] consumes the permit and a [`disclose::Raw`], and yields [`disclose::Redacted`] chunks.
 
 pub mod bundle;
+pub mod cases;
 pub mod cedar;
 pub mod contract;
 pub mod directory;

@@ -3,6 +3,7 @@
 mod parse;
 mod schema;
 mod scope;
+mod speaks;
 mod text;
 mod validate;
 
@@ -12,6 +13,7 @@ pub use parse::Validity;
 pub(crate) use parse::{Force, Phase, Rule, parse};
 pub(crate) use schema::{Model, entity, record_type, uid};
 pub(crate) use scope::{Lineage, in_scope};
+pub(crate) use speaks::Speaks;
 pub(crate) use validate::{head, known_ids, lint, relied_on, validate};
 
 /// The annotations that a policy may carry.

@@ -200,7 +200,7 @@ pub struct Secrets {
 }
 
 /// What each field of a record gets, by [`FieldIx`]; a field beyond its end is withheld.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Treatments(pub Box<[Treatment]>);
 
 impl Treatments {

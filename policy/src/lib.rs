@@ -15,6 +15,7 @@
 pub mod bundle;
 pub mod cases;
 pub mod cedar;
+mod condition;
 pub mod contract;
 pub mod directory;
 pub mod disclose;

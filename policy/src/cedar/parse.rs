@@ -9,8 +9,11 @@ use miette::Diagnostic;
 use serde_json::{Value, json};
 
 use crate::bundle::Source;
+use crate::cedar::scope::Scope;
+use crate::cedar::speaks::Speaks;
 use crate::cedar::text::{Annotation, Statement, statements};
 use crate::cedar::{ANNOTATIONS, MATCH};
+use crate::condition::Expr;
 use crate::model::{MaskKind, Treatment};
 use crate::problem::Problem;
 
@@ -33,9 +36,10 @@ pub(crate) struct Rule {
     pub(crate) written: Policy,
     /// When it is in force.
     pub(crate) validity: Validity,
-    /// The policy up to its first condition about the request or the record: where this is not satisfied, neither is
-    /// the policy, whatever request and record are. The policy itself, if it has no such condition.
-    pub(crate) prefix: Policy,
+    /// Whom, which operations and which fields it is about.
+    pub(crate) scope: Scope,
+    /// What else must hold.
+    pub(crate) condition: Expr,
     /// What must be known to evaluate it; `None` if system, operation and purpose are enough.
     pub(crate) phase: Option<Phase>,
     /// Whether its conditions speak of `resource`: its outcome may differ between fields that are all in its scope.
@@ -54,7 +58,7 @@ pub struct Validity {
 }
 
 /// What a policy does where it is satisfied.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Force {
     /// Gives at least this.
     Permit(Treatment),
@@ -65,7 +69,7 @@ pub(crate) enum Force {
 }
 
 /// When a policy can be evaluated at the earliest.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Phase {
     /// With the request's circumstances (`context.env`).
     Env,
@@ -157,21 +161,24 @@ impl Reader<'_> {
             );
             return None;
         };
-        let analysis = analyse(&policy);
-        if analysis.probes_record {
+        let conditions = policy.to_json().ok().and_then(|mut json| Some(json.get_mut("conditions")?.take()));
+        let conditions = conditions.unwrap_or_default();
+        if Speaks::of(&conditions).probes_record {
             let problem = Problem::error("record-has", self.file, "`has` cannot ask about the returned record");
             let help = "use the attribute: on a record without it the policy fails, and its fields are withheld";
             self.problem(problem.help(help), self.head());
             return None;
         }
+        let condition = Expr::read(&conditions);
         Some(Rule {
+            scope: Scope::of(&policy),
             policy,
             written,
             validity,
-            prefix: analysis.prefix,
-            phase: analysis.phase,
-            by_resource: analysis.by_resource,
-            conditions: analysis.conditions,
+            phase: condition.phase(),
+            by_resource: condition.asks_for_resource(),
+            condition,
+            conditions,
             basis: basis?,
             file: Arc::clone(self.file),
             span: self.statement.span.clone(),
@@ -298,122 +305,4 @@ fn timed(policy: &Policy, validity: Validity) -> Option<Policy> {
     let mut json = policy.to_json().ok()?;
     json.get_mut("conditions")?.as_array_mut()?.splice(..0, bounds);
     Policy::from_json(Some(policy.id().clone()), json).ok()
-}
-
-struct Analysis {
-    prefix: Policy,
-    phase: Option<Phase>,
-    by_resource: bool,
-    probes_record: bool,
-    conditions: Value,
-}
-
-/// Finds out what a policy speaks of. What cannot be analysed counts as speaking of everything.
-fn analyse(policy: &Policy) -> Analysis {
-    let json = policy.to_json().unwrap_or_default();
-    let mut mentions = Mentions::default();
-    let conditions = json.get("conditions").cloned().unwrap_or_default();
-    match &conditions {
-        Value::Array(_) => mentions.walk(&conditions),
-        _ => mentions = Mentions { env: true, record: true, resource: true, probes_record: true },
-    }
-    let phase = mentions.phase();
-    let prefix = if phase.is_none() { policy.clone() } else { prefix(policy, json).unwrap_or_else(|| policy.clone()) };
-    let Mentions { resource: by_resource, probes_record, .. } = mentions;
-    Analysis { prefix, phase, by_resource, probes_record, conditions }
-}
-
-/// Cuts a policy before its first late conjunct. Cedar evaluates conditions in order and `&&` from left to right, so
-/// that where the prefix is false, the policy is false and does not fail.
-fn prefix(policy: &Policy, mut json: Value) -> Option<Policy> {
-    let conditions = json.get_mut("conditions")?.as_array_mut()?;
-    let is_late = |value: &Value| Mentions::of(value).phase().is_some();
-    let first = conditions.iter().position(is_late)?;
-    let late = conditions.get(first).cloned();
-    conditions.truncate(first);
-    if let Some(condition) = late.filter(|condition| condition.get("kind") == Some(&Value::from("when"))) {
-        let mut conjuncts = Vec::new();
-        flatten(condition.get("body")?, &mut conjuncts);
-        for conjunct in conjuncts.into_iter().take_while(|conjunct| !is_late(conjunct)) {
-            conditions.push(serde_json::json!({ "kind": "when", "body": conjunct }));
-        }
-    }
-    Policy::from_json(Some(policy.id().clone()), json).ok()
-}
-
-fn flatten<'a>(body: &'a Value, conjuncts: &mut Vec<&'a Value>) {
-    let and = body.get("&&").map(|and| (and.get("left"), and.get("right")));
-    if let Some((Some(left), Some(right))) = and {
-        flatten(left, conjuncts);
-        flatten(right, conjuncts);
-    } else {
-        conjuncts.push(body);
-    }
-}
-
-/// What an expression in Cedar's JSON form speaks of.
-#[derive(Default)]
-struct Mentions {
-    env: bool,
-    record: bool,
-    resource: bool,
-    /// Asks whether the record has an attribute. A forbid that does would not fail on a record without it, but be false.
-    probes_record: bool,
-}
-
-impl Mentions {
-    fn of(value: &Value) -> Self {
-        let mut mentions = Self::default();
-        mentions.walk(value);
-        mentions
-    }
-
-    fn phase(&self) -> Option<Phase> {
-        if self.record { Some(Phase::Record) } else { self.env.then_some(Phase::Env) }
-    }
-
-    fn walk(&mut self, value: &Value) {
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
-            Value::Object(members) => {
-                for (key, member) in members {
-                    self.probes_record |= key == "has" && asks_of_record(member);
-                    match (key.as_str(), member) {
-                        ("Var", Value::String(name)) => self.variable(name),
-                        ("." | "has", access) if is_context(access.get("left")) => {
-                            match access.get("attr").and_then(Value::as_str) {
-                                Some("purpose") => {}
-                                Some("env") => self.env = true,
-                                _ => self.record = true,
-                            }
-                        }
-                        _ => self.walk(member),
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn variable(&mut self, name: &str) {
-        match name {
-            // The context as a whole: whatever is in it may matter.
-            "context" => (self.env, self.record) = (true, true),
-            "resource" => self.resource = true,
-            _ => {}
-        }
-    }
-}
-
-/// Whether the left side of a `has` is the record, or may be: `context has record.minor` names it on the right.
-fn asks_of_record(has: &Value) -> bool {
-    let left = has.get("left");
-    if is_context(left) {
-        return has.pointer("/attr/0").and_then(Value::as_str) == Some("record");
-    }
-    left.is_some_and(|left| Mentions::of(left).record)
-}
-
-fn is_context(value: Option<&Value>) -> bool {
-    value.and_then(|value| value.get("Var")).and_then(Value::as_str) == Some("context")
 }

@@ -35,6 +35,79 @@ impl Lineage {
     }
 }
 
+/// Whom, which operations and which fields a policy is about: its scope, read once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Scope {
+    principal: Bound,
+    action: Option<Vec<EntityUid>>,
+    resource: Bound,
+}
+
+/// What a policy asks of a principal or a resource.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Bound {
+    Any,
+    Eq(EntityUid),
+    In(EntityUid),
+    Is(EntityTypeName),
+    IsIn(EntityTypeName, EntityUid),
+}
+
+impl Scope {
+    /// Reads it off a policy.
+    pub(crate) fn of(policy: &Policy) -> Self {
+        Self {
+            principal: match policy.principal_constraint() {
+                PrincipalConstraint::Any => Bound::Any,
+                PrincipalConstraint::Eq(uid) => Bound::Eq(uid),
+                PrincipalConstraint::In(uid) => Bound::In(uid),
+                PrincipalConstraint::Is(kind) => Bound::Is(kind),
+                PrincipalConstraint::IsIn(kind, uid) => Bound::IsIn(kind, uid),
+            },
+            // An operation is never above another: being one is being in it.
+            action: match policy.action_constraint() {
+                ActionConstraint::Any => None,
+                ActionConstraint::Eq(uid) => Some(vec![uid]),
+                ActionConstraint::In(uids) => Some(uids),
+            },
+            resource: match policy.resource_constraint() {
+                ResourceConstraint::Any => Bound::Any,
+                ResourceConstraint::Eq(uid) => Bound::Eq(uid),
+                ResourceConstraint::In(uid) => Bound::In(uid),
+                ResourceConstraint::Is(kind) => Bound::Is(kind),
+                ResourceConstraint::IsIn(kind, uid) => Bound::IsIn(kind, uid),
+            },
+        }
+    }
+
+    /// Whether it takes that principal in.
+    pub(crate) fn takes_principal(&self, principal: &Lineage) -> bool {
+        self.principal.takes(principal)
+    }
+
+    /// Whether it takes that action in.
+    pub(crate) fn takes_action(&self, action: &Lineage) -> bool {
+        self.action.as_ref().is_none_or(|uids| uids.iter().any(|uid| action.is_in(uid)))
+    }
+
+    /// Whether it takes that resource in.
+    pub(crate) fn takes_resource(&self, resource: &Lineage) -> bool {
+        self.resource.takes(resource)
+    }
+}
+
+impl Bound {
+    fn takes(&self, lineage: &Lineage) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Eq(uid) => lineage.uid == *uid,
+            Self::In(uid) => lineage.is_in(uid),
+            Self::Is(kind) => lineage.is(kind),
+            Self::IsIn(kind, uid) => lineage.is(kind) && lineage.is_in(uid),
+        }
+    }
+}
+
 /// Whether a policy's scope takes in all of those that are given.
 pub(crate) fn in_scope(
     policy: &Policy,
@@ -42,31 +115,8 @@ pub(crate) fn in_scope(
     action: Option<&Lineage>,
     resource: Option<&Lineage>,
 ) -> bool {
-    // Each reads the policy anew: the one that says no most often goes first.
-    let by_action = || {
-        action.is_none_or(|action| match policy.action_constraint() {
-            ActionConstraint::Any => true,
-            ActionConstraint::Eq(uid) => action.uid == uid,
-            ActionConstraint::In(uids) => uids.iter().any(|uid| action.is_in(uid)),
-        })
-    };
-    let by_principal = || {
-        principal.is_none_or(|principal| match policy.principal_constraint() {
-            PrincipalConstraint::Any => true,
-            PrincipalConstraint::Eq(uid) => principal.uid == uid,
-            PrincipalConstraint::In(uid) => principal.is_in(&uid),
-            PrincipalConstraint::Is(kind) => principal.is(&kind),
-            PrincipalConstraint::IsIn(kind, uid) => principal.is(&kind) && principal.is_in(&uid),
-        })
-    };
-    let by_resource = || {
-        resource.is_none_or(|resource| match policy.resource_constraint() {
-            ResourceConstraint::Any => true,
-            ResourceConstraint::Eq(uid) => resource.uid == uid,
-            ResourceConstraint::In(uid) => resource.is_in(&uid),
-            ResourceConstraint::Is(kind) => resource.is(&kind),
-            ResourceConstraint::IsIn(kind, uid) => resource.is(&kind) && resource.is_in(&uid),
-        })
-    };
-    by_action() && by_principal() && by_resource()
+    let scope = Scope::of(policy);
+    action.is_none_or(|action| scope.takes_action(action))
+        && principal.is_none_or(|principal| scope.takes_principal(principal))
+        && resource.is_none_or(|resource| scope.takes_resource(resource))
 }

@@ -1,162 +1,193 @@
-//! Making a table: slice the policies by their scopes, evaluate what can be evaluated, keep the rest.
+//! Making a table: take the policies whose scopes take it in, evaluate what can be evaluated, keep the rest.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 
-use cedar_policy::{Context, Entities, EntityUid, Policy, PolicySet, Request, RestrictedExpression};
-
-use crate::cedar::{Force, Lineage, Phase, Rule, in_scope, record_type, uid};
+use crate::cedar::{Force, Lineage, Phase};
+use crate::condition::{Expr, Known, Value};
 use crate::engine::ladder::Ladder;
-use crate::engine::table::{Late, LateField, Outcome, PolicyFailed, REQUEST, RETURNED, Rules};
+use crate::engine::table::{Condition, Late, LateField, Outcome};
 use crate::engine::{Asked, Engine, Table};
 use crate::model::{FieldIx, FieldSet, Treatment};
 
 /// A table and how it came about.
+#[derive(Debug)]
 pub(super) struct Built {
     pub(super) table: Table,
     /// Per field, the policies (by position in [`Engine::rules`]) that are satisfied or may yet be.
     pub(super) live: BTreeMap<FieldIx, Vec<usize>>,
 }
 
+/// What one policy says of a field before the request.
+enum Said<'e> {
+    Nothing,
+    Force(Force),
+    Waits(&'e Expr),
+    Fails,
+}
+
 impl Engine {
-    /// Makes the table. What cannot be built is closed and counts as failed policies.
-    pub(super) fn build(&self, system: &Lineage, asked: &Asked, purpose: &EntityUid) -> Built {
+    /// Makes the table.
+    pub(super) fn build(&self, system: &Lineage, asked: &Asked, purpose: &cedar_policy::EntityUid) -> Built {
         self.build_for(system, asked, purpose, asked.operation.record.fields.iter().map(|field| field.index).collect())
     }
 
     /// Makes the table for some fields and withholds the others.
-    pub(super) fn build_for(&self, system: &Lineage, asked: &Asked, purpose: &EntityUid, only: FieldSet) -> Built {
-        self.try_build(system, asked, purpose, only).unwrap_or_else(|_| {
-            let mut fixed = Outcome::closed(asked.fields.len());
-            fixed.errors = asked.operation.record.fields.iter().map(|field| field.index).collect();
-            let table = Table {
-                fixed: Arc::new(fixed),
-                late: Vec::new(),
-                entities: Entities::empty(),
-                record: Arc::clone(&asked.operation.record),
-            };
-            Built { table, live: BTreeMap::new() }
-        })
-    }
-
-    fn try_build(&self, system: &Lineage, asked: &Asked, purpose: &EntityUid, only: FieldSet) -> Result<Built, String> {
+    pub(super) fn build_for(
+        &self,
+        system: &Lineage,
+        asked: &Asked,
+        purpose: &cedar_policy::EntityUid,
+        only: FieldSet,
+    ) -> Built {
         let record = &asked.operation.record;
-        let returned = record_type(record);
-        let context = context(purpose, &returned)?;
-        let mut fixed = Outcome::closed(record.fields.len());
-        let mut late = Vec::new();
-        let mut live = BTreeMap::new();
-        let mut needed: HashSet<EntityUid> = system.all().chain(asked.action.all()).cloned().collect();
-        for (slice, fields) in self.slices(system, asked, only) {
-            let Some(lineage) = fields.first().and_then(|field| asked.fields.get(usize::from(field.0))) else {
-                continue;
-            };
-            let request =
-                Request::new(system.uid.clone(), asked.action.uid.clone(), lineage.uid.clone(), context.clone(), None)
-                    .map_err(|error| error.to_string())?;
-            let prefixes = rules(slice.iter().filter_map(|at| self.rules.get(*at)).map(|rule| &rule.prefix))?;
-            let satisfied = match prefixes.satisfied(&request, &self.model.entities) {
-                Ok(ids) => ids,
-                Err(PolicyFailed) => {
-                    fixed.errors = fixed.errors.union(fields.into_iter().collect::<FieldSet>());
-                    continue;
-                }
-            };
-            let kept: Vec<usize> = slice
-                .into_iter()
-                .filter(|at| self.rules.get(*at).is_some_and(|rule| satisfied.contains(rule.policy.id())))
-                .collect();
-            let (waiting, done): (Vec<&Rule>, Vec<&Rule>) =
-                kept.iter().filter_map(|at| self.rules.get(*at)).partition(|rule| rule.phase.is_some());
-            let mut undecided = Vec::new();
-            for field in fields.iter().filter_map(|field| record.field(*field)) {
-                live.insert(field.index, kept.clone());
-                let ladder = Ladder::of(field);
-                let standing = done.iter().fold(ladder.start(), |standing, rule| ladder.apply(standing, rule.force));
-                let known = LateField { index: field.index, ladder, standing };
-                let permits = waiting.iter().filter(|rule| matches!(rule.force, Force::Permit(_)));
-                let most = known.treatment(permits.map(|rule| rule.force));
-                if waiting.is_empty() || most == Treatment::Withhold {
-                    fixed.set(field.index, most, most);
-                } else {
-                    fixed.set(field.index, Treatment::Withhold, most);
-                    undecided.push(known);
-                }
-            }
-            if !undecided.is_empty() {
-                let literals = waiting.iter().flat_map(|rule| rule.policy.entity_literals());
-                let literals: Vec<Lineage> = literals.map(|uid| Lineage::of(uid, &self.model.entities)).collect();
-                needed.extend(literals.iter().chain([lineage]).flat_map(Lineage::all).cloned());
-                let phase = waiting.iter().filter_map(|rule| rule.phase).max().unwrap_or(Phase::Record);
-                let (early, rest): (Vec<&Rule>, Vec<&Rule>) =
-                    waiting.iter().partition(|rule| rule.phase == Some(Phase::Env));
-                let mixed = phase == Phase::Record && !early.is_empty();
-                let permits = rest.iter().filter(|rule| matches!(rule.force, Force::Permit(_)));
-                late.push(Late {
-                    phase,
-                    early: mixed.then(|| rules(early.iter().map(|rule| &rule.policy))).transpose()?,
-                    hoped: permits.map(|rule| rule.force).collect(),
-                    request,
-                    rules: rules(waiting.iter().map(|rule| &rule.policy))?,
-                    forces: waiting.iter().map(|rule| (rule.policy.id().clone(), rule.force)).collect(),
-                    fields: undecided,
-                });
-            }
-        }
-        let needed = needed.iter().filter_map(|uid| self.model.entities.get(uid).cloned());
-        let entities = if late.is_empty() {
-            Entities::empty()
-        } else {
-            Entities::from_entities(needed, None).map_err(|error| error.to_string())?
+        let known = Known {
+            entities: &self.model.entities,
+            principal: system,
+            action: &asked.action,
+            resource: None,
+            purpose,
+            record,
         };
-        Ok(Built { table: Table { fixed: Arc::new(fixed), late, entities, record: Arc::clone(record) }, live })
-    }
-
-    /// The policies that may bear on each field. Fields that share all of them are together, unless one of the policies
-    /// asks which field it is. A field without a permit is left out: it is withheld whatever the forbids say.
-    fn slices(&self, system: &Lineage, asked: &Asked, only: FieldSet) -> Vec<(Vec<usize>, Vec<FieldIx>)> {
-        let candidates: Vec<(usize, &Rule)> = self
-            .rules
+        let candidates = self.candidates(system, &asked.action);
+        // What is the same for every field is evaluated once.
+        let folded: Vec<Option<Expr>> = candidates
             .iter()
-            .enumerate()
-            .filter(|(_, rule)| in_scope(&rule.policy, Some(system), Some(&asked.action), None))
+            .filter_map(|at| self.rules.get(*at))
+            .map(|rule| (!rule.by_resource).then(|| rule.condition.fold(&known)))
             .collect();
-        let mut slices: BTreeMap<(Vec<usize>, Option<FieldIx>), Vec<FieldIx>> = BTreeMap::new();
-        let fields = asked.operation.record.fields.iter().zip(&asked.fields);
-        for (field, lineage) in fields.filter(|(field, _)| only.contains(field.index)) {
-            let mut by_resource = false;
-            let mut permits = false;
-            let mut slice = Vec::new();
-            for (at, rule) in &candidates {
-                if in_scope(&rule.policy, None, None, Some(lineage)) {
-                    by_resource |= rule.by_resource;
-                    permits |= matches!(rule.force, Force::Permit(_));
-                    slice.push(*at);
-                }
+        let mut fixed = Outcome::closed(record.fields.len());
+        let mut groups = Groups::default();
+        let mut live = BTreeMap::new();
+        for (field, lineage) in record.fields.iter().zip(&asked.fields).filter(|(field, _)| only.contains(field.index))
+        {
+            let in_scope: Vec<(usize, &Option<Expr>)> = candidates
+                .iter()
+                .zip(&folded)
+                .filter(|(at, _)| self.rules.get(**at).is_some_and(|rule| rule.scope.takes_resource(lineage)))
+                .map(|(at, folded)| (*at, folded))
+                .collect();
+            let permits = |at: usize| self.rules.get(at).is_some_and(|rule| matches!(rule.force, Force::Permit(_)));
+            // Without a permit it is withheld, whatever the forbids say.
+            if !in_scope.iter().any(|(at, _)| permits(*at)) {
+                continue;
             }
-            if permits {
-                slices.entry((slice, by_resource.then_some(field.index))).or_default().push(field.index);
+            let of_field: Vec<Option<Expr>> = in_scope
+                .iter()
+                .map(|(at, folded)| match folded {
+                    Some(_) => None,
+                    None => {
+                        let known = Known { resource: Some(lineage), ..known };
+                        self.rules.get(*at).map(|rule| rule.condition.fold(&known))
+                    }
+                })
+                .collect();
+            let ladder = Ladder::of(field);
+            let mut standing = ladder.start();
+            let (mut kept, mut waiting, mut fails) = (Vec::new(), Vec::new(), false);
+            for ((at, shared), own) in in_scope.iter().zip(&of_field) {
+                let Some(rule) = self.rules.get(*at) else { continue };
+                match own.as_ref().or(shared.as_ref()).map_or(Said::Fails, |expr| Said::of(expr, rule.force)) {
+                    Said::Nothing => continue,
+                    Said::Force(force) => standing = ladder.apply(standing, force),
+                    Said::Waits(expr) => waiting.push((rule.force, expr)),
+                    Said::Fails => fails = true,
+                }
+                kept.push(*at);
+            }
+            if fails {
+                fixed.errors.insert(field.index);
+                continue;
+            }
+            live.insert(field.index, kept);
+            let field = LateField { index: field.index, ladder, standing };
+            let hoped = waiting.iter().map(|(force, _)| *force).filter(|force| matches!(force, Force::Permit(_)));
+            let most = field.treatment(hoped);
+            if waiting.is_empty() || most == Treatment::Withhold {
+                fixed.set(field.index, most, most);
+            } else {
+                fixed.set(field.index, Treatment::Withhold, most);
+                groups.add(waiting, field);
             }
         }
-        slices.into_iter().map(|((slice, _), fields)| (slice, fields)).collect()
+        Built { table: groups.into_table(fixed), live }
+    }
+
+    /// The policies, by position, that are about the system and the operation.
+    fn candidates(&self, system: &Lineage, action: &Lineage) -> Vec<usize> {
+        let rules = self.rules.iter().enumerate();
+        let about = rules.filter(|(_, rule)| rule.scope.takes_action(action) && rule.scope.takes_principal(system));
+        about.map(|(at, _)| at).collect()
     }
 }
 
-fn rules<'a>(policies: impl Iterator<Item = &'a Policy>) -> Result<Rules, String> {
-    let mut rules = Rules { permits: PolicySet::new(), forbids: PolicySet::new() };
-    for policy in policies {
-        let set = match policy.effect() {
-            cedar_policy::Effect::Permit => &mut rules.permits,
-            cedar_policy::Effect::Forbid => &mut rules.forbids,
-        };
-        set.add(policy.clone()).map_err(|error| error.to_string())?;
+impl<'e> Said<'e> {
+    fn of(folded: &'e Expr, force: Force) -> Self {
+        match folded {
+            Expr::Is(Value::Truth(true)) => Self::Force(force),
+            Expr::Is(Value::Truth(false)) => Self::Nothing,
+            Expr::Is(_) | Expr::Fails => Self::Fails,
+            open => Self::Waits(open),
+        }
     }
-    Ok(rules)
 }
 
-fn context(purpose: &EntityUid, record_type: &str) -> Result<Context, String> {
-    let members =
-        [("purpose", purpose.clone()), ("env", uid("Env", REQUEST)?), ("record", uid(record_type, RETURNED)?)];
-    let members = members.map(|(name, uid)| (name.to_owned(), RestrictedExpression::new_entity_uid(uid)));
-    Context::from_pairs(members).map_err(|error| error.to_string())
+/// Fields by what they wait for.
+#[derive(Default)]
+struct Groups {
+    conditions: Vec<Condition>,
+    at: HashMap<Condition, usize>,
+    late: Vec<Late>,
+    group_of: HashMap<Vec<(Force, usize)>, usize>,
+    fields: Vec<Vec<LateField>>,
+}
+
+impl Groups {
+    /// Policies of one force and phase are one condition: that any of them holds.
+    fn add(&mut self, waiting: Vec<(Force, &Expr)>, field: LateField) {
+        let mut by_force: Vec<(Force, Phase, Vec<Expr>)> = Vec::new();
+        for (force, expr) in waiting {
+            let phase = expr.phase().unwrap_or(Phase::Record);
+            let same = by_force.iter_mut().find(|(known, when, _)| *known == force && *when == phase);
+            match same {
+                Some((_, _, all)) if all.contains(expr) => {}
+                Some((_, _, all)) => all.push(expr.clone()),
+                None => by_force.push((force, phase, vec![expr.clone()])),
+            }
+        }
+        let phase = by_force.iter().map(|(_, phase, _)| *phase).max().unwrap_or(Phase::Record);
+        let forces: Vec<(Force, usize)> = by_force
+            .into_iter()
+            .map(|(force, phase, mut all)| {
+                let expr = match (all.pop(), all.is_empty()) {
+                    (Some(only), true) => only,
+                    (last, _) => Expr::Any(all.into_iter().chain(last).collect()),
+                };
+                (force, self.condition(Condition { phase, expr }))
+            })
+            .collect();
+        let next = self.late.len();
+        let at = *self.group_of.entry(forces.clone()).or_insert(next);
+        if at == next {
+            self.late.push(Late { phase, forces: forces.into(), fields: Box::default() });
+            self.fields.push(Vec::new());
+        }
+        if let Some(fields) = self.fields.get_mut(at) {
+            fields.push(field);
+        }
+    }
+
+    fn condition(&mut self, condition: Condition) -> usize {
+        let next = self.conditions.len();
+        let at = *self.at.entry(condition.clone()).or_insert(next);
+        if at == next {
+            self.conditions.push(condition);
+        }
+        at
+    }
+
+    fn into_table(self, fixed: Outcome) -> Table {
+        let late = self.late.into_iter().zip(self.fields);
+        let late = late.map(|(late, fields)| Late { fields: fields.into(), ..late }).collect();
+        Table::new(fixed, self.conditions, late)
+    }
 }

@@ -5,7 +5,7 @@ use crate::contract::Field;
 use crate::model::{MaskKind, Treatment};
 
 /// What a field can get, most revealing first: the value, its masks in the contract's order, a match, nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Ladder {
     masks: Box<[MaskKind]>,
 }
@@ -14,7 +14,7 @@ pub(crate) struct Ladder {
 pub(crate) type Rank = usize;
 
 /// What the policies that were looked at so far leave of a field.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Standing {
     /// The most revealing permit.
     best: Rank,

@@ -47,7 +47,7 @@ impl Engine {
         for late in &table.late {
             for field in &late.fields {
                 if let Some(chance) = fields.get_mut(usize::from(field.index.0)) {
-                    let treatments = field.ladder.possible(field.standing, late.forces.values().copied());
+                    let treatments = field.ladder.possible(field.standing, late.forces.iter().map(|(force, _)| *force));
                     *chance = Chance { treatments, conditional: true };
                 }
             }

@@ -1,32 +1,32 @@
 //! What one (system, operation, purpose) gets of each field.
 
-use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use cedar_policy::{Authorizer, Entities, Entity, PolicyId, PolicySet, Request, RestrictedExpression};
-
-use crate::cedar::{Force, Phase, entity, record_type, uid};
-use crate::contract::RecordSchema;
+use crate::cedar::{Force, Phase};
+use crate::condition::{Expr, Failed};
 use crate::disclose::Treatments;
-use crate::engine::facts::{Fact, Facts};
+use crate::engine::Facts;
 use crate::engine::ladder::{Ladder, Standing};
+use crate::engine::memo::Memo;
 use crate::model::{FieldIx, FieldSet, Treatment};
 use crate::permit::Env;
 
-/// What one (system, operation, purpose) gets of each field, as far as it is known before the request, and the policies
-/// that decide the rest.
+/// What one (system, operation, purpose) gets of each field, as far as it is known before the request, and the conditions that decide
+/// the rest. It knows nothing of who, what and why it was made for: equal tables are one.
 #[derive(Debug)]
 pub struct Table {
     pub(super) fixed: Arc<Outcome>,
-    pub(super) late: Vec<Late>,
-    /// What the late policies may look up, but for the request and the record.
-    pub(super) entities: Entities,
-    /// What `context.record` is.
-    pub(super) record: Arc<RecordSchema>,
+    pub(super) conditions: Box<[Condition]>,
+    pub(super) late: Box<[Late]>,
+    /// What was decided before, by verdicts on the circumstances.
+    decided: Memo<Verdicts, Decided>,
+    /// What was decided before about records, where no field waits for the circumstances alone.
+    by_record: Memo<Verdicts, Arc<Outcome>>,
 }
 
 /// What each field gets, as far as it is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Outcome {
     /// What is decided; an undecided field is withheld.
     pub(crate) treatments: Treatments,
@@ -36,55 +36,42 @@ pub(crate) struct Outcome {
     pub(crate) errors: FieldSet,
 }
 
-/// Fields that the same policies decide, once `phase` is reached.
-#[derive(Debug)]
+/// What some policies wait for.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Condition {
+    pub(super) phase: Phase,
+    pub(super) expr: Expr,
+}
+
+/// Fields that the same conditions decide, once `phase` is reached.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Late {
     pub(super) phase: Phase,
-    pub(super) request: Request,
-    pub(super) rules: Rules,
-    pub(super) forces: HashMap<PolicyId, Force>,
-    pub(super) fields: Vec<LateField>,
-    /// Of those that wait for the record, the rules that need none: what they leave is known before the fetch.
-    pub(super) early: Option<Rules>,
-    /// The permits that need the record, taken for granted until then.
-    pub(super) hoped: Vec<Force>,
+    /// What is done where a condition holds, by its position in [`Table::conditions`].
+    pub(super) forces: Box<[(Force, usize)]>,
+    pub(super) fields: Box<[LateField]>,
 }
 
 /// A field with what the policies that are already decided give it.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct LateField {
     pub(super) index: FieldIx,
     pub(super) ladder: Ladder,
     pub(super) standing: Standing,
 }
 
-/// Permits and forbids apart: Cedar names as reasons all satisfied policies of one effect only, and skips those that fail.
+/// An outcome, and what records made of it.
 #[derive(Debug)]
-pub(super) struct Rules {
-    pub(super) permits: PolicySet,
-    pub(super) forbids: PolicySet,
+struct Decided {
+    outcome: Arc<Outcome>,
+    by_record: Memo<Verdicts, Arc<Outcome>>,
 }
 
-/// The policies that are satisfied; `Err` if one failed to evaluate.
-pub(super) type Satisfied = Result<Vec<PolicyId>, PolicyFailed>;
-
-/// A policy failed to evaluate: whether it would have permitted or forbidden is not known.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PolicyFailed;
-
-impl Rules {
-    pub(super) fn satisfied(&self, request: &Request, entities: &Entities) -> Satisfied {
-        let authorizer = Authorizer::new();
-        let mut satisfied = Vec::new();
-        for policies in [&self.permits, &self.forbids].into_iter().filter(|policies| !policies.is_empty()) {
-            let response = authorizer.is_authorized(request, policies, entities);
-            if response.diagnostics().errors().next().is_some() {
-                return Err(PolicyFailed);
-            }
-            satisfied.extend(response.diagnostics().reason().cloned());
-        }
-        Ok(satisfied)
-    }
+/// Which conditions hold and which failed, one bit each by position; those that were not looked at do neither.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+struct Verdicts {
+    hold: u128,
+    failed: u128,
 }
 
 impl LateField {
@@ -95,47 +82,108 @@ impl LateField {
 }
 
 impl Table {
-    /// What is known once the request's circumstances are. Without policies about them this clones an [`Arc`].
+    pub(super) fn new(fixed: Outcome, conditions: Vec<Condition>, late: Vec<Late>) -> Self {
+        let count = |phase| conditions.iter().filter(|condition| condition.phase == phase).count();
+        let memo_of_records = || Memo::of_conditions(if count(Phase::Record) == 0 { 0 } else { conditions.len() });
+        Self {
+            decided: Memo::of_conditions(count(Phase::Env)),
+            by_record: memo_of_records(),
+            fixed: Arc::new(fixed),
+            conditions: conditions.into(),
+            late: late.into(),
+        }
+    }
+
+    /// Whether it is the same for everybody whom it can be asked about.
+    fn key(&self) -> (&Outcome, &[Condition], &[Late]) {
+        (&self.fixed, &self.conditions, &self.late)
+    }
+
+    /// What is known once the request's circumstances are. Allocates only what was never decided before.
     pub(crate) fn at_request(&self, env: &Env) -> Arc<Outcome> {
-        if !self.decides_at(Phase::Env) {
+        if !self.waits_for(Phase::Env) {
             return Arc::clone(&self.fixed);
         }
-        Arc::new(self.resolve(Phase::Env, &self.fixed, env_entity(env).map(|env| vec![env])))
+        let wanted = |condition: &Condition| condition.phase == Phase::Env;
+        let decided = |verdicts: &dyn Fn(usize) -> Result<bool, Failed>| Decided {
+            outcome: Arc::new(self.resolve(Phase::Env, &self.fixed, verdicts)),
+            by_record: self.by_record.alike(),
+        };
+        match self.verdicts(wanted, env, &|_| None) {
+            Some(verdicts) => {
+                self.decided.with(verdicts, || decided(&|at| verdicts.of(at)), |decided| Arc::clone(&decided.outcome))
+            }
+            None => decided(&|at| self.holds(at, env, &|_| None)).outcome,
+        }
     }
 
-    /// What is known once the record is.
+    /// What is known once the record is; `known` is what was known before, be it less than [`Table::at_request`] said.
     pub(crate) fn at_record(&self, known: &Arc<Outcome>, env: &Env, facts: Facts<'_, '_>) -> Arc<Outcome> {
-        if !self.decides_at(Phase::Record) {
+        if !self.waits_for(Phase::Record) {
             return Arc::clone(known);
         }
-        let attributes = self.record.attributes.iter().enumerate().filter_map(|(at, attribute)| {
-            let value = match facts(at)? {
-                Fact::Text(text) => RestrictedExpression::new_string(text.to_owned()),
-                Fact::Truth(truth) => RestrictedExpression::new_bool(truth),
-            };
-            Some((attribute.name.clone(), value))
-        });
-        let record = || entity(uid(&record_type(&self.record), RETURNED)?, attributes.collect(), HashSet::new());
-        let entities = env_entity(env).and_then(|env| Ok(vec![env, record()?]));
-        Arc::new(self.resolve(Phase::Record, known, entities))
+        let outcome =
+            |verdicts: &dyn Fn(usize) -> Result<bool, Failed>| Arc::new(self.resolve(Phase::Record, known, verdicts));
+        let Some(verdicts) = self.verdicts(|_| true, env, facts) else {
+            return outcome(&|at| self.holds(at, env, facts));
+        };
+        let outcome = || outcome(&|at| verdicts.of(at));
+        let before = if Arc::ptr_eq(known, &self.fixed) {
+            Some(&self.by_record)
+        } else {
+            self.decided.find(|decided| Arc::ptr_eq(&decided.outcome, known)).map(|decided| &decided.by_record)
+        };
+        match before {
+            Some(before) => before.with(verdicts, outcome, Arc::clone),
+            None => outcome(),
+        }
     }
 
-    fn decides_at(&self, phase: Phase) -> bool {
-        self.late.iter().any(|late| late.rules_at(phase).is_some())
+    /// Whether something is decided then.
+    fn waits_for(&self, phase: Phase) -> bool {
+        self.late.iter().any(|late| late.is_decided_at(phase, self))
     }
 
-    fn resolve(&self, phase: Phase, known: &Outcome, more: Result<Vec<Entity>, String>) -> Outcome {
+    /// `None` if they are too many.
+    fn verdicts(&self, wanted: impl Fn(&Condition) -> bool, env: &Env, facts: Facts<'_, '_>) -> Option<Verdicts> {
+        let mut verdicts = Verdicts::default();
+        if self.conditions.len() > MOST_CONDITIONS {
+            return None;
+        }
+        let mut bit = 1_u128;
+        for condition in &self.conditions {
+            if wanted(condition) {
+                match condition.expr.holds(env, facts) {
+                    Ok(true) => verdicts.hold |= bit,
+                    Ok(false) => {}
+                    Err(Failed) => verdicts.failed |= bit,
+                }
+            }
+            bit <<= 1;
+        }
+        Some(verdicts)
+    }
+
+    fn holds(&self, at: usize, env: &Env, facts: Facts<'_, '_>) -> Result<bool, Failed> {
+        self.conditions.get(at).map_or(Err(Failed), |condition| condition.expr.holds(env, facts))
+    }
+
+    fn resolve(&self, phase: Phase, known: &Outcome, verdict: &dyn Fn(usize) -> Result<bool, Failed>) -> Outcome {
         let mut outcome = known.clone();
-        let entities = more.ok().and_then(|more| self.entities.clone().add_entities(more, None).ok());
-        for (late, rules) in self.late.iter().filter_map(|late| Some((late, late.rules_at(phase)?))) {
-            let satisfied = match &entities {
-                Some(entities) => rules.satisfied(&late.request, entities),
-                None => Err(PolicyFailed),
-            };
+        for late in self.late.iter().filter(|late| late.is_decided_at(phase, self)) {
+            let satisfied = late.satisfied(phase, self, verdict);
             for field in &late.fields {
                 let (treatment, most) = match &satisfied {
-                    Ok(ids) => late.outcome(field, ids, phase),
-                    Err(PolicyFailed) => {
+                    Ok(forces) => {
+                        let now = field.treatment(forces.iter().copied());
+                        if phase == late.phase {
+                            (now, now)
+                        } else {
+                            let hoped = late.hoped(self);
+                            (Treatment::Withhold, field.treatment(forces.iter().copied().chain(hoped)))
+                        }
+                    }
+                    Err(Failed) => {
                         outcome.errors.insert(field.index);
                         (Treatment::Withhold, Treatment::Withhold)
                     }
@@ -145,32 +193,47 @@ impl Table {
         }
         outcome
     }
+
+    fn phase_of(&self, condition: usize) -> Phase {
+        self.conditions.get(condition).map_or(Phase::Record, |condition| condition.phase)
+    }
 }
 
 impl Late {
-    /// The rules that can be evaluated then, if that tells anything.
-    fn rules_at(&self, phase: Phase) -> Option<&Rules> {
-        match phase {
-            phase if phase == self.phase => Some(&self.rules),
-            Phase::Env => self.early.as_ref(),
-            Phase::Record => None,
-        }
+    /// Whether that phase tells something of its fields: its own, or the circumstances if some of its policies ask for no more.
+    fn is_decided_at(&self, phase: Phase, table: &Table) -> bool {
+        phase == self.phase
+            || (phase == Phase::Env && self.forces.iter().any(|(_, at)| table.phase_of(*at) == Phase::Env))
     }
 
-    /// What a field gets, and the most that it can still get.
-    fn outcome(&self, field: &LateField, satisfied: &[PolicyId], phase: Phase) -> (Treatment, Treatment) {
-        let forces = satisfied.iter().map(|id| self.force(id));
-        if phase == self.phase {
-            let treatment = field.treatment(forces);
-            (treatment, treatment)
-        } else {
-            (Treatment::Withhold, field.treatment(forces.chain(self.hoped.iter().copied())))
+    /// What the policies do that can be evaluated then; every one is looked at, for one that failed withholds whatever others say.
+    fn satisfied(
+        &self,
+        phase: Phase,
+        table: &Table,
+        verdict: &dyn Fn(usize) -> Result<bool, Failed>,
+    ) -> Result<Vec<Force>, Failed> {
+        let mut forces = Vec::new();
+        for (force, at) in self.forces.iter().filter(|(_, at)| table.phase_of(*at) <= phase) {
+            if verdict(*at)? {
+                forces.push(*force);
+            }
         }
+        Ok(forces)
     }
 
-    /// What a satisfied policy does; one that is not known here forbids.
-    fn force(&self, id: &PolicyId) -> Force {
-        self.forces.get(id).copied().unwrap_or(Force::Forbid)
+    /// The permits that need the record, taken for granted until then.
+    fn hoped<'l>(&'l self, table: &'l Table) -> impl Iterator<Item = Force> + 'l {
+        let waits =
+            |(force, at): &&(Force, usize)| matches!(force, Force::Permit(_)) && table.phase_of(*at) == Phase::Record;
+        self.forces.iter().filter(waits).map(|(force, _)| *force)
+    }
+}
+
+impl Verdicts {
+    fn of(self, at: usize) -> Result<bool, Failed> {
+        let bit = 1_u128.checked_shl(u32::try_from(at).unwrap_or(u32::MAX)).unwrap_or(0);
+        if self.failed & bit == 0 { Ok(self.hold & bit != 0) } else { Err(Failed) }
     }
 }
 
@@ -190,23 +253,20 @@ impl Outcome {
     }
 }
 
-fn env_entity(env: &Env) -> Result<Entity, String> {
-    let mut attributes = HashMap::from([
-        ("today".to_owned(), RestrictedExpression::new_datetime(env.date.to_string())),
-        ("weekday".to_owned(), RestrictedExpression::new_long(env.date.weekday().to_monday_one_offset().into())),
-        ("hour".to_owned(), RestrictedExpression::new_long(env.hour.into())),
-        ("minute_of_day".to_owned(), RestrictedExpression::new_long(i64::from(env.hour) * 60 + i64::from(env.minute))),
-        ("source".to_owned(), RestrictedExpression::new_ip(env.source.to_canonical().to_string())),
-        ("claimed_user".to_owned(), RestrictedExpression::new_bool(env.claimed_user)),
-        ("claimed_case".to_owned(), RestrictedExpression::new_bool(env.claimed_case)),
-    ]);
-    if let Some(assurance) = &env.claimed_assurance {
-        attributes.insert("claimed_assurance".to_owned(), RestrictedExpression::new_string(assurance.clone()));
+// What was decided before makes no difference.
+impl PartialEq for Table {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
     }
-    entity(uid("Env", REQUEST)?, attributes, HashSet::new())
 }
 
-/// The id of the one `Env` of a request.
-pub(super) const REQUEST: &str = "request";
-/// The id of the one record of a request.
-pub(super) const RETURNED: &str = "returned";
+impl Eq for Table {}
+
+impl Hash for Table {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+/// How many conditions of a table have a bit.
+const MOST_CONDITIONS: usize = 128;

@@ -15,6 +15,7 @@ mod keyed;
 pub mod node;
 pub mod pki;
 pub mod plugin;
+pub mod policy;
 mod report;
 pub mod seal;
 pub mod serve;
@@ -47,6 +48,7 @@ enum Command {
     Suspensions(suspend::ListArgs),
     BreakGlass(break_glass::Args),
     Pki(pki::Args),
+    Policy(policy::Args),
     Plugin(plugin::Args),
     Seal(seal::Args),
     Completions(Completions),
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Suspensions(args) => run_switch(|clock| suspend::list(&args, clock, out)),
         Command::BreakGlass(args) => run_switch(|clock| break_glass::run(&args, clock, &mut io::stdin().lock(), out)),
         Command::Pki(args) => run_pki(args, out),
+        Command::Policy(args) => ended(policy::run(&args, colours(&io::stdout()), out)),
         Command::Plugin(args) => plugin::run(&args, &mut io::stdin().lock(), out),
         Command::Seal(args) => seal::run(&args, &mut io::stdin().lock(), out),
         Command::Completions(args) => {

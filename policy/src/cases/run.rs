@@ -225,7 +225,7 @@ impl<'a> Request<'a, '_> {
                 Voice::Failed
             } else if said.satisfied.contains(field.index) {
                 Voice::Satisfied
-            } else if said.may_permit(engine, field) {
+            } else if said.may_permit(field) {
                 Voice::Silent
             } else {
                 return None;

@@ -1,8 +1,7 @@
 //! What each policy says by itself: for tests of policies, never for an answer.
 
-use std::sync::Arc;
-
-use crate::cedar::{Force, Lineage, Rule, in_scope, uid};
+use crate::cedar::{Force, Rule};
+use crate::condition::{Failed, Known};
 use crate::contract::{Field, Operation};
 use crate::directory::System;
 use crate::engine::{Engine, Fact, Ladder, Rank};
@@ -15,6 +14,8 @@ pub(crate) struct Said<'e> {
     /// Its position in [`Engine::policies`].
     pub(crate) policy: usize,
     rule: &'e Rule,
+    /// The fields that its scope takes in.
+    within: FieldSet,
     /// The fields for which it is satisfied.
     pub(crate) satisfied: FieldSet,
     /// The fields for which it fails.
@@ -35,17 +36,33 @@ impl Engine {
         let shape = self.shapes.get(*self.shape_of.get(&system.id)?)?;
         let asked = self.operations.get(operation.index).filter(|asked| asked.operation.id == operation.id)?;
         let purpose = self.purposes.get(*self.purpose_at.get(purpose)?)?;
+        let known = Known {
+            entities: &self.model.entities,
+            principal: shape,
+            action: &asked.action,
+            resource: None,
+            purpose,
+            record: &operation.record,
+        };
         let facts = |at: usize| record.get(at).copied().flatten();
-        let within = |rule: &Rule| in_scope(&rule.policy, Some(shape), Some(&asked.action), None);
+        let within = |rule: &Rule| rule.scope.takes_action(&asked.action) && rule.scope.takes_principal(shape);
         let rules = self.rules.iter().enumerate().filter(|(_, rule)| within(rule));
         let said = rules.map(|(policy, rule)| {
-            // Alone, and as if it revealed: then what is revealed is where it is satisfied.
-            let alone = Rule { force: Force::Permit(Treatment::Reveal), ..rule.clone() };
-            let table = self.with_rules(vec![alone], Vec::new()).build(shape, asked, purpose).table;
-            let outcome = table.at_record(&table.at_request(env), env, &facts);
-            let fields = operation.record.fields.iter().map(|field| field.index);
-            let satisfied = fields.filter(|field| outcome.treatments.of(*field) == Treatment::Reveal).collect();
-            Said { policy, rule, satisfied, failed: outcome.errors }
+            let of = |resource| rule.condition.fold(&Known { resource, ..known }).holds(env, &facts);
+            let of_all = (!rule.by_resource).then(|| of(None));
+            let mut said = Said { policy, rule, within: FieldSet::EMPTY, satisfied: FieldSet::EMPTY, failed: FieldSet::EMPTY };
+            for (field, lineage) in operation.record.fields.iter().zip(&asked.fields) {
+                if !rule.scope.takes_resource(lineage) {
+                    continue;
+                }
+                said.within.insert(field.index);
+                match of_all.unwrap_or_else(|| of(Some(lineage))) {
+                    Ok(true) => said.satisfied.insert(field.index),
+                    Ok(false) => {}
+                    Err(Failed) => said.failed.insert(field.index),
+                }
+            }
+            said
         });
         Some(said.collect())
     }
@@ -58,10 +75,8 @@ impl Said<'_> {
     }
 
     /// Whether it permits something of the field, as far as its scope says.
-    pub(crate) fn may_permit(&self, engine: &Engine, field: &Field) -> bool {
-        let lineage = uid("Field", field.name.as_str()).map(|uid| Lineage::of(uid, &engine.model.entities));
-        let within = lineage.is_ok_and(|lineage| in_scope(&self.rule.policy, None, None, Some(&lineage)));
-        within && self.permits() && self.rank(field).is_some()
+    pub(crate) fn may_permit(&self, field: &Field) -> bool {
+        self.permits() && self.within.contains(field.index) && self.rank(field).is_some()
     }
 
     /// The rung that it gives where it permits and leaves where it forbids; `None` for a mask that the field does not have.
@@ -88,22 +103,4 @@ pub(crate) fn together<'s>(field: &Field, said: impl Iterator<Item = &'s Said<'s
         }
     }
     ladder.treatment(standing)
-}
-
-impl Engine {
-    /// The same bundle's contracts and directory under other rules. `tables` as in [`Engine`], or none if only
-    /// [`Engine::build`] is asked.
-    pub(super) fn with_rules(&self, rules: Vec<Rule>, tables: Vec<super::Slot>) -> Self {
-        Self {
-            rules,
-            policies: Arc::clone(&self.policies),
-            model: Arc::clone(&self.model),
-            operations: Arc::clone(&self.operations),
-            shapes: Arc::clone(&self.shapes),
-            shape_of: Arc::clone(&self.shape_of),
-            purposes: Arc::clone(&self.purposes),
-            purpose_at: Arc::clone(&self.purpose_at),
-            tables,
-        }
-    }
 }

@@ -30,7 +30,17 @@ impl Engine {
             let force = if is_suspended(rule) { Force::Permit(Treatment::Withhold) } else { rule.force };
             Rule { force, ..rule.clone() }
         };
-        self.with_rules(self.rules.iter().map(narrowed).collect(), tables)
+        Self {
+            rules: self.rules.iter().map(narrowed).collect(),
+            policies: Arc::clone(&self.policies),
+            model: Arc::clone(&self.model),
+            operations: Arc::clone(&self.operations),
+            shapes: Arc::clone(&self.shapes),
+            shape_of: Arc::clone(&self.shape_of),
+            purposes: Arc::clone(&self.purposes),
+            purpose_at: Arc::clone(&self.purpose_at),
+            tables,
+        }
     }
 
     /// See [`crate::bundle::Bundle::discloses`].

@@ -1,7 +1,7 @@
 //! Which policies the cases exercise.
 
 use crate::cases::run::{Outcome, Request};
-use crate::cases::{Case, End};
+use crate::cases::{Case, End, Why};
 use crate::contract::Field;
 use crate::engine::{Engine, Ladder, PolicyInfo, Said, together};
 use crate::model::{FieldSet, Treatment};
@@ -92,9 +92,12 @@ fn is_needed(said: &Said<'_>, enough: FieldSet, request: &Request<'_, '_>, outco
     let operation = &request.case.operation;
     let others = || outcome.said.iter().filter(|other| other.policy != said.policy);
     let without = |field: &Field| together(field, others());
-    if outcome.end == End::Answered {
-        let mut fields = enough.iter().filter_map(|field| operation.record.field(field));
-        return fields.any(|field| without(field) != outcome.treatment(field.index));
+    let mut fields = enough.iter().filter_map(|field| operation.record.field(field));
+    match &outcome.end {
+        End::Answered => fields.any(|field| without(field) != outcome.treatment(field.index)),
+        End::Unknown | End::Refused(Why::Nothing | Why::Parameter(_)) => {
+            request.answers(&|field| operation.record.field(field).map_or(Treatment::Withhold, without))
+        }
+        End::Refused(Why::NotValid | Why::NotEnrolled | Why::Network | Why::Evidence(_)) => false,
     }
-    request.answers(&|field| operation.record.field(field).map_or(Treatment::Withhold, without))
 }

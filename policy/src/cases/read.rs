@@ -96,12 +96,12 @@ impl Reader<'_, '_> {
         let all = self.against.directory.systems();
         let found: Vec<_> = all.iter().filter(|system| of(system) == typed).cloned().collect();
         if found.is_empty() {
-            let code = match key {
-                "system" => "unknown-system",
-                "agency" => "unknown-agency",
-                _ => "unknown-sector",
+            let (code, message) = match key {
+                "system" => ("unknown-system", format!("there is no system `{typed}`")),
+                "agency" => ("unknown-agency", format!("there is no agency `{typed}` that has systems")),
+                _ => ("unknown-sector", format!("there is no sector `{typed}` that has systems")),
             };
-            let problem = self.sheet.error(code, &entry.node.span, format!("no system is of the {key} `{typed}`"));
+            let problem = self.sheet.error(code, &entry.node.span, message);
             self.sheet.push(problem.suggest(typed, all.iter().map(|system| of(system))));
             return None;
         }

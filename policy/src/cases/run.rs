@@ -47,7 +47,7 @@ pub(super) struct Outcome<'a> {
     treatments: Vec<Treatment>,
     /// The fields that are withheld because a policy fails.
     failed: FieldSet,
-    /// What the policies say, each by itself; nothing where they are not asked.
+    /// What the policies say, each by itself.
     pub(super) said: Vec<Said<'a>>,
 }
 
@@ -67,13 +67,14 @@ impl<'a> Request<'a, '_> {
             failed: FieldSet::EMPTY,
             said,
         };
-        if let Some(why) = self.gate(&env) {
-            return closed(End::Refused(why), Vec::new());
-        }
         let record = self.record();
         let facts: Vec<Option<Fact<'_>>> = record.iter().map(Stated::fact).collect();
         let said = self.against.engine.said(self.system, &case.operation, &case.purpose.id, &env, &facts);
         let said = said.unwrap_or_default();
+        // The policies are a wall of their own: what they say of such a request counts, whichever wall is first.
+        if let Some(why) = self.gate(&env) {
+            return closed(End::Refused(why), said);
+        }
         let decided = self.against.engine.decide(Ask {
             disclosure: DisclosureId::from_random(0),
             system: self.system,

@@ -65,6 +65,14 @@ impl Bundle {
         }
     }
 
+    /// A bundle of parts that a test made by hand.
+    #[cfg(test)]
+    pub(crate) fn of_parts(name: &str, contracts: Contracts, directory: Directory, engine: Engine) -> Arc<Self> {
+        let source = Source { files: BTreeMap::from([(String::new(), name.to_owned())]) };
+        let (contracts, directory) = (Arc::new(contracts), Arc::new(directory));
+        Arc::new(Self { digest: Digest::of(&source), contracts, directory, engine })
+    }
+
     /// Which version this is.
     pub fn digest(&self) -> Digest {
         self.digest

@@ -23,6 +23,7 @@ mod build;
 mod counts;
 mod decide;
 mod facts;
+mod inspect;
 mod ladder;
 mod memo;
 mod prospect;
@@ -36,7 +37,7 @@ mod warn;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use counts::narrowed;
 pub(crate) use decide::{Question, could_answer, unusable, widest};

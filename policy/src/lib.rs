@@ -12,6 +12,7 @@
 //! 4. [`permit::Permit::narrow`] takes away what the site withholds on top;
 //! 5. [`permit::Permit::open`] consumes the permit and a [`disclose::Raw`], and yields [`disclose::Redacted`] chunks.
 
+pub mod analysis;
 pub mod bundle;
 pub mod cases;
 pub mod cedar;

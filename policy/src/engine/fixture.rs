@@ -38,7 +38,10 @@ impl World {
     }
 
     pub(crate) fn load(policies: &str) -> Result<Self, Vec<Problem>> {
-        let (contracts, directory) = (contracts(), directory());
+        Self::with(contracts(), directory(), policies)
+    }
+
+    pub(crate) fn with(contracts: Contracts, directory: Directory, policies: &str) -> Result<Self, Vec<Problem>> {
         let source = Source { files: BTreeMap::from([("policies/test.cedar".to_owned(), policies.to_owned())]) };
         let mut problems = Vec::new();
         let engine = Engine::compile(&source, &contracts, &directory, &mut problems);

@@ -7,7 +7,7 @@ use crate::permit::{Denial, Env, Hidden, Unopened};
 
 mod lists;
 mod narrow;
-mod oracle;
+pub(crate) mod oracle;
 mod problems;
 mod suspended;
 

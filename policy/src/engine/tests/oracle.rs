@@ -102,7 +102,7 @@ impl Record {
     }
 }
 
-pub(super) fn policy_text() -> impl Strategy<Value = String> {
+pub(crate) fn policy_text() -> impl Strategy<Value = String> {
     let principal = prop_oneof![
         Just(""),
         Just(" in Sector::\"tax\""),
@@ -161,7 +161,7 @@ pub(super) fn policy_text() -> impl Strategy<Value = String> {
 }
 
 /// Single-field scopes refuse masks that the field does not have; the oracle has nothing to say about what is refused.
-pub(super) fn loads(text: &str) -> bool {
+pub(crate) fn loads(text: &str) -> bool {
     !(text.contains("== Field::\"Citizen.date_of_birth\"") && text.contains("\"exists\""))
 }
 

@@ -6,6 +6,7 @@
 //! `analysis/unknown.rs`, `analysis/space.rs`). Where they do not, the result says that it is not exact, and why.
 
 mod diff;
+mod idle;
 mod scopes;
 mod seat;
 mod space;
@@ -17,4 +18,5 @@ mod words;
 mod tests;
 
 pub use diff::{Aspect, Because, Change, Diff, Direction, Verdict, diff};
+pub use idle::{Idle, idle};
 pub use words::{Case, Shown, treatment_words};

@@ -45,7 +45,7 @@ pub use facts::Fact;
 pub(crate) use facts::Facts;
 pub(crate) use ladder::{Ladder, Rank};
 pub(crate) use prospect::{Chance, Prospect};
-pub(crate) use said::{Said, together};
+pub(crate) use said::{Folded, Said, together};
 pub use shows::Shows;
 pub(crate) use table::Outcome;
 pub use table::Table;

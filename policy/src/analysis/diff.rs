@@ -145,7 +145,8 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Diff {
     let mut differences = Vec::new();
     for system in pairs(old.directory().systems(), new.directory().systems(), |system| system.id.clone()) {
         for purpose in purposes(old, new, &system) {
-            for operation in pairs(old.contracts().operations(), new.contracts().operations(), |known| known.id.clone()) {
+            for operation in pairs(old.contracts().operations(), new.contracts().operations(), |known| known.id.clone())
+            {
                 let seats = [0, 1].map(|side| {
                     let bundle = if side == 0 { old } else { new };
                     Some(Seat {
@@ -155,7 +156,8 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Diff {
                         purpose: purpose.of(side)?,
                     })
                 });
-                let shape = |seat: &Option<Seat<'_>>| seat.as_ref().and_then(|seat| seat.bundle.engine().shape(seat.system));
+                let shape =
+                    |seat: &Option<Seat<'_>>| seat.as_ref().and_then(|seat| seat.bundle.engine().shape(seat.system));
                 let [old_seat, new_seat] = &seats;
                 let alike = Alike {
                     shapes: [shape(old_seat), shape(new_seat)],
@@ -183,8 +185,10 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Diff {
 
 impl Diff {
     fn of(same_files: bool, changes: Vec<Change>, aspects: Vec<Aspect>) -> Self {
-        let (unsure, changes): (Vec<Change>, Vec<Change>) = changes.into_iter().partition(|change| change.direction == Direction::None);
-        let directions = || changes.iter().map(|change| change.direction).chain(aspects.iter().map(|aspect| aspect.direction));
+        let (unsure, changes): (Vec<Change>, Vec<Change>) =
+            changes.into_iter().partition(|change| change.direction == Direction::None);
+        let directions =
+            || changes.iter().map(|change| change.direction).chain(aspects.iter().map(|aspect| aspect.direction));
         let inexact = !unsure.is_empty() || changes.iter().any(|change| !change.unsure.is_empty());
         let verdict = if directions().any(|direction| matches!(direction, Direction::Widens | Direction::Both)) {
             Verdict::Widens
@@ -231,7 +235,11 @@ impl<'a, N, T> Pair<'a, N, T> {
     }
 }
 
-fn pairs<'a, N: Ord + Clone, T>(old: &'a [std::sync::Arc<T>], new: &'a [std::sync::Arc<T>], name: impl Fn(&T) -> N) -> Vec<Pair<'a, N, T>> {
+fn pairs<'a, N: Ord + Clone, T>(
+    old: &'a [std::sync::Arc<T>],
+    new: &'a [std::sync::Arc<T>],
+    name: impl Fn(&T) -> N,
+) -> Vec<Pair<'a, N, T>> {
     let mut found: BTreeMap<N, [Option<&'a T>; 2]> = BTreeMap::new();
     for (side, all) in [old, new].into_iter().enumerate() {
         for one in all {
@@ -244,7 +252,11 @@ fn pairs<'a, N: Ord + Clone, T>(old: &'a [std::sync::Arc<T>], new: &'a [std::syn
 }
 
 /// The purposes that the system may use in either bundle, each where it may.
-fn purposes<'a>(old: &'a Bundle, new: &'a Bundle, system: &Pair<'a, SystemId, System>) -> Vec<Pair<'a, PurposeId, Purpose>> {
+fn purposes<'a>(
+    old: &'a Bundle,
+    new: &'a Bundle,
+    system: &Pair<'a, SystemId, System>,
+) -> Vec<Pair<'a, PurposeId, Purpose>> {
     let mut found: BTreeMap<PurposeId, [Option<&'a Purpose>; 2]> = BTreeMap::new();
     for (side, bundle) in [old, new].into_iter().enumerate() {
         let Some(system) = system.of(side) else { continue };

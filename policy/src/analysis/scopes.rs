@@ -37,7 +37,8 @@ impl<'a> Scopes<'a> {
         let taken = |principal: Option<&Lineage>, action: Option<&Lineage>, resource: Option<&Lineage>| {
             Bits::of(rules.iter().map(|rule| in_scope(&rule.policy, principal, action, resource)))
         };
-        let shapes = bundle.directory().systems().iter().filter_map(|system| engine.shape(system)).collect::<BTreeSet<_>>();
+        let shapes =
+            bundle.directory().systems().iter().filter_map(|system| engine.shape(system)).collect::<BTreeSet<_>>();
         let mut by_field = HashMap::new();
         let mut by_operation = Vec::new();
         for operation in bundle.contracts().operations() {

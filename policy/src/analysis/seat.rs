@@ -47,7 +47,7 @@ impl<'a> Seat<'a> {
     }
 
     /// Whether a request in those circumstances gets as far as the policies, as far as the space speaks of it.
-    fn admits(&self, space: &Space, point: &Point<'_>) -> bool {
+    pub(super) fn admits(&self, space: &Space, point: &Point<'_>) -> bool {
         let speaks = |axis: &Axis| space.axes.iter().any(|(known, _)| known == axis);
         let env = &point.env;
         let brings = |what: &Requirement| match what {
@@ -83,7 +83,11 @@ pub(super) fn asker<'a>(seats: &[Option<Seat<'a>>; 2]) -> Asker<'a> {
 }
 
 /// What each of the fields gets at each point that is tried: by field, side and point. Who has no seat gets nothing.
-pub(super) fn treatments(seats: &[Option<Seat<'_>>; 2], fields: &[[Option<FieldIx>; 2]], space: &Space) -> Vec<[Vec<Treatment>; 2]> {
+pub(super) fn treatments(
+    seats: &[Option<Seat<'_>>; 2],
+    fields: &[[Option<FieldIx>; 2]],
+    space: &Space,
+) -> Vec<[Vec<Treatment>; 2]> {
     let mut found: Vec<[Vec<Treatment>; 2]> = fields.iter().map(|_| [Vec::new(), Vec::new()]).collect();
     let records = space.records().max(1);
     // The circumstances of the last point, and what they get: records follow each other under the same.
@@ -99,7 +103,10 @@ pub(super) fn treatments(seats: &[Option<Seat<'_>>; 2], fields: &[[Option<FieldI
             trials = (Some(number / records), [trial(old), trial(new)]);
         }
         for (side, (trial, seat)) in trials.1.iter().zip(seats).enumerate() {
-            let decided = trial.as_ref().zip(seat.as_ref()).map(|(trial, seat)| (trial.of(&point.facts(&seat.operation.record, side)), seat));
+            let decided = trial
+                .as_ref()
+                .zip(seat.as_ref())
+                .map(|(trial, seat)| (trial.of(&point.facts(&seat.operation.record, side)), seat));
             for (field, found) in fields.iter().zip(&mut found) {
                 let index = field.get(side).copied().flatten();
                 let treatment = decided.as_ref().zip(index).and_then(|((decided, seat), index)| {

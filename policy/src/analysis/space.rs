@@ -25,11 +25,23 @@ pub(super) struct Space {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Class {
     /// From the first day to the day before the other, of one weekday (Monday is 1) if they matter.
-    Day { some: Date, from: Option<Date>, to: Option<Date>, weekday: Option<i8> },
+    Day {
+        some: Date,
+        from: Option<Date>,
+        to: Option<Date>,
+        weekday: Option<i8>,
+    },
     /// From the first minute of the day to before the other.
-    Minutes { from: i16, to: i16 },
+    Minutes {
+        from: i16,
+        to: i16,
+    },
     /// An address, the networks that are asked about and hold it, and the version of IP if it matters.
-    Source { some: IpAddr, within: Vec<IpNet>, version: Option<u8> },
+    Source {
+        some: IpAddr,
+        within: Vec<IpNet>,
+        version: Option<u8>,
+    },
     /// A text that is compared with, another one, or none.
     Text(Text),
     Truth(Option<bool>),
@@ -66,7 +78,9 @@ impl Space {
         let axes = uses.axes.iter().map(|axis| (axis.clone(), classes(axis, uses, asker, &mut unsure))).collect();
         let mut space = Self { axes, unsure };
         if space.combinations() > MOST_POINTS {
-            space.unsure.insert(format!("there are {} combinations, of which {MOST_POINTS} were tried", space.combinations()));
+            space
+                .unsure
+                .insert(format!("there are {} combinations, of which {MOST_POINTS} were tried", space.combinations()));
         }
         space
     }
@@ -240,7 +254,8 @@ fn texts(axis: &Axis, uses: &Uses, asker: &Asker<'_>, always: bool) -> Vec<Class
 }
 
 fn minutes(uses: &Uses) -> Vec<Class> {
-    let mut cuts: BTreeSet<i16> = uses.minutes.iter().filter_map(|at| i16::try_from(*at).ok()).filter(|at| (0..1440).contains(at)).collect();
+    let mut cuts: BTreeSet<i16> =
+        uses.minutes.iter().filter_map(|at| i16::try_from(*at).ok()).filter(|at| (0..1440).contains(at)).collect();
     cuts.insert(0);
     let ends = cuts.iter().skip(1).copied().chain([1440]);
     cuts.iter().zip(ends).map(|(from, to)| Class::Minutes { from: *from, to }).collect()
@@ -260,7 +275,9 @@ fn days(uses: &Uses, asker: &Asker<'_>) -> Vec<Class> {
     for (from, to) in starts.zip(ends) {
         for weekday in &weekdays {
             let first = from.or_else(|| to.and_then(|to| to.checked_sub(8.days()).ok())).unwrap_or(MONDAY);
-            let mut week = (0..7).filter_map(|days| first.checked_add(days.days()).ok()).filter(|day| to.is_none_or(|to| *day < to));
+            let mut week = (0..7)
+                .filter_map(|days| first.checked_add(days.days()).ok())
+                .filter(|day| to.is_none_or(|to| *day < to));
             let some = week.find(|day| weekday.is_none_or(|weekday| day.weekday().to_monday_one_offset() == weekday));
             classes.extend(some.map(|some| Class::Day { some, from, to, weekday: *weekday }));
         }
@@ -281,7 +298,9 @@ fn sources(uses: &Uses) -> Vec<Class> {
     }
     let mut classes = Vec::new();
     // What is in the networks first, and what is in none last, where it is read as the rest.
-    candidates.sort_by_key(|address| std::cmp::Reverse(uses.networks.iter().filter(|network| network.contains(address)).count()));
+    candidates.sort_by_key(|address| {
+        std::cmp::Reverse(uses.networks.iter().filter(|network| network.contains(address)).count())
+    });
     for some in candidates {
         let within: Vec<IpNet> = uses.networks.iter().filter(|network| network.contains(&some)).copied().collect();
         let version = uses.families.then(|| if some.is_ipv4() { 4 } else { 6 });

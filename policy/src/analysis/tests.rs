@@ -20,7 +20,12 @@ fn said(diff: &Diff) -> Vec<String> {
     let list = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(" ");
     let change = |change: &Change| {
         let Change { direction, whom, operations, purposes, fields, before, after, .. } = change;
-        format!("{direction:?} {whom} | {} | {} | {} | {before} -> {after}", list(operations), list(purposes), list(fields))
+        format!(
+            "{direction:?} {whom} | {} | {} | {} | {before} -> {after}",
+            list(operations),
+            list(purposes),
+            list(fields)
+        )
     };
     diff.changes.iter().map(change).collect()
 }
@@ -51,7 +56,9 @@ fn a_mask_that_goes_widens_and_one_that_comes_narrows() {
     assert_eq!(found.verdict, Verdict::Widens);
     assert_eq!(
         said(&found),
-        ["Widens mobi | citizen.read | assessment residence subscriber treatment | Citizen.phone | masked (last3) -> revealed"]
+        [
+            "Widens mobi | citizen.read | assessment residence subscriber treatment | Citizen.phone | masked (last3) -> revealed"
+        ]
     );
     let changed = Because::Changed { policy: "a".into(), place: "policies/test.cedar:1".into() };
     assert_eq!(found.changes[0].because.iter().collect::<Vec<_>>(), [&changed]);
@@ -72,7 +79,10 @@ fn a_condition_is_told_in_words_before_and_after() {
         (Direction::Widens, revealed("07:00-18:00"), "revealed".into())
     );
     assert_eq!(
-        words("context.env.hour < 6 || context.env.minute_of_day >= 1290", "context.env.hour >= 6 && context.env.hour < 22"),
+        words(
+            "context.env.hour < 6 || context.env.minute_of_day >= 1290",
+            "context.env.hour >= 6 && context.env.hour < 22"
+        ),
         (Direction::Both, revealed("21:30-06:00"), revealed("06:00-22:00"))
     );
     assert_eq!(
@@ -103,7 +113,11 @@ fn a_condition_is_told_in_words_before_and_after() {
     );
     assert_eq!(
         words("!context.record.minor", "!context.record.minor || context.env.hour == 9"),
-        (Direction::Widens, revealed("not record.minor"), revealed("09:00-10:00 and record.minor is known; or not record.minor"))
+        (
+            Direction::Widens,
+            revealed("not record.minor"),
+            revealed("09:00-10:00 and record.minor is known; or not record.minor")
+        )
     );
 }
 
@@ -118,9 +132,11 @@ fn the_validity_of_a_policy_is_a_condition_like_another() {
 
 #[test]
 fn a_province_is_compared_with_the_agencys_own() {
-    let own = "permit(principal in Level::\"province\", action in Action::\"with-province\", resource in Group::\"contact\")
+    let own =
+        "permit(principal in Level::\"province\", action in Action::\"with-province\", resource in Group::\"contact\")
                when { principal has province && context.record.province == principal.province };";
-    let any = "permit(principal in Level::\"province\", action in Action::\"with-province\", resource in Group::\"contact\")
+    let any =
+        "permit(principal in Level::\"province\", action in Action::\"with-province\", resource in Group::\"contact\")
                when { [\"001\", \"046\"].contains(context.record.province) };";
     let found = diff(&bundle(&[("a", own)]), &bundle(&[("a", any)]));
     assert_eq!(found.verdict, Verdict::Widens);
@@ -135,11 +151,17 @@ fn what_an_answer_cannot_hold_is_no_difference() {
     let verify = |mask: &str, field: &str| {
         bundle(&[(
             "a",
-            &format!("{mask} permit(principal in Sector::\"telecom\", action == Action::\"citizen.verify\", resource == Field::\"{field}\");"),
+            &format!(
+                "{mask} permit(principal in Sector::\"telecom\", action == Action::\"citizen.verify\", resource == Field::\"{field}\");"
+            ),
         )])
     };
-    assert_eq!(diff(&verify("@mask(\"match\")", "Citizen.phone"), &verify("", "Citizen.phone")).verdict, Verdict::Equal);
-    let nothing = bundle(&[("other", "permit(principal, action == Action::\"line.read\", resource == Field::\"Line.id\");")]);
+    assert_eq!(
+        diff(&verify("@mask(\"match\")", "Citizen.phone"), &verify("", "Citizen.phone")).verdict,
+        Verdict::Equal
+    );
+    let nothing =
+        bundle(&[("other", "permit(principal, action == Action::\"line.read\", resource == Field::\"Line.id\");")]);
     let with = |text: &str| {
         bundle(&[
             ("other", "permit(principal, action == Action::\"line.read\", resource == Field::\"Line.id\");"),
@@ -157,7 +179,12 @@ fn sensitive_fields_that_widen_are_named() {
     let all = |group: &str| {
         bundle(&[
             ("a", &format!("{PHONE};")),
-            ("b", &format!("permit(principal in Agency::\"tax\", action == Action::\"citizen.read\", resource in Group::\"{group}\");")),
+            (
+                "b",
+                &format!(
+                    "permit(principal in Agency::\"tax\", action == Action::\"citizen.read\", resource in Group::\"{group}\");"
+                ),
+            ),
         ])
     };
     assert_eq!(diff(&all("civil"), &all("belief")).sensitive, ["Citizen.religion"]);
@@ -169,7 +196,9 @@ fn a_comparison_that_is_not_exact_says_so() {
     let like = |pattern: &str| {
         bundle(&[(
             "a",
-            &format!("{PHONE} when {{ context.env has claimed_assurance && context.env.claimed_assurance like \"{pattern}\" }};"),
+            &format!(
+                "{PHONE} when {{ context.env has claimed_assurance && context.env.claimed_assurance like \"{pattern}\" }};"
+            ),
         )])
     };
     let found = diff(&like("high*"), &like("high-*"));
@@ -177,13 +206,24 @@ fn a_comparison_that_is_not_exact_says_so() {
     // No literal tells these apart: it cannot be known that they are the same.
     let found = diff(&like("*h*"), &like("*h*h*"));
     assert!(matches!(found.verdict, Verdict::Undecided | Verdict::Narrows), "{:?}", said(&found));
-    let unchanged = diff(&like("*h*"), &bundle(&[("renamed", &format!("{PHONE} when {{ context.env has claimed_assurance && context.env.claimed_assurance like \"*h*\" }};"))]));
+    let unchanged = diff(
+        &like("*h*"),
+        &bundle(&[(
+            "renamed",
+            &format!(
+                "{PHONE} when {{ context.env has claimed_assurance && context.env.claimed_assurance like \"*h*\" }};"
+            ),
+        )]),
+    );
     assert_eq!(unchanged.verdict, Verdict::Equal, "the same policy is the same");
 }
 
 #[test]
 fn a_field_that_joins_a_group_widens() {
-    let text = policy("a", "permit(principal in Agency::\"tax\", action == Action::\"line.read\", resource in Group::\"identity\");");
+    let text = policy(
+        "a",
+        "permit(principal in Agency::\"tax\", action == Action::\"line.read\", resource in Group::\"identity\");",
+    );
     let old = of(World::new(&text), &text);
     let mut regrouped = contracts();
     regroup(&mut regrouped, "Line.phone", "identity");
@@ -242,7 +282,10 @@ fn enrolments_and_agencies_are_compared_too() {
         purpose.requires = vec![crate::directory::Requirement::Case];
         directory.purposes.insert(purpose.id.clone(), Arc::new(purpose));
     });
-    assert_eq!((found.verdict, found.aspects[0].said.as_str()), (Verdict::Narrows, "purpose `assessment` now requires `case`"));
+    assert_eq!(
+        (found.verdict, found.aspects[0].said.as_str()),
+        (Verdict::Narrows, "purpose `assessment` now requires `case`")
+    );
 }
 
 pub(super) fn regroup(contracts: &mut crate::contract::Contracts, field: &str, group: &str) {

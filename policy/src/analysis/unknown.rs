@@ -106,7 +106,8 @@ impl Uses {
                 _ => self.walk(member),
             },
             "has" if is_part(member.get("left"), "env") => {
-                self.axes.extend(Asked::named("env", member.get("attr").and_then(Value::as_str)).map(|asked| asked.axis()));
+                self.axes
+                    .extend(Asked::named("env", member.get("attr").and_then(Value::as_str)).map(|asked| asked.axis()));
             }
             "like" if let Some(asked) = member.get("left").and_then(Asked::of) => {
                 self.axes.insert(asked.axis());
@@ -141,7 +142,9 @@ impl Uses {
     fn compared(&mut self, asked: &Asked, with: &Value) {
         let number = with.get("Value").and_then(Value::as_i64);
         match (asked, number) {
-            (Asked::Hour, Some(hour)) => self.minutes.extend([hour.saturating_mul(60), hour.saturating_add(1).saturating_mul(60)]),
+            (Asked::Hour, Some(hour)) => {
+                self.minutes.extend([hour.saturating_mul(60), hour.saturating_add(1).saturating_mul(60)])
+            }
             (Asked::MinuteOfDay, Some(minute)) => self.minutes.extend([minute, minute.saturating_add(1)]),
             (Asked::Weekday, Some(_)) => self.weekdays = true,
             (Asked::Today, None) => match date(with) {
@@ -266,7 +269,9 @@ impl Asked {
 /// A conjunct that may fail ends the search: a policy that fails withholds, whatever its later conjuncts say.
 pub(super) fn purposes(conditions: &Value) -> Option<BTreeSet<String>> {
     let mut found: Option<BTreeSet<String>> = None;
-    for condition in conditions.as_array()?.iter().filter_map(|condition| Some((condition.get("kind")?, condition.get("body")?))) {
+    for condition in
+        conditions.as_array()?.iter().filter_map(|condition| Some((condition.get("kind")?, condition.get("body")?)))
+    {
         let (kind, body) = condition;
         for conjunct in if kind == "when" { conjuncts(body) } else { vec![body] } {
             if kind == "when"
@@ -307,9 +312,14 @@ fn purposes_of(conjunct: &Value) -> Option<BTreeSet<String>> {
         let entity = value.get("Value")?.get("__entity")?;
         (entity.get("type")? == "Purpose").then(|| entity.get("id")?.as_str().map(str::to_owned))?
     };
-    let sides = |operator: &str| conjunct.get(operator).and_then(|sides| Some((sides.get("left")?, sides.get("right")?)));
+    let sides =
+        |operator: &str| conjunct.get(operator).and_then(|sides| Some((sides.get("left")?, sides.get("right")?)));
     if let Some((left, right)) = sides("==") {
-        let named = if is_part(Some(left), "purpose") { id(right) } else { id(left).filter(|_| is_part(Some(right), "purpose")) };
+        let named = if is_part(Some(left), "purpose") {
+            id(right)
+        } else {
+            id(left).filter(|_| is_part(Some(right), "purpose"))
+        };
         return named.map(|named| BTreeSet::from([named]));
     }
     let (set, sought) = sides("contains")?;
@@ -333,8 +343,35 @@ fn may_fail(value: &Value) -> bool {
 
 /// Operators that cannot fail on operands of the right types, and the names of their operands.
 const SURE: [&str; 29] = [
-    "==", "!=", "<", "<=", ">", ">=", "in", "is", "has", "like", "contains", "containsAll", "containsAny", "isEmpty", "&&",
-    "||", "!", "if-then-else", "Set", "ip", "datetime", "isInRange", "left", "right", "arg", "if", "then", "else", "pattern",
+    "==",
+    "!=",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "in",
+    "is",
+    "has",
+    "like",
+    "contains",
+    "containsAll",
+    "containsAny",
+    "isEmpty",
+    "&&",
+    "||",
+    "!",
+    "if-then-else",
+    "Set",
+    "ip",
+    "datetime",
+    "isInRange",
+    "left",
+    "right",
+    "arg",
+    "if",
+    "then",
+    "else",
+    "pattern",
 ];
 
 fn elements(set: &Value) -> Option<&Vec<Value>> {

@@ -8,15 +8,25 @@ use crate::model::{AgencyId, PurposeId, SystemId};
 
 /// `tax`, `3 telecom agencies`, `34 province agencies`, `tax/etax, bank-a`: agencies where all their systems that may use one of the purposes
 /// are meant, sectors and levels where all such agencies are.
-pub(super) fn whom(systems: &BTreeSet<SystemId>, purposes: &BTreeSet<PurposeId>, directories: [&Directory; 2]) -> String {
+pub(super) fn whom(
+    systems: &BTreeSet<SystemId>,
+    purposes: &BTreeSet<PurposeId>,
+    directories: [&Directory; 2],
+) -> String {
     let known = || {
         let mut seen = BTreeSet::new();
-        let all = directories.iter().rev().flat_map(|directory| directory.systems().iter().map(move |system| (*directory, system)));
+        let all = directories
+            .iter()
+            .rev()
+            .flat_map(|directory| directory.systems().iter().map(move |system| (*directory, system)));
         all.filter(move |(_, system)| seen.insert(system.id.clone())).collect::<Vec<_>>()
     };
     let uses = |directory: &Directory, system: &System| {
         systems.contains(&system.id)
-            || purposes.iter().filter_map(|purpose| directory.purpose(purpose.as_str())).any(|purpose| may_use(system, purpose))
+            || purposes
+                .iter()
+                .filter_map(|purpose| directory.purpose(purpose.as_str()))
+                .any(|purpose| may_use(system, purpose))
     };
     let mut agencies: BTreeMap<AgencyId, Vec<(std::sync::Arc<System>, bool)>> = BTreeMap::new();
     for (_, system) in known().into_iter().filter(|(directory, system)| uses(directory, system)) {

@@ -86,12 +86,17 @@ fn conditions(space: &Space, wanted: &[bool]) -> String {
         let mut at = 0;
         boxes.retain(|one| {
             at += 1;
-            let within = |(other_at, other): (usize, &Box)| is_within(one, other) && (*one != *other || other_at + 1 < at);
+            let within =
+                |(other_at, other): (usize, &Box)| is_within(one, other) && (*one != *other || other_at + 1 < at);
             !all.iter().enumerate().any(within)
         });
     }
     let words = |one: &Box| {
-        let axes = space.axes.iter().zip(one).filter_map(|((axis, classes), chosen)| Some(words_of(axis, classes, chosen.as_ref()?)));
+        let axes = space
+            .axes
+            .iter()
+            .zip(one)
+            .filter_map(|((axis, classes), chosen)| Some(words_of(axis, classes, chosen.as_ref()?)));
         axes.collect::<Vec<_>>().join(" and ")
     };
     let more = boxes.len().saturating_sub(MOST_BOXES);
@@ -122,7 +127,10 @@ fn cover(space: &Space, depth: usize, wanted: &[bool]) -> Vec<Box> {
     let all = groups.len() == 1;
     let below = |(part, members): (&[bool], Vec<usize>)| {
         let first = (!all).then_some(members);
-        cover(space, depth + 1, part).into_iter().map(move |rest| [vec![first.clone()], rest].concat()).collect::<Vec<_>>()
+        cover(space, depth + 1, part)
+            .into_iter()
+            .map(move |rest| [vec![first.clone()], rest].concat())
+            .collect::<Vec<_>>()
     };
     groups.into_iter().flat_map(below).collect()
 }

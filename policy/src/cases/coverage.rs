@@ -43,10 +43,11 @@ impl<'a> Coverage<'a> {
     }
 
     /// Counts a request that went as its case expects.
-    pub(super) fn add(&mut self, request: &Request<'a, '_>, outcome: &Outcome<'a>) {
+    pub(super) fn add(&mut self, request: &Request<'a, '_>, outcome: &Outcome<'_>) {
         let case = request.case;
         let checked = case.expected.checked(&case.operation);
-        for said in &outcome.said {
+        // What is permitted to everybody hides what the permits give.
+        for said in outcome.said.iter().filter(|said| !(case.whatever_is_permitted && said.permits())) {
             let enough = enough(said, request, outcome, checked);
             let Some(policy) = self.policies.get_mut(said.policy).filter(|_| !enough.is_empty()) else { continue };
             note(&mut policy.by, case);

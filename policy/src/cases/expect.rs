@@ -22,7 +22,13 @@ pub(super) const KEYS: [&str; 8] = ["refused", "unknown", "reveal", "mask", "mat
 
 impl Expected {
     /// Reads what is expected of the operation; `None` if it cannot be told.
-    pub(super) fn read(sheet: &mut Sheet<'_>, table: &Table, at: &Span, place: &str, operation: &Operation) -> Option<Self> {
+    pub(super) fn read(
+        sheet: &mut Sheet<'_>,
+        table: &Table,
+        at: &Span,
+        place: &str,
+        operation: &Operation,
+    ) -> Option<Self> {
         let mut ends = [("refused", Self::Refused), ("unknown", Self::Unknown)].into_iter().filter_map(|(key, end)| {
             let node = table.node(key)?;
             match node.value {
@@ -133,7 +139,8 @@ impl Expected {
 }
 
 fn silent(sheet: &Sheet<'_>, at: &Span, place: &str) -> Problem {
-    let help = "add `reveal`, `mask`, `match` or `withhold` with fields or groups, or `refused = true`, or `unknown = true`";
+    let help =
+        "add `reveal`, `mask`, `match` or `withhold` with fields or groups, or `refused = true`, or `unknown = true`";
     sheet.error("no-expectation", at, format!("{place} does not say what is expected")).help(help)
 }
 

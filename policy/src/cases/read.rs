@@ -27,7 +27,8 @@ pub(super) fn load(source: &Source, against: &Against<'_>) -> Result<Cases, Vec<
             let line = text.get(..entry.at.start).unwrap_or_default().matches('\n').count() + 1;
             match names.get(&entry.key) {
                 Some(first) => {
-                    let problem = sheet.error("duplicate-case", &entry.at, format!("case `{}` is there twice", entry.key));
+                    let problem =
+                        sheet.error("duplicate-case", &entry.at, format!("case `{}` is there twice", entry.key));
                     sheet.push(problem.help(format!("the first is at {first}")));
                 }
                 None => drop(names.insert(entry.key.clone(), format!("{file}:{line}"))),
@@ -66,6 +67,7 @@ impl Reader<'_, '_> {
             found.cloned()
         });
         let circumstances = self.circumstances(table);
+        let whatever = table.node("whatever_is_permitted").and_then(|node| self.truth(node, "`whatever_is_permitted`"));
         let operation = operation?;
         let asks = self.asks(table, &operation);
         let record = self.record(table, &operation);
@@ -79,6 +81,7 @@ impl Reader<'_, '_> {
             circumstances,
             asks,
             record,
+            whatever_is_permitted: whatever.unwrap_or(false),
             expected: expected?,
             operation,
         })
@@ -89,7 +92,9 @@ impl Reader<'_, '_> {
         let mut given = WHO.into_iter().filter_map(|(key, of)| Some((key, of, table.entry(key)?)));
         let (Some((key, of, entry)), None) = (given.next(), given.next()) else {
             let problem = self.sheet.error("missing-key", at, format!("{place} must say in one way who asks"));
-            self.sheet.push(problem.help("write one of `system = \"agency/system\"`, `agency = \"...\"`, `sector = \"...\"`"));
+            self.sheet.push(
+                problem.help("write one of `system = \"agency/system\"`, `agency = \"...\"`, `sector = \"...\"`"),
+            );
             return None;
         };
         let typed = self.sheet.text(&entry.node, &format!("`{key}`"))?;
@@ -169,9 +174,8 @@ impl Reader<'_, '_> {
                 None => {
                     let message = format!("`{}` has no parameter `{typed}` that a case could use", operation.id);
                     let problem = self.sheet.error("unknown-parameter", &node.span, message);
-                    self.sheet.push(
-                        problem.suggest(typed, parameters.iter().filter(may).map(|known| known.name.as_str())),
-                    );
+                    self.sheet
+                        .push(problem.suggest(typed, parameters.iter().filter(may).map(|known| known.name.as_str())));
                 }
             }
         }
@@ -226,9 +230,22 @@ const WHO: [(&str, Named); 3] = [
     ("sector", |system| system.agency.sector.as_str()),
 ];
 
-const KEYS: [&str; 14] = [
-    "about", "system", "agency", "sector", "operation", "purpose", "at", "from", "assurance", "user", "case", "asks",
-    "record", "missing",
+const KEYS: [&str; 15] = [
+    "about",
+    "system",
+    "agency",
+    "sector",
+    "operation",
+    "purpose",
+    "at",
+    "from",
+    "assurance",
+    "user",
+    "case",
+    "asks",
+    "record",
+    "missing",
+    "whatever_is_permitted",
 ];
 
 /// A Monday in the forenoon.

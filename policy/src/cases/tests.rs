@@ -23,7 +23,8 @@ fn load(world: &World, text: &str) -> Result<Cases, Vec<Problem>> {
 /// Each case and system with how it ended and what was wrong, and each policy with the cases that exercise and need it.
 fn tried(world: &World, text: &str) -> (Vec<String>, Vec<String>) {
     let cases = load(world, text).unwrap_or_else(|problems| panic!("{}", show(&problems)));
-    let report = run::run(cases.iter(), &against(world));
+    let open = world.engine.permitting_everything();
+    let report = run::run(&cases.iter().collect::<Vec<_>>(), &against(world), Some(&open));
     let names = |cases: &[&Case]| cases.iter().map(|case| case.name.as_str()).collect::<Vec<_>>().join(" ");
     let one = |tried: &Tried<'_>| {
         let wrong = tried.failures.iter().map(|failure| match failure {
@@ -35,7 +36,13 @@ fn tried(world: &World, text: &str) -> (Vec<String>, Vec<String>) {
             Failure::Error { field, expected, .. } => format!("{field} fails: {}", !expected),
         });
         let wrong = wrong.collect::<Vec<_>>().join("; ");
-        format!("{} {}: {}{}{wrong}", tried.case.name, tried.system, tried.end.as_str(), if wrong.is_empty() { "" } else { ": " })
+        format!(
+            "{} {}: {}{}{wrong}",
+            tried.case.name,
+            tried.system,
+            tried.end.as_str(),
+            if wrong.is_empty() { "" } else { ": " }
+        )
     };
     let covered = |it: &Exercised<'_>| format!("{}: {} / {}", it.policy.id, names(&it.by), names(&it.needed_by));
     (report.tried.iter().map(one).collect(), report.coverage.policies.iter().map(covered).collect())
@@ -133,7 +140,8 @@ fn a_request_that_the_policies_do_not_let_be_put_is_refused_whatever_they_show()
     let (went, _) = tried(&world(&[("sex", shown)]), &format!("[a]\n{READ}reveal = [\"Citizen.sex\"]\n"));
     // Nobody may ask by the number.
     assert_eq!(went, ["a tax/etax: refused: Citizen.sex not Reveal but Withhold (Satisfied sex)"]);
-    let with = [("sex", shown), ("number", r#"@mask("match") permit (principal, action, resource == Field::"Citizen.id");"#)];
+    let with =
+        [("sex", shown), ("number", r#"@mask("match") permit (principal, action, resource == Field::"Citizen.id");"#)];
     let search = READ.replace("citizen.read", "citizen.verify");
     let text = format!(
         "[a]\n{READ}reveal = [\"Citizen.sex\"]\nmatch = [\"Citizen.id\"]\n\
@@ -159,12 +167,9 @@ fn the_gates_before_the_policies_refuse_too() {
          [without-case]\n{READ}case = false\nrefused = true\n"
     );
     let cases = load(&world, &text).unwrap();
-    let report = run::run(cases.iter(), &against(&world));
+    let report = run::run(&cases.iter().collect::<Vec<_>>(), &against(&world), None);
     let ends: Vec<&End> = report.tried.iter().map(|tried| &tried.end).collect();
-    assert_eq!(
-        ends,
-        [&End::Answered, &End::Refused(Why::NotValid), &End::Refused(Why::Evidence(Requirement::Case))]
-    );
+    assert_eq!(ends, [&End::Answered, &End::Refused(Why::NotValid), &End::Refused(Why::Evidence(Requirement::Case))]);
     assert!(report.passed());
 }
 
@@ -178,7 +183,10 @@ fn a_policy_is_exercised_where_it_would_be_enough_and_needed_where_no_other_is()
         ("unpermitted", r#"forbid (principal, action, resource == Field::"Citizen.sex");"#),
         ("cap", r#"@at_most("last3") forbid (principal in Sector::"telecom", action, resource in Group::"contact");"#),
         ("all", r#"forbid (principal in Sector::"health", action, resource in Group::"contact");"#),
-        ("cap-of-nothing", r#"@at_most("last3") forbid (principal in Sector::"health", action, resource in Group::"contact");"#),
+        (
+            "cap-of-nothing",
+            r#"@at_most("last3") forbid (principal in Sector::"health", action, resource in Group::"contact");"#,
+        ),
     ]);
     let telecom = READ.replace("tax/etax", "mobi/kyc");
     let health = READ.replace("tax/etax", "clinic/his");
@@ -205,13 +213,37 @@ fn a_policy_is_exercised_where_it_would_be_enough_and_needed_where_no_other_is()
 }
 
 #[test]
+fn forbids_are_tried_as_if_everything_were_permitted() {
+    let world = world(&[
+        ("identity", IDENTITY),
+        ("no-contact", r#"forbid (principal in Sector::"tax", action, resource in Group::"contact");"#),
+        ("belief", r#"@at_most("exists") forbid (principal, action, resource == Field::"Citizen.religion");"#),
+    ]);
+    let text = format!(
+        "[a]\n{READ}whatever_is_permitted = true\nwithhold = [\"contact\"]\nmask = {{ \"Citizen.religion\" = \"exists\" }}\n\
+         rest = \"any\"\n[b]\n{READ}reveal = [\"identity\"]\n[c]\n{READ}whatever_is_permitted = true\nreveal = [\"contact\"]\n\
+         rest = \"any\"\n"
+    );
+    let (went, covered) = tried(&world, &text);
+    let wrong = "c tax/etax: answered: Citizen.phone not Reveal but Withhold (Satisfied no-contact)";
+    assert_eq!(went, ["a tax/etax: answered", "b tax/etax: answered", wrong]);
+    assert_eq!(covered, ["identity: b / b", "no-contact: a / a", "belief: a / a"]);
+}
+
+#[test]
 fn what_a_policy_says_alone_is_together_what_the_engine_decides() {
     use crate::engine::{fixture, together};
     let world = world(&[
         ("identity", r#"permit (principal, action, resource) when { context.env.hour < 12 };"#),
         ("year", r#"@mask("year") permit (principal, action, resource == Field::"Citizen.date_of_birth");"#),
-        ("minors", r#"forbid (principal, action in Action::"with-minor", resource in Group::"contact") when { context.record.minor };"#),
-        ("named", r#"@at_most("match") forbid (principal, action, resource) when { resource == Field::"Citizen.religion" };"#),
+        (
+            "minors",
+            r#"forbid (principal, action in Action::"with-minor", resource in Group::"contact") when { context.record.minor };"#,
+        ),
+        (
+            "named",
+            r#"@at_most("match") forbid (principal, action, resource) when { resource == Field::"Citizen.religion" };"#,
+        ),
     ]);
     let operation = world.contracts.operation("citizen.read").unwrap();
     let purpose = &world.directory.purpose("assessment").unwrap().id;
@@ -221,10 +253,16 @@ fn what_a_policy_says_alone_is_together_what_the_engine_decides() {
         for minor in [Some(Fact::Truth(true)), Some(Fact::Truth(false)), None] {
             let record = [Some(Fact::Text("001")), minor, Some(Fact::Truth(false))];
             let system = world.system("tax/etax");
-            let said = world.engine.said(system, operation, purpose, &env, &record).unwrap();
+            let folded = world.engine.folded(system, operation, purpose).unwrap();
+            let said: Vec<_> = folded.iter().map(|policy| policy.said(&env, &|at| record[at])).collect();
             let decided = world.engine.trial(system, operation, purpose, &env).unwrap().of(&record);
             for field in &operation.record.fields {
-                assert_eq!(together(field, said.iter()), decided.treatment(field.index), "{} {hour} {minor:?}", field.name);
+                assert_eq!(
+                    together(field, said.iter()),
+                    decided.treatment(field.index),
+                    "{} {hour} {minor:?}",
+                    field.name
+                );
                 compared += 1;
             }
         }
@@ -258,10 +296,10 @@ fn a_mistake_is_told_with_its_line_and_all_of_them_at_once() {
     assert_eq!(problems(nobody), [("missing-key", 1), ("unknown-operation", 2), ("unknown-purpose", 3)]);
     let both = format!("[a]\n{READ}agency = \"tax\"\nrefused = true\n");
     assert_eq!(problems(&both), [("missing-key", 1)]);
-    assert_eq!(problems(&READ.replace("system", "[a]\nsystem").replace("etax", "etacks")), [
-        ("unknown-system", 2),
-        ("no-expectation", 1)
-    ]);
+    assert_eq!(
+        problems(&READ.replace("system", "[a]\nsystem").replace("etax", "etacks")),
+        [("unknown-system", 2), ("no-expectation", 1)]
+    );
 }
 
 #[test]

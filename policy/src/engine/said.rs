@@ -1,17 +1,18 @@
 //! What each policy says by itself: for tests of policies, never for an answer.
 
-use crate::cedar::{Force, Rule};
-use crate::condition::{Failed, Known};
+use crate::bundle::Source;
+use crate::cedar::{self, Force, Rule};
+use crate::condition::{Expr, Failed, Known};
 use crate::contract::{Field, Operation};
 use crate::directory::System;
-use crate::engine::{Engine, Fact, Ladder, Rank};
-use crate::model::{FieldSet, PurposeId, Treatment};
+use crate::engine::{Engine, Facts, Ladder, Rank, Slot};
+use crate::model::{FieldIx, FieldSet, PurposeId, Treatment};
 use crate::permit::Env;
 
 /// What one policy says of the fields of one request's record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Said<'e> {
-    /// Its position in [`Engine::policies`].
+    /// Its position in [`Engine::policies`], which does not have what only a test permits.
     pub(crate) policy: usize,
     rule: &'e Rule,
     /// The fields that its scope takes in.
@@ -22,17 +23,28 @@ pub(crate) struct Said<'e> {
     pub(crate) failed: FieldSet,
 }
 
+/// One policy as far as system, operation and purpose tell of its conditions.
+#[derive(Debug)]
+pub(crate) struct Folded<'e> {
+    /// As in [`Said`].
+    pub(crate) policy: usize,
+    rule: &'e Rule,
+    within: FieldSet,
+    /// Where it is the same for every field.
+    shared: Option<Expr>,
+    /// By field, where it asks which one it is about.
+    own: Vec<(FieldIx, Expr)>,
+}
+
 impl Engine {
-    /// What every policy says whose scope takes in the system and the operation, in the order of the files; `None` if one of them is
-    /// not of this bundle. The attributes of the record are as in [`crate::engine::Trial::of`].
-    pub(crate) fn said(
+    /// Every policy whose scope takes in the system and the operation, in the order of the files; `None` if one of them is not of this
+    /// bundle.
+    pub(crate) fn folded(
         &self,
         system: &System,
         operation: &Operation,
         purpose: &PurposeId,
-        env: &Env,
-        record: &[Option<Fact<'_>>],
-    ) -> Option<Vec<Said<'_>>> {
+    ) -> Option<Vec<Folded<'_>>> {
         let shape = self.shapes.get(*self.shape_of.get(&system.id)?)?;
         let asked = self.operations.get(operation.index).filter(|asked| asked.operation.id == operation.id)?;
         let purpose = self.purposes.get(*self.purpose_at.get(purpose)?)?;
@@ -44,27 +56,64 @@ impl Engine {
             purpose,
             record: &operation.record,
         };
-        let facts = |at: usize| record.get(at).copied().flatten();
-        let within = |rule: &Rule| rule.scope.takes_action(&asked.action) && rule.scope.takes_principal(shape);
-        let rules = self.rules.iter().enumerate().filter(|(_, rule)| within(rule));
-        let said = rules.map(|(policy, rule)| {
-            let of = |resource| rule.condition.fold(&Known { resource, ..known }).holds(env, &facts);
-            let of_all = (!rule.by_resource).then(|| of(None));
-            let mut said = Said { policy, rule, within: FieldSet::EMPTY, satisfied: FieldSet::EMPTY, failed: FieldSet::EMPTY };
-            for (field, lineage) in operation.record.fields.iter().zip(&asked.fields) {
-                if !rule.scope.takes_resource(lineage) {
-                    continue;
-                }
-                said.within.insert(field.index);
-                match of_all.unwrap_or_else(|| of(Some(lineage))) {
-                    Ok(true) => said.satisfied.insert(field.index),
-                    Ok(false) => {}
-                    Err(Failed) => said.failed.insert(field.index),
+        let takes = |rule: &Rule| rule.scope.takes_action(&asked.action) && rule.scope.takes_principal(shape);
+        let rules = self.rules.iter().enumerate().filter(|(_, rule)| takes(rule));
+        let folded = rules.map(|(policy, rule)| {
+            let fields = operation.record.fields.iter().zip(&asked.fields);
+            let fields = fields.filter(|(_, lineage)| rule.scope.takes_resource(lineage));
+            let mut folded = Folded { policy, rule, within: FieldSet::EMPTY, shared: None, own: Vec::new() };
+            for (field, lineage) in fields {
+                folded.within.insert(field.index);
+                if rule.by_resource {
+                    let known = Known { resource: Some(lineage), ..known };
+                    folded.own.push((field.index, rule.condition.fold(&known)));
                 }
             }
-            said
+            if !rule.by_resource {
+                folded.shared = Some(rule.condition.fold(&known));
+            }
+            folded
         });
-        Some(said.collect())
+        Some(folded.collect())
+    }
+}
+
+impl<'e> Folded<'e> {
+    /// Whether it may be satisfied, or fail, for some field, whatever circumstances and record are.
+    pub(crate) fn is_open(&self) -> bool {
+        let open = |expr: &Expr| *expr != Expr::FALSE;
+        !self.within.is_empty()
+            && (self.shared.as_ref().is_some_and(open) || self.own.iter().any(|(_, expr)| open(expr)))
+    }
+
+    /// What it says under those circumstances of a record with those attributes.
+    pub(crate) fn said(&self, env: &Env, facts: Facts<'_, '_>) -> Said<'e> {
+        let (mut satisfied, mut failed) = (FieldSet::EMPTY, FieldSet::EMPTY);
+        match self.shared.as_ref().map(|expr| expr.holds(env, facts)) {
+            Some(Ok(true)) => satisfied = self.within,
+            Some(Err(Failed)) => failed = self.within,
+            Some(Ok(false)) | None => {}
+        }
+        for (field, expr) in &self.own {
+            match expr.holds(env, facts) {
+                Ok(true) => satisfied.insert(*field),
+                Ok(false) => {}
+                Err(Failed) => failed.insert(*field),
+            }
+        }
+        Said { policy: self.policy, rule: self.rule, within: self.within, satisfied, failed }
+    }
+}
+
+impl Engine {
+    /// The same with one more policy, the last, which permits everything to everybody: what is left then is what the forbids leave. It
+    /// MUST be asked for no answer.
+    pub(crate) fn permitting_everything(&self) -> Self {
+        let everything = "@id(\"everything\") @basis(\"none\") permit (principal, action, resource);";
+        let source = Source { files: [("policies/everything.cedar".to_owned(), everything.to_owned())].into() };
+        let more = cedar::parse(&source, &mut Vec::new()).into_iter().map(|(rule, _)| rule);
+        let tables = std::iter::repeat_with(Slot::default).take(self.tables.len());
+        self.with_rules(self.rules.iter().cloned().chain(more).collect(), tables.collect())
     }
 }
 

@@ -1,10 +1,12 @@
 //! `popgate policy test`: the cases beside a bundle, and which policies they exercise.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use popgate_policy::analysis::{Idle, idle};
 use popgate_policy::bundle::{Bundle, Loaded};
 use popgate_policy::cases::{Cases, Coverage, End, Exercised, Failure, Report, Tried, Voice};
 use popgate_policy::engine::PolicyInfo;
@@ -21,7 +23,9 @@ use crate::cli::report::{self, BOLD, GREEN, RED, YELLOW, paint, plural};
 /// way than it says, every field that is different is printed, with the policies that decided it.
 ///
 /// A policy is exercised by a case if it would be enough for what a field gets that the case looks at: a permit gives as
-/// much as the field gets, a forbid leaves as little, where a permit gives more. Only cases that pass count.
+/// much as the field gets, a forbid leaves as little, where a permit gives more. Only cases that pass count. A policy is
+/// needed by a case that would not pass without it. Of policies that no case exercises or needs is said, where it can be
+/// told, why they do nothing: nobody asks, they contradict themselves, or others do the same.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A case, in cases/tax.toml:
@@ -34,6 +38,7 @@ A case, in cases/tax.toml:
   user      = true                    user, case, assurance = \"high\": if not said, as the purpose requires
   record    = { province = \"001\", minor = false, deceased = false }
                                       if not said, false, and the province of the agency; missing = [\"minor\"]
+  whatever_is_permitted = true        as if everything were permitted: tries what the forbids leave
   asks      = [\"phone\"]               parameters that the request has beside those that it must have
   reveal    = [\"identity\", \"residence\"]
   mask      = { \"Citizen.phone\" = \"last3\" }
@@ -103,15 +108,31 @@ pub fn run(args: &Args, colour: bool, out: &mut dyn Write) -> Result<ExitCode, B
     let report = cases.run(&bundle, args.case.as_deref());
     let required = usize::from(args.require_coverage.unwrap_or_default());
     let covered = report.coverage.percent() >= required;
+    let idle = if args.case.is_none() { all_idle(&bundle, &report.coverage) } else { BTreeMap::new() };
     if args.json {
-        writeln!(out, "{}", as_json(&report, args.case.is_none(), covered))?;
+        writeln!(out, "{}", as_json(&report, args.case.is_none().then_some(&idle), covered))?;
     } else {
-        write(&report, args, covered, colour, out)?;
+        write(&report, args, covered, &idle, colour, out)?;
     }
     Ok(if report.passed() && covered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn write(report: &Report<'_>, args: &Args, covered: bool, colour: bool, out: &mut dyn Write) -> io::Result<()> {
+/// Why policies do nothing, by their ids: of those that no case exercises, and of the permits that no case needs. That a forbid is there
+/// although nothing is permitted yet is as it should be.
+fn all_idle(bundle: &Bundle, coverage: &Coverage<'_>) -> BTreeMap<String, Idle> {
+    let suspect = |it: &&Exercised<'_>| it.by.is_empty() || (it.policy.permits && it.needed_by.is_empty());
+    let suspects = coverage.policies.iter().filter(suspect).map(|it| it.policy.id.clone());
+    suspects.filter_map(|id| Some((id.clone(), idle(bundle, &id)?))).collect()
+}
+
+fn write(
+    report: &Report<'_>,
+    args: &Args,
+    covered: bool,
+    idle: &BTreeMap<String, Idle>,
+    colour: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     for tried in report.tried.iter().filter(|tried| !tried.failures.is_empty()) {
         write_failed(tried, colour, out)?;
     }
@@ -133,9 +154,14 @@ fn write(report: &Report<'_>, args: &Args, covered: bool, colour: bool, out: &mu
     writeln!(out, "{}", paint(&said, if covered { tint } else { RED }, colour))?;
     if args.coverage {
         write_policies(coverage, colour, out)?;
-    } else if some < all && (!covered || all - some <= MOST_LISTED) {
-        for Exercised { policy, .. } in coverage.policies.iter().filter(|policy| policy.by.is_empty()) {
-            writeln!(out, "  no case exercises {}", named(policy))?;
+    }
+    let unexercised = coverage.policies.iter().filter(|it| it.by.is_empty());
+    for Exercised { policy, .. } in unexercised.filter(|_| !covered || all - some <= MOST_LISTED) {
+        writeln!(out, "  no case exercises {}", named(policy))?;
+    }
+    for Exercised { policy, .. } in &coverage.policies {
+        if let Some(idle) = idle.get(&policy.id) {
+            writeln!(out, "  {} {}: {idle}", named(policy), paint("does nothing", YELLOW, colour))?;
         }
     }
     Ok(())
@@ -148,7 +174,10 @@ fn write_failed(tried: &Tried<'_>, colour: bool, out: &mut dyn Write) -> io::Res
     if let End::Refused(why) = &tried.end {
         writeln!(out, "  refused: {why}")?;
     } else if tried.end == End::Unknown {
-        writeln!(out, "  answered as unknown: of this record nothing may be shown, or nothing that the request asks about")?;
+        writeln!(
+            out,
+            "  answered as unknown: of this record nothing may be shown, or nothing that the request asks about"
+        )?;
     }
     for failure in &tried.failures {
         let policies = match failure {
@@ -205,7 +234,7 @@ fn told(treatment: Treatment) -> String {
     }
 }
 
-fn as_json(report: &Report<'_>, all: bool, covered: bool) -> Value {
+fn as_json(report: &Report<'_>, idle: Option<&BTreeMap<String, Idle>>, covered: bool) -> Value {
     let policies = |policies: &[(Voice, &PolicyInfo)]| -> Vec<Value> {
         let one = |(voice, policy): &(Voice, &PolicyInfo)| {
             let voice = match voice {
@@ -242,7 +271,7 @@ fn as_json(report: &Report<'_>, all: bool, covered: bool) -> Value {
             "failures": tried.failures.iter().map(failure).collect::<Vec<_>>(),
         })
     };
-    let exercised = |it: &Exercised<'_>| {
+    let exercised = |it: &Exercised<'_>, idle: &BTreeMap<String, Idle>| {
         let names = |cases: &[&popgate_policy::cases::Case]| -> Vec<String> {
             cases.iter().map(|case| case.name.clone()).collect()
         };
@@ -252,14 +281,15 @@ fn as_json(report: &Report<'_>, all: bool, covered: bool) -> Value {
             "line": it.policy.line,
             "cases": names(&it.by),
             "needed_by": names(&it.needed_by),
+            "idle": idle.get(&it.policy.id),
         })
     };
-    let coverage = all.then(|| {
+    let coverage = idle.map(|idle| {
         let coverage = &report.coverage;
         json!({
             "percent": coverage.percent(),
             "exercised": coverage.exercised(),
-            "policies": coverage.policies.iter().map(exercised).collect::<Vec<_>>(),
+            "policies": coverage.policies.iter().map(|it| exercised(it, idle)).collect::<Vec<_>>(),
         })
     });
     json!({

@@ -14,8 +14,12 @@ pub(super) fn aspects(old: &Bundle, new: &Bundle) -> Vec<Aspect> {
     let (before, after) = (old.directory(), new.directory());
     let purposes = [before, after].map(|directory| directory.purposes().cloned().collect::<Vec<_>>());
     let [old_purposes, new_purposes] = &purposes;
-    both(&pairs(old_purposes, new_purposes, |purpose| purpose.id.clone()), |name, old, new| found.purpose(name, old, new));
-    both(&pairs(before.systems(), after.systems(), |system| system.id.clone()), |name, old, new| found.system(name, old, new));
+    both(&pairs(old_purposes, new_purposes, |purpose| purpose.id.clone()), |name, old, new| {
+        found.purpose(name, old, new)
+    });
+    both(&pairs(before.systems(), after.systems(), |system| system.id.clone()), |name, old, new| {
+        found.system(name, old, new)
+    });
     for exchange in pairs(before.exchanges(), after.exchanges(), |exchange| exchange.id.clone()) {
         match (exchange.of(0), exchange.of(1)) {
             (Some(old), Some(new)) => found.exchange(old, new),
@@ -55,7 +59,12 @@ impl Found {
     }
 
     /// More of these lets more happen.
-    fn set<T: Ord + Clone>(&mut self, old: impl IntoIterator<Item = T>, new: impl IntoIterator<Item = T>, said: impl Fn(&T, bool) -> String) {
+    fn set<T: Ord + Clone>(
+        &mut self,
+        old: impl IntoIterator<Item = T>,
+        new: impl IntoIterator<Item = T>,
+        said: impl Fn(&T, bool) -> String,
+    ) {
         let (old, new): (BTreeSet<T>, BTreeSet<T>) = (old.into_iter().collect(), new.into_iter().collect());
         for one in new.difference(&old) {
             self.say(Direction::Widens, said(one, true));
@@ -66,7 +75,12 @@ impl Found {
     }
 
     /// More of these lets less happen.
-    fn demands<T: Ord + Clone>(&mut self, old: impl IntoIterator<Item = T>, new: impl IntoIterator<Item = T>, said: impl Fn(&T, bool) -> String) {
+    fn demands<T: Ord + Clone>(
+        &mut self,
+        old: impl IntoIterator<Item = T>,
+        new: impl IntoIterator<Item = T>,
+        said: impl Fn(&T, bool) -> String,
+    ) {
         self.set(new, old, |one, demanded| said(one, !demanded));
     }
 
@@ -115,7 +129,8 @@ impl Found {
             format!("exchange server `{name}` {verb} whoever shows {}", identity_words(identity))
         });
         self.networks("exchange server", name, &old.networks, &new.networks);
-        let members = |exchange: &Exchange| exchange.members.iter().map(|member| member.as_str().to_owned()).collect::<Vec<_>>();
+        let members =
+            |exchange: &Exchange| exchange.members.iter().map(|member| member.as_str().to_owned()).collect::<Vec<_>>();
         self.set(members(old), members(new), |member, added| {
             let verb = if added { "now speaks" } else { "no longer speaks" };
             format!("exchange server `{name}` {verb} for `{member}`")
@@ -125,7 +140,8 @@ impl Found {
     /// No network at all is every network.
     fn networks(&mut self, kind: &str, name: &impl Display, old: &[ipnet::IpNet], new: &[ipnet::IpNet]) {
         let within = |some: &[ipnet::IpNet], others: &[ipnet::IpNet]| {
-            others.is_empty() || (!some.is_empty() && some.iter().all(|one| others.iter().any(|other| other.contains(one))))
+            others.is_empty()
+                || (!some.is_empty() && some.iter().all(|one| others.iter().any(|other| other.contains(one))))
         };
         let (wider, narrower) = (!within(new, old), !within(old, new));
         if wider || narrower {
@@ -143,7 +159,8 @@ impl Found {
             let kept = operation.parameters.iter().enumerate().filter(|(at, _)| keep(*at));
             kept.map(|(_, parameter)| parameter.name.clone()).collect::<BTreeSet<_>>()
         };
-        let guards = |operation: &Operation| parameters(operation, &|at| operation.guard.iter().any(|guard| guard.0 == at));
+        let guards =
+            |operation: &Operation| parameters(operation, &|at| operation.guard.iter().any(|guard| guard.0 == at));
         self.demands(guards(old), guards(new), |guard, added| {
             let verb = if added { "now lets" } else { "no longer lets" };
             format!("operation `{name}` {verb} the record bear out `{guard}` before anything is shown")
@@ -165,7 +182,11 @@ impl Found {
             (
                 std::mem::discriminant(&operation.answer),
                 operation.subject.and_then(name),
-                bound.filter(|(name, ..)| [old, new].iter().all(|both| both.parameters.iter().any(|known| known.name == *name))).collect::<Vec<_>>(),
+                bound
+                    .filter(|(name, ..)| {
+                        [old, new].iter().all(|both| both.parameters.iter().any(|known| known.name == *name))
+                    })
+                    .collect::<Vec<_>>(),
                 upstream.register.clone(),
                 upstream_words(operation),
                 match &operation.answer {
@@ -175,7 +196,9 @@ impl Found {
             )
         };
         if asked(old) != asked(new) {
-            let said = format!("operation `{name}` asks its register for something else, is about somebody else, or answers otherwise");
+            let said = format!(
+                "operation `{name}` asks its register for something else, is about somebody else, or answers otherwise"
+            );
             self.say(Direction::Both, said);
         }
     }
@@ -233,7 +256,9 @@ fn identity_words(identity: &crate::directory::Identity) -> String {
 
 /// What the register is asked, by the names of the parameters.
 fn upstream_words(operation: &Operation) -> String {
-    let name = |at: crate::contract::ParamIx| operation.parameters.get(at.0).map(|known| known.name.clone()).unwrap_or_default();
+    let name = |at: crate::contract::ParamIx| {
+        operation.parameters.get(at.0).map(|known| known.name.clone()).unwrap_or_default()
+    };
     let words = |template: &crate::contract::UpstreamTemplate| {
         let segments = template.segments.iter().map(|segment| match segment {
             crate::contract::Segment::Literal(text) => text.clone(),

@@ -43,7 +43,9 @@ pub(super) fn compare(scopes: [&Scopes<'_>; 2], seats: &[Option<Seat<'_>>; 2]) -
     for name in names(seats) {
         let fields = [0, 1].map(|side| seats.get(side)?.as_ref()?.field(name.as_str()));
         let bearing = [0, 1].map(|side| {
-            let on = |((scopes, rules), field): ((&&Scopes<'_>, &Option<_>), &Field)| Some(scopes.on_field(rules.as_ref()?, field));
+            let on = |((scopes, rules), field): ((&&Scopes<'_>, &Option<_>), &Field)| {
+                Some(scopes.on_field(rules.as_ref()?, field))
+            };
             scopes.get(side).zip(rules.get(side)).zip(*fields.get(side)?).and_then(on)
         });
         let bearing = bearing.map(Option::unwrap_or_default);
@@ -73,7 +75,8 @@ struct Pair<'a> {
 /// Fields whose policies ask of the same.
 fn group(scopes: [&Scopes<'_>; 2], seats: &[Option<Seat<'_>>; 2], uses: &Uses, pairs: &[Pair<'_>]) -> Vec<Found> {
     let space = Space::of(uses, &asker(seats));
-    let indices: Vec<[Option<FieldIx>; 2]> = pairs.iter().map(|pair| pair.fields.map(|field| field.map(|field| field.index))).collect();
+    let indices: Vec<[Option<FieldIx>; 2]> =
+        pairs.iter().map(|pair| pair.fields.map(|field| field.map(|field| field.index))).collect();
     let decided = treatments(seats, &indices, &space);
     let found = pairs.iter().zip(&decided).filter_map(|(pair, [before, after])| {
         let rank = |treatment| rank(&pair.fields, treatment);
@@ -91,7 +94,10 @@ fn group(scopes: [&Scopes<'_>; 2], seats: &[Option<Seat<'_>>; 2], uses: &Uses, p
         let [old, new] = &pair.bearing;
         let [old_scopes, new_scopes] = scopes;
         let without = |mine: &[usize], of: &Scopes<'_>, theirs: Vec<u32>| -> Vec<usize> {
-            mine.iter().copied().filter(|at| of.identity(*at).is_some_and(|identity| !theirs.contains(&identity))).collect()
+            mine.iter()
+                .copied()
+                .filter(|at| of.identity(*at).is_some_and(|identity| !theirs.contains(&identity)))
+                .collect()
         };
         Some(Found {
             field: pair.name.clone(),

@@ -24,20 +24,25 @@ pub(super) fn group(differences: &[Difference], bundles: [&Bundle; 2]) -> Vec<Ch
         group.fields.insert(field.to_owned());
         group.because.extend(one.because);
     }
-    let mut by_operations: BTreeMap<(Effect, BTreeSet<SystemId>, BTreeSet<String>, &PurposeId), Group> = BTreeMap::new();
+    let mut by_operations: BTreeMap<(Effect, BTreeSet<SystemId>, BTreeSet<String>, &PurposeId), Group> =
+        BTreeMap::new();
     for ((effect, systems, purpose, operation), one) in by_fields {
         let group = by_operations.entry((effect, systems, one.fields, purpose)).or_default();
         group.operations.insert(operation.to_string());
         group.because.extend(one.because);
     }
-    let mut by_purposes: BTreeMap<(Effect, BTreeSet<SystemId>, BTreeSet<String>, BTreeSet<String>), Group> = BTreeMap::new();
+    let mut by_purposes: BTreeMap<(Effect, BTreeSet<SystemId>, BTreeSet<String>, BTreeSet<String>), Group> =
+        BTreeMap::new();
     for ((effect, systems, fields, purpose), one) in by_operations {
         let group = by_purposes.entry((effect, systems, fields, one.operations)).or_default();
         group.purposes.insert(purpose.clone());
         group.because.extend(one.because);
     }
     let directories = bundles.map(Bundle::directory);
-    let change = |((effect, systems, fields, operations), group): ((Effect, BTreeSet<SystemId>, BTreeSet<String>, BTreeSet<String>), Group)| Change {
+    let change = |((effect, systems, fields, operations), group): (
+        (Effect, BTreeSet<SystemId>, BTreeSet<String>, BTreeSet<String>),
+        Group,
+    )| Change {
         direction: effect.direction,
         whom: whom(&systems, &group.purposes, directories),
         systems: systems.iter().map(ToString::to_string).collect(),

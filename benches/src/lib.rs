@@ -15,6 +15,8 @@ use popgate_demo::register::{Number, population};
 use popgate_demo::scenario::read_path;
 use tempfile::TempDir;
 
+pub mod synthetic;
+
 /// Why there is no figure.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
@@ -188,8 +190,9 @@ pub fn say(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Says on standard error why there is no figure.
 #[expect(clippy::print_stderr, reason = "the last word of a command line program")]
-fn report(error: &dyn Error) {
+pub fn report(error: &dyn Error) {
     eprintln!("error: {error}");
 }
 

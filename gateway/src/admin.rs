@@ -19,6 +19,7 @@ use crate::custody::CustodyError;
 use crate::metrics::Metrics;
 
 mod break_glass;
+mod bundles;
 mod connections;
 mod reads;
 mod routes;
@@ -29,6 +30,7 @@ mod tests;
 mod tls;
 
 pub use break_glass::{BreakGlassAsk, GlassDesk};
+pub use bundles::{BundleAsk, BundleDesk};
 pub use reads::{LogAsk, LogError, Reads, Unseal};
 pub use status::{
     BreakGlassStatus, BundleStatus, OrderStatus, ProblemStatus, Status, SuspensionStatus, SuspensionsStatus,
@@ -80,6 +82,8 @@ pub struct AdminState {
     pub suspensions: KillSwitch,
     /// For `/break-glass`.
     pub break_glass: GlassDesk,
+    /// For `/bundles`, `/bundle/reload` and `/bundle/rollback`.
+    pub bundles: BundleDesk,
     /// For `/agencies`, `/purposes`, `/operations` and `/audit`.
     pub reads: Arc<dyn Reads>,
 }

@@ -2,6 +2,8 @@
 
 pub mod break_glass;
 pub mod bundle_files;
+pub mod bundle_store;
+pub mod bundles;
 pub mod config;
 pub mod diff;
 pub mod logs;
@@ -12,6 +14,7 @@ pub mod seals;
 pub mod serve;
 pub mod status;
 pub mod suspensions;
+mod tables;
 pub mod watch;
 
 pub use node::{Core, Live, Node};

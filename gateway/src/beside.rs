@@ -1,10 +1,10 @@
 //! Files beside those that a command replaces, opened so that nothing is followed: root may run the command, in a folder that
 //! belongs to the gateway's user, who must not choose what root writes over or gives away.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
-use std::path::Path;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
@@ -64,6 +64,53 @@ pub(crate) fn hand_over(file: &File, folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Replaces a file's text; it gets the owner of its folder. After a loss of power there is the old file or the new one.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut next = path.as_os_str().to_owned();
+    next.push(".tmp");
+    let next = PathBuf::from(next);
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = anew(&next)?;
+    file.write_all(text.as_bytes())?;
+    hand_over(&file, dir)?;
+    file.sync_all()?;
+    fs::rename(&next, path)?;
+    File::open(dir)?.sync_all()
+}
+
+/// A plain file of at most so many bytes; at a pipe somebody else would decide when this ends.
+///
+/// # Errors
+/// If it cannot be read, or is another.
+pub(crate) fn read_plain(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
+    }
+    if meta.size() > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
+    }
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Makes a folder if there is none, as its parent's owner's: whoever writes first may be another user than the gateway.
+///
+/// # Errors
+/// If it cannot be made.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o750).create(path) {
+        Ok(()) => folder(path).and_then(|made| hand_over(&made, path.parent().unwrap_or(Path::new(".")))),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 fn not_plain() -> io::Error {
     let what = "it is a link, has other names, or is no plain file: somebody may want another file changed; remove it";
     io::Error::new(io::ErrorKind::InvalidInput, what)
@@ -71,8 +118,6 @@ fn not_plain() -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! Break-glass: a purpose that nobody is enrolled for is lent to some systems, for a time, by a signed order.
 //!
 //! What the purpose shows is written and reviewed in peace, in the bundle; an [`Order`] only lends it. An order counts if enough
-//! different people signed it ([`Envelope`]), it is for this site, and nothing else is against it ([`judge`]). The [`Ledger`]
+//! different people signed it ([`Sealed`]), it is for this site, and nothing else is against it ([`judge`]). The [`Ledger`]
 //! remembers who activated, ended and reviewed each: an id that was ended is never in force again. Requests ask the [`Lending`].
 //! It is wrong on the safe side: what cannot be read lends nothing new, and what was ended stays so.
 
@@ -13,11 +13,10 @@ use serde::{Deserialize, Serialize};
 
 mod alarm;
 mod carry;
-mod envelope;
 mod judge;
-mod keys;
 mod ledger;
 mod lending;
+mod sealed;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -25,16 +24,16 @@ mod verdict;
 
 pub use alarm::{Alarm, REMINDER, Sound};
 pub use carry::{Activated, CarryError, activate, end, review};
-pub use envelope::{Envelope, EnvelopeError, Sealed};
 pub(crate) use judge::said;
 pub use judge::{Judged, Refused, Rules, judge};
-pub use keys::{KeyError, Keys, PublicKey, SigningKey};
 pub use ledger::{Deed, Entry, Ledger, Stage};
 pub use lending::Lending;
+pub use sealed::Sealed;
 pub use store::{Found, Store, StoreError};
 pub(crate) use store::{read_ledger, read_order, write, write_ledger};
 pub use verdict::{Judgement, Verdict};
 
+use crate::signed::is_name;
 use crate::suspend::is_plain;
 
 /// What is signed: which purpose is lent to whom, from when until when, and why.
@@ -80,10 +79,8 @@ impl Order {
     /// # Errors
     /// As [`Order::parse`].
     pub fn check(&self) -> Result<(), String> {
-        if !is_id(&self.id) {
-            return Err(format!(
-                "has an `id` that cannot be one: lower-case letters, digits and `-`, at most {MOST_ID}"
-            ));
+        if !is_name(&self.id) {
+            return Err("has an `id` that cannot be one: lower-case letters, digits and `-`, at most 64".to_owned());
         }
         let texts = [
             ("site", &self.site, MOST_SITE),
@@ -115,21 +112,11 @@ impl Order {
     }
 }
 
-/// Whether it can be an order's id, which names its file too.
-pub fn is_id(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    text.len() <= MOST_ID
-        && text.bytes().next().is_some_and(plain)
-        && text.bytes().all(|byte| plain(byte) || byte == b'-')
-}
-
 /// Where a gateway with that state folder remembers what the audit log has of its ledger.
 pub fn memory_in(state: &Path) -> PathBuf {
     state.join("break-glass.json")
 }
 
-/// Bytes.
-const MOST_ID: usize = 64;
 /// Characters, as the others.
 pub(crate) const MOST_SITE: usize = 64;
 const MOST_NAME: usize = 200;

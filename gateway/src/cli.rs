@@ -10,6 +10,7 @@ use crate::clock::Clock;
 pub mod agency;
 pub mod audit;
 pub mod break_glass;
+pub mod bundle;
 pub mod check;
 mod keyed;
 pub mod node;
@@ -47,6 +48,7 @@ enum Command {
     Resume(suspend::ResumeArgs),
     Suspensions(suspend::ListArgs),
     BreakGlass(break_glass::Args),
+    Bundle(bundle::Args),
     Pki(pki::Args),
     Policy(policy::Args),
     Plugin(plugin::Args),
@@ -81,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => run_switch(|clock| suspend::resume(&args, clock, out)),
         Command::Suspensions(args) => run_switch(|clock| suspend::list(&args, clock, out)),
         Command::BreakGlass(args) => run_switch(|clock| break_glass::run(&args, clock, &mut io::stdin().lock(), out)),
+        Command::Bundle(args) => run_switch(|clock| bundle::run(&args, clock, &mut io::stdin().lock(), out)),
         Command::Pki(args) => run_pki(args, out),
         Command::Policy(args) => ended(policy::run(&args, colours(&io::stdout()), out)),
         Command::Plugin(args) => plugin::run(&args, &mut io::stdin().lock(), out),

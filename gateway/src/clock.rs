@@ -50,6 +50,11 @@ impl Clock {
         SystemTime::from(self.wall())
     }
 
+    /// When that day is over in the site's time zone.
+    pub fn end_of(&self, day: jiff::civil::Date) -> Option<jiff::Timestamp> {
+        Some(day.tomorrow().ok()?.to_zoned(self.zone.clone()).ok()?.timestamp())
+    }
+
     /// Wall-clock time in the site's time zone.
     pub fn local(&self) -> jiff::civil::DateTime {
         self.wall().to_zoned(self.zone.clone()).datetime()

@@ -15,6 +15,7 @@ use prometheus::{
 
 mod break_glass;
 mod exchanges;
+mod expiry;
 mod operations;
 mod process;
 mod seals;
@@ -25,6 +26,7 @@ mod tls12;
 
 pub use break_glass::BreakGlassMetrics;
 pub use exchanges::ExchangeTable;
+pub use expiry::ExpiryMetrics;
 pub use operations::{Code, OperationTable};
 pub use suspensions::SuspensionMetrics;
 pub use tls12::Tls12Table;
@@ -161,6 +163,8 @@ pub struct Metrics {
     pub suspensions: SuspensionMetrics,
     /// What is lent.
     pub break_glass: BreakGlassMetrics,
+    /// What ends.
+    pub expiry: ExpiryMetrics,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -368,6 +372,7 @@ impl Metrics {
             )?,
             suspensions: SuspensionMetrics::new(r)?,
             break_glass: BreakGlassMetrics::new(r)?,
+            expiry: ExpiryMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };

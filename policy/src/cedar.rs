@@ -10,9 +10,9 @@ mod validate;
 pub use schema::schema_text;
 
 pub use parse::Validity;
-pub(crate) use parse::{Force, Phase, Rule, parse};
+pub(crate) use parse::{Force, Phase, Read, Rule, parse};
 pub(crate) use schema::{Model, entity, record_type, uid};
-pub(crate) use scope::{Lineage, in_scope};
+pub(crate) use scope::Lineage;
 pub(crate) use speaks::Speaks;
 pub(crate) use validate::{head, known_ids, lint, relied_on, validate};
 

@@ -196,6 +196,11 @@ impl Expr {
         }
     }
 
+    /// What it takes in memory, but for texts. Bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.parts().map(Self::bytes).sum::<usize>()
+    }
+
     fn entity(uid: EntityUid) -> Self {
         Self::Is(Value::Entity(uid))
     }

@@ -16,7 +16,7 @@ mod verdict;
 
 #[cfg(test)]
 pub(crate) use open::outcome_of;
-pub(crate) use open::{derived, open, open_record_of_whole, open_whole, persons};
+pub(crate) use open::{derived, only, open, open_record_of_whole, open_whole, persons};
 
 /// Upstream bytes that nobody may see yet: one register's answer, shared by reference count.
 ///

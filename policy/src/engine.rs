@@ -7,18 +7,19 @@
 //! Cedar itself skips a policy that fails to evaluate, so that a forbid that fails would open what it should close. Here a
 //! field for which any policy fails is withheld, and counted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use cedar_policy::{Effect, EntityUid};
 
 use crate::bundle::Source;
-use crate::cedar::{self, Lineage, Model, Rule, uid};
+use crate::cedar::{self, Lineage, Model, Read, Rule};
 use crate::contract::{Contracts, Operation};
 use crate::directory::{Directory, System};
 use crate::model::{PurposeId, SystemId};
 use crate::problem::{Problem, Severity};
 
+mod assemble;
 mod build;
 mod counts;
 mod decide;
@@ -31,6 +32,7 @@ mod said;
 mod shows;
 mod suspend;
 mod table;
+mod tables;
 mod trial;
 mod warn;
 
@@ -43,15 +45,18 @@ pub(crate) use counts::narrowed;
 pub(crate) use decide::{Question, could_answer, unusable, widest};
 pub use facts::Fact;
 pub(crate) use facts::Facts;
+use tables::Tables;
+
 pub(crate) use ladder::{Ladder, Rank};
 pub(crate) use prospect::{Chance, Prospect};
 pub(crate) use said::{Folded, Said, together};
 pub use shows::Shows;
 pub(crate) use table::Outcome;
 pub use table::Table;
+pub use tables::{Footprint, Wanting};
 pub use trial::{Decided, Trial};
 
-/// The policies of one bundle, validated and sliced.
+/// The policies of one bundle, validated and compiled.
 #[derive(Debug)]
 pub struct Engine {
     rules: Vec<Rule>,
@@ -59,16 +64,31 @@ pub struct Engine {
     policies: Arc<[PolicyInfo]>,
     model: Arc<Model>,
     operations: Arc<[Asked]>,
-    shapes: Arc<[Lineage]>,
-    shape_of: Arc<HashMap<SystemId, usize>>,
-    purposes: Arc<[EntityUid]>,
-    purpose_at: Arc<HashMap<PurposeId, usize>>,
-    // INVARIANT: one a (shape, operation, purpose), see `Engine::table`.
-    tables: Vec<Slot>,
+    shapes: Arc<[Shape]>,
+    // INVARIANT: one a system, by its index.
+    shape_of: Arc<[(SystemId, usize)]>,
+    purposes: Arc<HashMap<PurposeId, EntityUid>>,
+    tables: Tables,
+    /// Policies of which the validator warned.
+    doubtful: BTreeSet<String>,
 }
 
-/// A table, once it was asked for.
-type Slot = Arc<OnceLock<Arc<Table>>>;
+/// What was compiled before, from which files; the contracts MUST be the same.
+#[derive(Clone, Copy)]
+pub(crate) struct Before<'b> {
+    pub(crate) source: &'b Source,
+    pub(crate) directory: &'b Directory,
+    pub(crate) engine: &'b Engine,
+}
+
+/// Systems that no policy can tell apart.
+#[derive(Debug)]
+struct Shape {
+    /// One of them, which stands for all.
+    lineage: Lineage,
+    /// What any of them is enrolled for, and what could be lent to them.
+    purposes: Arc<[PurposeId]>,
+}
 
 /// A policy, for listings and audits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,19 +116,24 @@ struct Asked {
 }
 
 impl Engine {
-    /// Parses, validates and slices `policies/*.cedar`; what is wrong goes to `problems`, `None` if nothing can be compiled.
+    /// Parses, validates and compiles `policies/*.cedar`; what is wrong goes to `problems`, `None` if nothing can be compiled. Of
+    /// `before` everything is kept on which no change bears.
     pub(crate) fn compile(
         source: &Source,
         contracts: &Contracts,
         directory: &Directory,
+        before: Option<Before<'_>>,
         problems: &mut Vec<Problem>,
     ) -> Option<Self> {
         let unsure = unsure(problems);
-        let parsed = cedar::parse(source, problems);
+        let parsed = cedar::parse(source, before.map(|before| (before.source, &*before.engine.rules)), problems);
         if contracts.operations().is_empty() {
             return None;
         }
-        let model = match Model::new(contracts, directory) {
+        let model = before.filter(|before| std::ptr::eq(before.directory, directory));
+        let model =
+            model.map_or_else(|| Model::new(contracts, directory).map(Arc::new), |it| Ok(Arc::clone(&it.engine.model)));
+        let model = match model {
             Ok(model) => model,
             Err(message) => {
                 problems.push(Problem::error("cedar-schema", "contracts", message));
@@ -116,22 +141,30 @@ impl Engine {
             }
         };
         let mut misnamed = BTreeSet::new();
-        for (rule, statement) in &parsed {
+        for Read { rule, statement, .. } in &parsed {
             if cedar::known_ids(rule, statement, source, &model, &unsure, problems) {
                 misnamed.insert(rule.id.clone());
             }
         }
-        let rules: Vec<Rule> = parsed.into_iter().map(|(rule, _)| rule).collect();
+        // The schema is made of the contracts alone: what it was right about before it is right about now.
+        let is_sound =
+            |read: &Read| read.known && before.is_some_and(|before| !before.engine.doubtful.contains(&read.rule.id));
+        let (doubted, rules): (Vec<bool>, Vec<Rule>) =
+            parsed.into_iter().map(|read| (!is_sound(&read), read.rule)).unzip();
+        let mut doubtful = BTreeSet::new();
         if !unsure.contains(&"Action") {
-            cedar::validate(&rules, &misnamed, source, &model, problems);
+            let doubted = rules.iter().zip(doubted).filter(|(_, doubted)| *doubted).map(|(rule, _)| rule);
+            doubtful = cedar::validate(doubted, &misnamed, source, &model, problems);
             cedar::lint(&rules, source, contracts, directory, &model, problems);
         }
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
             return None;
         }
-        match Self::assemble(rules, model, source, contracts, directory) {
+        match Self::assemble(rules, model, source, contracts, directory, before) {
             Ok(engine) => {
+                let engine = Self { doubtful, ..engine };
                 warn::warn(&engine, source, directory, problems);
+                engine.tables.pool().tidy();
                 Some(engine)
             }
             Err(message) => {
@@ -146,66 +179,28 @@ impl Engine {
         &self.policies
     }
 
-    fn assemble(
-        rules: Vec<Rule>,
-        model: Model,
-        source: &Source,
-        contracts: &Contracts,
-        directory: &Directory,
-    ) -> Result<Self, String> {
-        let lineage = |kind: &str, id: &str| uid(kind, id).map(|uid| Lineage::of(uid, &model.entities));
-        let operations = contracts
-            .operations()
-            .iter()
-            .map(|operation| {
-                let fields = &operation.record.fields;
-                Ok(Asked {
-                    action: lineage("Action", operation.id.as_str())?,
-                    fields: fields
-                        .iter()
-                        .map(|field| lineage("Field", field.name.as_str()))
-                        .collect::<Result<_, String>>()?,
-                    operation: Arc::clone(operation),
-                })
-            })
-            .collect::<Result<Arc<[_]>, String>>()?;
-        let named: BTreeSet<EntityUid> = rules.iter().flat_map(|rule| rule.policy.entity_literals()).collect();
-        let mut shapes = Vec::new();
-        let mut shape_of = HashMap::new();
-        let mut seen = BTreeMap::new();
-        for system in directory.systems() {
-            let at = *seen.entry(Shape::of(system, &named)?).or_insert(shapes.len());
-            if at == shapes.len() {
-                shapes.push(lineage("System", system.id.as_str())?);
-            }
-            shape_of.insert(system.id.clone(), at);
-        }
-        let ids = || directory.purposes().map(|purpose| &purpose.id);
-        let purposes = ids().map(|id| uid("Purpose", id.as_str())).collect::<Result<Arc<[_]>, _>>()?;
-        let purpose_at = ids().enumerate().map(|(at, id)| (id.clone(), at)).collect::<HashMap<_, _>>();
-        let tables = shapes.len() * operations.len() * purposes.len();
-        Ok(Self {
-            policies: rules.iter().map(|rule| PolicyInfo::of(rule, source)).collect(),
-            tables: std::iter::repeat_with(Slot::default).take(tables).collect(),
-            rules,
-            model: Arc::new(model),
-            operations,
-            shapes: shapes.into(),
-            shape_of: Arc::new(shape_of),
-            purposes,
-            purpose_at: Arc::new(purpose_at),
-        })
+    /// Every entity that policies can name: what Cedar's own authorizer needs to be asked the same.
+    pub fn entities(&self) -> &cedar_policy::Entities {
+        &self.model.entities
     }
 
-    /// The table for a system, operation and purpose; `None` if one of them is not of this bundle.
-    fn table(&self, system: &System, operation: &Operation, purpose: &PurposeId) -> Option<Arc<Table>> {
-        let shape = *self.shape_of.get(&system.id)?;
-        let purpose = *self.purpose_at.get(purpose)?;
+    /// How much the tables are.
+    pub fn footprint(&self) -> Footprint {
+        self.tables.footprint()
+    }
+
+    /// The table for a system, operation and purpose; `None` if one of them is not of this bundle. `used` says that a request needs it.
+    fn table(&self, system: &System, operation: &Operation, purpose: &PurposeId, used: bool) -> Option<Arc<Table>> {
+        let at = self.shape(system)?;
+        let shape = self.shapes.get(at)?;
         let asked = self.operations.get(operation.index).filter(|asked| asked.operation.id == operation.id)?;
-        let slot =
-            self.tables.get((shape * self.operations.len() + operation.index) * self.purposes.len() + purpose)?;
-        let (shape, purpose) = (self.shapes.get(shape)?, self.purposes.get(purpose)?);
-        Some(Arc::clone(slot.get_or_init(|| Arc::new(self.build(shape, asked, purpose).table))))
+        let entity = self.purposes.get(purpose)?;
+        self.tables.table((at, operation.index, purpose), used, || self.build(&shape.lineage, asked, entity).table)
+    }
+
+    /// Which systems share every decision: those of equal shape. `None` if it is not of this bundle.
+    pub(crate) fn shape(&self, system: &System) -> Option<usize> {
+        self.shape_of.get(system.index).filter(|(id, _)| *id == system.id).map(|(_, shape)| *shape)
     }
 }
 
@@ -221,30 +216,6 @@ impl PolicyInfo {
             basis: rule.basis.clone(),
             validity: rule.validity,
         }
-    }
-}
-
-/// What policies can tell of a system: systems of equal shape share their tables.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Shape {
-    system: Option<SystemId>,
-    agency: Option<String>,
-    sector: String,
-    level: String,
-    province: Option<String>,
-}
-
-impl Shape {
-    /// An id matters only where some policy names it.
-    fn of(system: &System, named: &BTreeSet<EntityUid>) -> Result<Self, String> {
-        let agency = &system.agency;
-        Ok(Self {
-            system: named.contains(&uid("System", system.id.as_str())?).then(|| system.id.clone()),
-            agency: named.contains(&uid("Agency", agency.id.as_str())?).then(|| agency.id.to_string()),
-            sector: agency.sector.clone(),
-            level: agency.level.clone(),
-            province: agency.province.clone(),
-        })
     }
 }
 

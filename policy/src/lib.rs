@@ -22,6 +22,7 @@ pub mod directory;
 pub mod disclose;
 mod document;
 pub mod engine;
+pub mod expiry;
 pub mod model;
 pub mod narrow;
 pub mod permit;

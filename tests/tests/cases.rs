@@ -20,8 +20,7 @@ fn every_policy_of_the_reference_bundle_is_exercised_and_every_case_goes_as_it_s
     let bundle = reference_bundle();
     let output = test(&bundle, &["--require-coverage", "100", "--json"]);
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let wrong: Vec<&Value> =
-        said["tried"].as_array().unwrap().iter().filter(|tried| tried["passed"] != true).collect();
+    let wrong: Vec<&Value> = said["tried"].as_array().unwrap().iter().filter(|tried| tried["passed"] != true).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!((output.status.code(), &said["ok"]), (Some(0), &Value::Bool(true)));
     let cases: BTreeSet<&str> =
@@ -96,7 +95,8 @@ fn what_no_case_exercises_and_what_can_do_nothing_is_listed_and_fails_if_so_requ
     let output = test(folder.path(), &["--require-coverage", "99"]);
     let printed = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{printed}");
-    let line = |id: &str| printed.lines().find(|line| line.contains(id) && line.contains("does nothing")).unwrap_or_default();
+    let line =
+        |id: &str| printed.lines().find(|line| line.contains(id) && line.contains("does nothing")).unwrap_or_default();
     for (id, why) in [
         ("nobody", "no system that it is for may use what it is about"),
         ("never", "its conditions never hold"),

@@ -102,7 +102,7 @@ fn what_it_tells_you_to_try_works() {
     // The release build of the same program would take minutes.
     let verify = running.command(4);
     let arguments = verify.strip_prefix("cargo run --quiet --release --package popgate -- ").expect(&verify);
-    let verify = format!("{} {arguments}", binary("popgate").display());
+    let verify = format!("{} {arguments}", popgate_tests::build::popgate().display());
     assert!(shell(&verify).contains("chain whole: verified"));
     let flip = running.command(5);
     shell(flip.split_once("repeat 4: ").expect(&flip).1);
@@ -216,7 +216,7 @@ fn binary(name: &str) -> PathBuf {
     let binary = test.parent().and_then(Path::parent).unwrap().join(name);
     if !binary.is_file() {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(root()).args(["build", "--quiet", "--package", name]);
+        cargo.current_dir(root()).args(["build", "--quiet", "--workspace", "--bin", name]);
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }

@@ -31,6 +31,8 @@ pub struct Options {
     pub register: Option<SocketAddr>,
     /// Whether the population is read from a throw-away PostgreSQL with [`SEEDED`] citizens, and not computed.
     pub postgres: bool,
+    /// What `[bundle]` says beside `path` in `gateway.toml`, and sections below it.
+    pub bundle: String,
     /// What `[audit]` says beside `dir` in `gateway.toml`, if something else than the reference.
     pub audit: Option<String>,
 }
@@ -304,6 +306,7 @@ crls        = "pki/{AGENCIES}.crl"
 {sections}
 [bundle]
 path = "bundle"
+{bundle}
 
 [audit]
 dir = "audit"
@@ -323,6 +326,7 @@ roles    = ["viewer", "auditor", "sre"]
             cores = if options.cores == 0 { 2 } else { options.cores },
             port = options.port,
             audit = options.audit.as_deref().unwrap_or("min_free = \"64MiB\""),
+            bundle = options.bundle,
             settings = options.settings,
         );
         fs::write(&file, text).map_err(|source| failed("write", &file, source))?;

@@ -111,6 +111,10 @@ pub struct SuspensionStatus {
 pub struct BundleStatus {
     /// 64 hex digits.
     pub digest: String,
+    /// Its manifest's version, if it has one.
+    pub version: Option<u64>,
+    /// Whose keys have signed it.
+    pub signed_by: Vec<String>,
     /// Since when it is in force.
     pub loaded: Timestamp,
     /// How much is in it.

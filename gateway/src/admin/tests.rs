@@ -157,6 +157,7 @@ fn state(not_ready: &[&str]) -> AdminState {
         collect: Arc::new(|| ()),
         suspensions: Arc::new(|ask| Ok(format!("{ask:?}").into())),
         break_glass: Arc::new(|ask| Ok(format!("{ask:?}").into())),
+        bundles: Arc::new(|ask| Ok(format!("{ask:?}").into())),
         reads: Arc::new(Told),
     }
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use popgate_policy::bundle::Source;
 
 /// Reads every file of a bundle's folder. Dotfiles and what editors leave behind (`x~`, `#x#`, `x.swp`, ...) are not part
-/// of it, nor are what people read (`README.md`, in any folder) and the cases that it is tested with ([`read_cases`]); symbolic
-/// links are followed.
+/// of it, nor are its manifest, what people read (`README.md`, in any folder) and the cases that it is tested with
+/// ([`read_cases`]); symbolic links are followed.
 ///
 /// # Errors
 /// If something cannot be read, is not UTF-8, or is larger than a bundle can be. The error names the file.
@@ -40,6 +40,19 @@ fn root(dir: &Path) -> io::Result<PathBuf> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot read `{}`: {error}", dir.display())))
 }
 
+/// Reads the manifest beside a bundle's files; `None` if there is none.
+///
+/// # Errors
+/// If it cannot be read, or is larger than one can be.
+pub fn read_manifest(dir: &Path) -> io::Result<Option<String>> {
+    let path = dir.join(MANIFEST);
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot read `{}`: {error}", path.display()));
+    match crate::beside::read_plain(&path, MAX_FILE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => Ok(Some(String::from_utf8_lossy(&read.map_err(named)?).into_owned())),
+    }
+}
+
 fn read_folder(dir: &Path, prefix: &str, depth: usize, total: &mut u64, source: &mut Source) -> io::Result<()> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot read `{}`: {error}", dir.display()));
     if depth > MAX_DEPTH {
@@ -52,10 +65,10 @@ fn read_folder(dir: &Path, prefix: &str, depth: usize, total: &mut u64, source: 
         let Some(name) = file_name.to_str() else {
             return Err(invalid(format!("the name of `{}` is not UTF-8", path.display())));
         };
-        if is_ignored(name) {
+        let relative = format!("{prefix}{name}");
+        if is_ignored(name) || relative == MANIFEST {
             continue;
         }
-        let relative = format!("{prefix}{name}");
         let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot read `{relative}`: {error}"));
         let kind = fs::metadata(&path).map_err(named)?;
         // In this folder only: `policies/cases/` may hold a forbid.
@@ -100,6 +113,8 @@ fn invalid(message: String) -> io::Error {
 }
 
 const CASES: &str = "cases";
+/// What operators sign; see [`crate::manifest`].
+pub(crate) const MANIFEST: &str = "manifest.json";
 const LEFT_BEHIND: [&str; 7] = [".swp", ".swo", ".swx", ".bak", ".orig", ".rej", ".tmp"];
 const MAX_DEPTH: usize = 8;
 const MAX_FILES: usize = 10_000;
@@ -130,6 +145,7 @@ mod tests {
             ("agencies/#tax.toml#", b"x"),
             ("policies/tax.cedar.orig", b"x"),
             (".git/config", b"x"),
+            ("manifest.json", b"x"),
         ]);
         let source = read(dir.path()).unwrap();
         assert_eq!(source.files.keys().collect::<Vec<_>>(), ["agencies/tax.toml", "purposes.toml"]);

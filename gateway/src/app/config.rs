@@ -13,11 +13,14 @@ use popgate_policy::model::RegisterId;
 use popgate_policy::problem::Problem;
 
 pub use break_glass::BreakGlass;
+pub use bundle::{Signing, trust};
 
 mod break_glass;
+mod bundle;
 mod parse;
 mod read;
 mod section;
+mod signers;
 #[cfg(test)]
 mod tests;
 pub(crate) mod units;
@@ -39,6 +42,8 @@ pub struct Config {
     pub registers: BTreeMap<RegisterId, Register>,
     /// The bundle's folder.
     pub bundle: PathBuf,
+    /// Who must have signed it.
+    pub signing: Signing,
     /// The audit log.
     pub audit: Audit,
     /// The folder of what outlives the process and is no log: suspensions.

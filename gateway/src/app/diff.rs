@@ -1,6 +1,6 @@
 //! What a reload changed, in words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use popgate_policy::bundle::{Bundle, Source};
 use popgate_policy::contract::{
@@ -55,6 +55,44 @@ pub fn changes(old: (&Source, &Bundle), new: (&Source, &Bundle)) -> Vec<String> 
     purposes(old.1, new.1, &mut said);
     policies(old.0, new.0, &mut said);
     said
+}
+
+/// Of [`changes`] what is about a field: its contract, the policies that name it or its group, and these.
+pub fn of_field(
+    old: (&Source, &Bundle),
+    new: (&Source, &Bundle),
+    field: &str,
+    because: &BTreeSet<String>,
+) -> Vec<String> {
+    let mut said = Vec::new();
+    contracts(old.1, new.1, &mut said);
+    let own = format!("field `{field}`");
+    said.retain(|sentence| sentence.starts_with(&own));
+    let naming: BTreeSet<String> = [old, new].into_iter().flat_map(|side| ids_naming(side, field)).collect();
+    let mut of_policies = Vec::new();
+    policies(old.0, new.0, &mut of_policies);
+    let is_about = |sentence: &String| {
+        let id = sentence.split('`').nth(1).unwrap_or_default();
+        naming.contains(id) || because.contains(id)
+    };
+    said.extend(of_policies.into_iter().filter(is_about));
+    said
+}
+
+/// The policies of a bundle that name a field or its group, one sentence each.
+pub fn naming(bundle: (&Source, &Bundle), field: &str) -> Vec<String> {
+    let statements = statements::by_id(bundle.0);
+    let file = |id: &str| statements.get(id).map_or("", |statement| statement.file);
+    ids_naming(bundle, field).map(|id| format!("policy `{id}` names it, in {}", file(&id))).collect()
+}
+
+fn ids_naming((source, bundle): (&Source, &Bundle), field: &str) -> impl Iterator<Item = String> {
+    let group = bundle.contracts().fields().find(|known| known.name.as_str() == field).map(|known| &known.group);
+    let group = group.map(|group| format!("Group::\"{group}\""));
+    let own = format!("Field::\"{field}\"");
+    let names = move |text: &str| text.contains(&own) || group.as_ref().is_some_and(|group| text.contains(group));
+    let statements = statements::by_id(source).into_iter().filter(|(_, statement)| names(&statement.text));
+    statements.map(|(id, _)| id).collect::<Vec<_>>().into_iter()
 }
 
 fn policies(old: &Source, new: &Source, said: &mut Vec<String>) {

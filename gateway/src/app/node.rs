@@ -16,12 +16,13 @@ use crate::accept::Counters;
 use crate::accept::trust::{Trust, TrustError, Warning};
 use crate::admit::{Gates, Guesses};
 use crate::app::break_glass::BreakGlass;
-use crate::app::bundle_files;
+use crate::app::bundle_store;
+use crate::app::bundles::{Bundles, First};
 use crate::app::config::Config;
-use crate::app::diff;
 use crate::app::plugins::{self, SiteFiles};
 use crate::app::seals::Seals;
 use crate::app::suspensions::Suspensions;
+use crate::app::tables;
 use crate::audit::Audit;
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -52,12 +53,14 @@ pub struct Node {
     pub suspensions: Suspensions,
     /// What is lent.
     pub break_glass: BreakGlass,
+    /// The bundles that were in force.
+    pub bundles: Bundles,
     live: ArcSwap<Live>,
     trust: ArcSwap<Trust>,
     trust_changed: watch::Sender<Arc<Trust>>,
     registers: Arc<ArcSwap<Registers>>,
     /// Held while files are read and put in force: of two reloads at once, the one that read older files must not come last.
-    reloading: Mutex<()>,
+    pub(super) reloading: Mutex<()>,
     last: Mutex<LastReload>,
     /// Held while a bundle is narrowed and swapped: short, unlike `reloading`, so that no suspension waits for a compilation.
     swapping: Mutex<()>,
@@ -128,6 +131,9 @@ pub enum ReloadError {
     /// The bundle's folder cannot be read.
     #[error("the bundle: {0}")]
     Files(#[from] std::io::Error),
+    /// The bundle cannot be kept, or those that were kept cannot be read.
+    #[error("the bundles that were in force: {0}")]
+    Kept(#[from] bundle_store::StoreError),
     /// The bundle has errors.
     #[error("the bundle in `{}` has {} error(s)", dir.display(), errors(problems))]
     Bundle {
@@ -153,6 +159,16 @@ pub enum ReloadError {
     Suspensions(#[from] StoreError),
 }
 
+impl ReloadError {
+    /// As those who show problems see it.
+    pub fn problems(&self) -> Vec<Problem> {
+        match self {
+            Self::Bundle { problems, .. } => problems.clone(),
+            other => vec![Problem::error("unreadable", ".", other.to_string())],
+        }
+    }
+}
+
 /// The parts that a node is put together from.
 #[derive(Debug)]
 pub struct Parts {
@@ -176,7 +192,7 @@ impl Node {
     pub fn new(parts: Parts) -> Result<Arc<Self>, ReloadError> {
         let Parts { config, clock, audit, secrets, metrics } = parts;
         let suspensions = Suspensions::open(&config.state, &clock, &metrics)?;
-        let (source, loaded) = read_bundle(&config)?;
+        let First { source, loaded, bundles, problems } = Bundles::open(&config, &clock)?;
         let gates = Gates::build(&loaded.bundle, None, &clock);
         let live = Live::new(source, loaded, gates, &metrics, &clock).without(suspensions.policies(clock.wall()));
         let (trust, trust_warnings) = load_trust(&config, 1, &clock, None)?;
@@ -194,6 +210,7 @@ impl Node {
             cache: Cache::new(config.cache.capacity_bytes),
             guesses: Guesses::new(config.guesses.clone()),
             break_glass: BreakGlass::open(&config),
+            bundles,
             config,
             clock,
             audit,
@@ -209,6 +226,7 @@ impl Node {
             registers: Arc::new(ArcSwap::from_pointee(registers)),
             reloading: Mutex::default(),
             last: Mutex::new(LastReload {
+                bundle_problems: problems,
                 trust_warnings: trust_warnings.iter().map(ToString::to_string).collect(),
                 ..LastReload::default()
             }),
@@ -216,7 +234,10 @@ impl Node {
             counters: Arc::default(),
             upstream,
         });
+        tables::make_rest(&node.live().bundle);
         node.record_suspensions();
+        node.record_bundles();
+        node.let_go_of_bundles();
         node.reload_orders();
         Ok(node)
     }
@@ -254,47 +275,6 @@ impl Node {
             tracing::error!("the random number generator failed");
         }
         DisclosureId::from_bytes(bytes)
-    }
-
-    /// Offers the bundle's files. The one in force stays, if they have an error.
-    ///
-    /// # Errors
-    /// Every problem of the files.
-    pub fn reload_bundle(&self) -> Result<Vec<String>, ReloadError> {
-        let alone = self.reloading();
-        let offered = read_bundle(&self.config).and_then(|(source, loaded)| {
-            match plugins::lost_names(&self.plugins, &self.live().loaded, &loaded.bundle) {
-                problems if problems.is_empty() => Ok((source, loaded)),
-                problems => Err(ReloadError::Bundle { dir: self.config.bundle.clone(), problems }),
-            }
-        });
-        let (source, loaded) = offered.inspect_err(|error| {
-            self.metrics.bundle_reloads.refused.inc();
-            self.last().bundle_problems = match error {
-                ReloadError::Bundle { problems, .. } => problems.clone(),
-                other => vec![Problem::error("unreadable", ".", other.to_string())],
-            };
-        })?;
-        let before = self.live();
-        if before.bundle.digest() == loaded.bundle.digest() {
-            self.metrics.bundle_reloads.unchanged.inc();
-            self.last().bundle_problems.clear();
-            return Ok(Vec::new());
-        }
-        let changes = diff::changes((&before.source, &before.bundle), (&source, &loaded.bundle));
-        let gates = Gates::build(&loaded.bundle, Some(&before.gates), &self.clock);
-        warn_of_missing_registers(&self.config, &loaded.bundle);
-        plugins::warn_of_unknown_names(&self.plugins, &loaded.bundle);
-        self.metrics.bundle_reloads.accepted.inc();
-        self.put_in_force(Some(Live::new(source, loaded, gates, &self.metrics, &self.clock)));
-        self.say_suspensions();
-        // It reads another folder: that must not hold up certificates.
-        drop(alone);
-        self.reload_orders();
-        let mut last = self.last();
-        last.bundle_problems.clear();
-        last.changes.clone_from(&changes);
-        Ok(changes)
     }
 
     /// Offers certificates, authorities and revocation lists. See [`Trust::load`] for what one bad file does to the others.
@@ -347,24 +327,27 @@ impl Node {
         let _alone = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
         let suspended = self.suspensions.policies(self.clock.wall());
         let current = self.live();
-        match live {
-            Some(live) => self.live.store(Arc::new(live.without(suspended))),
-            None if current.suspended == suspended => {}
-            None => self.live.store(Arc::new(Live::clone(&current).without(suspended))),
-        }
+        let live = match live {
+            Some(live) => live,
+            None if current.suspended == suspended => return,
+            None => Live::clone(&current),
+        };
+        let live = Arc::new(live.without(suspended));
+        self.live.store(Arc::clone(&live));
+        tables::make_rest(&live.bundle);
     }
 
-    fn reloading(&self) -> std::sync::MutexGuard<'_, ()> {
+    pub(super) fn reloading(&self) -> std::sync::MutexGuard<'_, ()> {
         self.reloading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn last(&self) -> std::sync::MutexGuard<'_, LastReload> {
+    pub(super) fn last(&self) -> std::sync::MutexGuard<'_, LastReload> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Live {
-    fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, clock: &Clock) -> Self {
+    pub(super) fn new(source: Source, loaded: Loaded, gates: Gates, metrics: &Metrics, clock: &Clock) -> Self {
         let since = clock.wall();
         let mut warnings = loaded.warnings;
         warnings.extend(loaded.bundle.past_sunset(clock.local().date()));
@@ -403,13 +386,6 @@ impl Live {
     }
 }
 
-fn read_bundle(config: &Config) -> Result<(Source, Loaded), ReloadError> {
-    let source = bundle_files::read(&config.bundle)?;
-    let loaded =
-        Bundle::load(&source).map_err(|problems| ReloadError::Bundle { dir: config.bundle.clone(), problems })?;
-    Ok((source, loaded))
-}
-
 fn load_trust(
     config: &Config,
     generation: u64,
@@ -428,7 +404,7 @@ fn load_trust(
 }
 
 /// A register that a contract names and `gateway.toml` does not is no error: its operations answer `register_unavailable`.
-fn warn_of_missing_registers(config: &Config, bundle: &Bundle) {
+pub(super) fn warn_of_missing_registers(config: &Config, bundle: &Bundle) {
     let mut named: Vec<&RegisterId> =
         bundle.contracts().operations().iter().map(|operation| &operation.upstream.register).collect();
     named.sort_unstable();

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::accept;
 use crate::admin::{self, AdminState};
 use crate::app::break_glass;
+use crate::app::bundles;
 use crate::app::config::Config;
 use crate::app::node::{Core, Node, Parts, ReloadError};
 use crate::app::plugins;
@@ -138,6 +139,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         collect: Arc::new(move || status::collect(&collected)),
         suspensions: suspensions::operator_side(&node),
         break_glass: break_glass::operator_side(&node),
+        bundles: bundles::operator_side(&node),
         reads: reads::operator_side(&node),
     };
     let admin = admin::serve(&node.config, state)?;
@@ -285,6 +287,7 @@ fn renew_trust(node: &Weak<Node>) {
         let Some(node) = node.upgrade() else { return };
         node.tend_suspensions();
         node.tend_orders();
+        node.tend_bundles();
         if node.trust().reload_at().is_some_and(|at| at <= node.clock.unix()) {
             reload_trust(&node);
         }

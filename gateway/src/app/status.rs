@@ -10,6 +10,9 @@ use crate::metrics::{Metrics, follow};
 pub fn of(node: &Node, draining: bool) -> Status {
     let live = node.live();
     let last = node.last_reload();
+    let history = node.bundles.history();
+    let standing = history.last();
+    let warnings = live.warnings.iter().cloned().chain(live.bundle.expiring(node.clock.local().date(), SOON));
     let mut not_ready = Vec::new();
     if draining {
         not_ready.push("draining".to_owned());
@@ -21,9 +24,11 @@ pub fn of(node: &Node, draining: bool) -> Status {
         not_ready,
         bundle: Some(BundleStatus {
             digest: live.bundle.digest().to_string(),
+            version: standing.and_then(|entry| entry.version),
+            signed_by: standing.map(|entry| entry.signed_by.clone()).unwrap_or_default(),
             loaded: live.since,
             counts: Counts::of(&live.source, &live.bundle),
-            warnings: live.warnings.iter().map(ProblemStatus::from).collect(),
+            warnings: warnings.map(|problem| ProblemStatus::from(&problem)).collect(),
             changes: last.changes,
         }),
         bundle_refused: last.bundle_problems.iter().map(ProblemStatus::from).collect(),
@@ -45,6 +50,7 @@ pub fn collect(node: &Node) {
     audit(metrics, node);
     node.show_suspensions();
     node.show_orders();
+    metrics.expiry.show(&node.live().loaded.expiries(), node.clock.local().date(), |day| node.clock.end_of(day));
     certificates(metrics, &node.trust());
     follow(&metrics.guesses_failed, node.guesses.failures());
 }
@@ -98,6 +104,9 @@ fn certificates(metrics: &Metrics, trust: &Trust) {
         metrics.crl_next_update(&crl.issuer, crl.next_update.map_or(0, |due| gauge(due.as_secs())));
     }
 }
+
+/// Days before its end that an operator is warned of a policy or purpose.
+pub(crate) const SOON: i32 = 30;
 
 fn gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)

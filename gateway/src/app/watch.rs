@@ -15,6 +15,7 @@ use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::app::bundle_store;
 use crate::app::config::Config;
 use crate::break_glass;
 use crate::suspend::Store;
@@ -29,6 +30,8 @@ use fingerprint::{Fingerprint, folders, id_of};
 pub struct Targets {
     /// The bundle's folder, with everything below.
     pub bundle: PathBuf,
+    /// What operators beside the node want back of older bundles.
+    pub rollbacks: Vec<PathBuf>,
     /// Certificates, keys, authorities and revocation lists of the data plane, both sides.
     pub trust: Vec<PathBuf>,
     /// Certificates and authorities of the admin listener.
@@ -57,7 +60,8 @@ impl Targets {
         }
         let sealed = config.sealed.iter().flat_map(|sealed| [sealed.list.clone(), sealed.key.clone()]);
         let plugins = config.plugins.iter().flat_map(|plugin| plugin.blueprint.files()).chain(sealed).collect();
-        Self { bundle: config.bundle.clone(), trust, admin, plugins, ..Self::default() }
+        let rollbacks = vec![bundle_store::Store::new(&config.state).rollback_file()];
+        Self { bundle: config.bundle.clone(), rollbacks, trust, admin, plugins, ..Self::default() }
     }
 
     /// The suspensions alone, for a watch of their own: the kill switch MUST NOT wait for a bundle to be compiled.
@@ -73,15 +77,17 @@ impl Targets {
 
     fn all(&self) -> impl Iterator<Item = &Path> {
         let bundle = Some(self.bundle.as_path()).filter(|bundle| !bundle.as_os_str().is_empty());
-        let files =
-            self.trust.iter().chain(&self.admin).chain(&self.plugins).chain(&self.suspensions).chain(&self.orders);
+        let files = [&self.rollbacks, &self.trust, &self.admin, &self.plugins, &self.suspensions, &self.orders];
+        let files = files.into_iter().flatten();
         bundle.into_iter().chain(files.map(PathBuf::as_path))
     }
 
     /// What the files are like now: taken before they are read, nothing that changes meanwhile is missed.
     pub fn seen(&self) -> Seen {
         Seen {
-            bundle: Fingerprint::of([self.bundle.as_path()]),
+            bundle: Fingerprint::of(
+                std::iter::once(self.bundle.as_path()).chain(self.rollbacks.iter().map(PathBuf::as_path)),
+            ),
             trust: Fingerprint::of(self.trust.iter().map(PathBuf::as_path)),
             admin: Fingerprint::of(self.admin.iter().map(PathBuf::as_path)),
             plugins: Fingerprint::of(self.plugins.iter().map(PathBuf::as_path)),
@@ -105,7 +111,7 @@ pub struct Seen {
 /// What changed; at least one is true.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// Something in the bundle's folder.
+    /// Something in the bundle's folder, or a rollback.
     pub bundle: bool,
     /// Something in [`Targets::trust`].
     pub trust: bool,
@@ -324,6 +330,7 @@ mod tests {
         prepare(dir.path());
         let targets = Targets {
             bundle: dir.path().join("bundle"),
+            rollbacks: vec![dir.path().join("state/rollback.json")],
             trust: vec![dir.path().join("crl/*.pem")],
             admin: vec![dir.path().join("admin.pem")],
             plugins: vec![dir.path().join("opt-out.list")],
@@ -376,6 +383,8 @@ mod tests {
         fs::create_dir(site.path("state")).unwrap();
         fs::write(site.path("state/suspensions.toml"), "1").unwrap();
         assert_eq!(site.within_a_second(), SUSPENSIONS);
+        fs::write(site.path("state/rollback.json"), "1").unwrap();
+        assert_eq!(site.within_a_second(), BUNDLE);
         fs::create_dir(site.path("break-glass")).unwrap();
         fs::write(site.path("break-glass/o-1.json"), "1").unwrap();
         assert_eq!(site.within_a_second(), ORDERS);

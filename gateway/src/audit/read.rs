@@ -2,12 +2,20 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::vec;
+
+use jiff::Timestamp;
+use memchr::memmem;
+use popgate_policy::bundle::Digest;
 
 use super::decode::{Entry, What};
 use super::key::AuditKey;
 use super::log::{Damage, Judge, Torn, Walker};
+use super::storage::{self, file_name};
+use super::wire::Header;
 
 /// What a whole log holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -128,5 +136,104 @@ impl Iterator for Entries {
                 }
             }
         }
+    }
+}
+
+/// A segment, and when it was begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Begun {
+    /// Its number, which names its file.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The log's segments in order, as their headers say: hashes are [`verify`]'s to check. A segment whose header is not written yet is
+/// left out.
+///
+/// # Errors
+/// If folder or files cannot be read.
+pub fn segments(dir: &Path) -> io::Result<Vec<Begun>> {
+    let mut begun = Vec::new();
+    for number in storage::segments(dir)?.0 {
+        let mut head = [0; Header::LEN];
+        match File::open(dir.join(file_name(number))).and_then(|mut file| file.read_exact(&mut head)) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+            read => read?,
+        }
+        let created = Header::read(&head).and_then(|header| Timestamp::from_microsecond(header.created).ok());
+        // Whatever it is, it may hold records: of the beginning of time, none is missed.
+        begun.push(Begun { number, at: created.unwrap_or(Timestamp::MIN) });
+    }
+    Ok(begun)
+}
+
+/// Whether a record of that segment names the bundle: the names of records' fields are written down with its digest. That a digest stands
+/// there by chance does not happen.
+///
+/// # Errors
+/// If the segment cannot be read.
+pub fn names(dir: &Path, number: u64, bundle: &Digest) -> io::Result<bool> {
+    let mut file = File::open(dir.join(file_name(number)))?;
+    let finder = memmem::Finder::new(&bundle.0);
+    let (mut window, mut kept) = (vec![0; WINDOW], 0);
+    loop {
+        let (_, free) = window.split_at_mut(kept);
+        let read = file.read(free)?;
+        let filled = window.get(..kept + read).unwrap_or_default();
+        if finder.find(filled).is_some() {
+            return Ok(true);
+        }
+        if read == 0 {
+            return Ok(false);
+        }
+        // A digest may lie across two reads.
+        let rest = filled.len().saturating_sub(bundle.0.len() - 1);
+        let end = filled.len();
+        window.copy_within(rest..end, 0);
+        kept = end - rest;
+    }
+}
+
+/// Bytes.
+const WINDOW: usize = 1 << 20;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The bytes of a segment that names a bundle, as far as [`segments`] and [`names`] look at it.
+    pub(crate) fn segment(number: u64, created: &str, bundle: &Digest) -> Vec<u8> {
+        let created = created.parse::<Timestamp>().unwrap().as_microsecond();
+        let mut bytes = Vec::new();
+        let header = Header {
+            number,
+            previous: 0,
+            previous_end: 0,
+            previous_torn: false,
+            previous_hash: [0; 32],
+            first_seq: 1,
+            created,
+            salt: [0; 16],
+            key: [0; 8],
+        };
+        header.put(&mut bytes);
+        bytes.extend_from_slice(&bundle.0);
+        bytes
+    }
+
+    #[test]
+    fn a_digest_across_two_reads_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, other) = (Digest([7; 32]), Digest([8; 32]));
+        for at in [0, WINDOW - 32, WINDOW - 31, WINDOW - 1, WINDOW, 3 * WINDOW - 60] {
+            let mut bytes = vec![1; at];
+            bytes.extend_from_slice(&here.0);
+            bytes.extend_from_slice(&[1; 5]);
+            std::fs::write(dir.path().join(file_name(3)), bytes).unwrap();
+            assert!(names(dir.path(), 3, &here).unwrap(), "{at}");
+            assert!(!names(dir.path(), 3, &other).unwrap(), "{at}");
+        }
+        assert!(names(dir.path(), 4, &here).is_err());
     }
 }

@@ -3,9 +3,8 @@
 use jiff::Timestamp;
 use popgate_policy::bundle::Bundle;
 
-use super::{
-    Deed, Entry, EnvelopeError, Ledger, MOST_BY, MOST_REASON, Refused, Rules, Sealed, Stage, Store, StoreError, judge,
-};
+use super::{Deed, Entry, Ledger, MOST_BY, MOST_REASON, Refused, Rules, Sealed, Stage, Store, StoreError, judge};
+use crate::signed::EnvelopeError;
 use crate::suspend::is_plain;
 
 /// An order that was activated.

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use popgate_policy::bundle::Bundle;
 use popgate_policy::problem::Problem;
 
-use super::{Entry, Keys, Sealed};
+use super::{Entry, Sealed};
+use crate::signed::Keys;
 
 /// What `[break_glass]` says an order must be.
 #[derive(Clone, Debug)]

@@ -1,18 +1,17 @@
 //! The folder of orders: `<id>.json` for each, and the ledger beside them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
 use popgate_policy::problem::Problem;
 
-use super::envelope::MOST_BYTES as MOST_ORDER_BYTES;
-use super::{Ledger, Sealed, is_id};
+use super::sealed::KIND;
+use super::{Ledger, Sealed};
 use crate::beside;
+use crate::signed::is_name;
 
 /// A folder of orders and their ledger.
 #[derive(Clone, Debug)]
@@ -152,7 +151,7 @@ impl Store {
                 found.unread.insert(stem.to_owned());
                 continue;
             }
-            if !is_id(stem) || stem == "ledger" {
+            if !is_name(stem) || stem == "ledger" {
                 let problem = Problem::error("bad-name", &file, "the file's name is no order's id");
                 found.strangers.push(problem.help("an order's file is named after it: `<id>.json`"));
                 continue;
@@ -194,15 +193,7 @@ impl Store {
     }
 
     fn make(&self) -> Result<(), StoreError> {
-        match DirBuilder::new().mode(0o750).create(&self.dir) {
-            Ok(()) => {
-                let parent = self.dir.parent().unwrap_or(Path::new("."));
-                beside::folder(&self.dir).and_then(|made| beside::hand_over(&made, parent))
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
-        }
-        .map_err(failed("make", &self.dir))
+        beside::make_folder(&self.dir).map_err(failed("make", &self.dir))
     }
 }
 
@@ -211,7 +202,7 @@ impl Store {
 /// # Errors
 /// If it cannot be read, or is none.
 pub(crate) fn read_ledger(path: &Path) -> Result<Option<Ledger>, StoreError> {
-    let bytes = match read_plain(path, MOST_LEDGER_BYTES) {
+    let bytes = match beside::read_plain(path, MOST_LEDGER_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read", path)(error)),
@@ -238,7 +229,8 @@ pub(crate) fn write_ledger(path: &Path, ledger: &Ledger) -> Result<(), StoreErro
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn read_order(path: &Path) -> Result<Sealed, String> {
-    let bytes = read_plain(path, MOST_ORDER_BYTES as u64).map_err(|error| format!("it cannot be read: {error}"))?;
+    let bytes =
+        beside::read_plain(path, KIND.most_bytes as u64).map_err(|error| format!("it cannot be read: {error}"))?;
     Sealed::parse(&bytes).map_err(|error| error.to_string())
 }
 
@@ -247,34 +239,7 @@ pub(crate) fn read_order(path: &Path) -> Result<Sealed, String> {
 /// # Errors
 /// If it cannot be written.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), StoreError> {
-    let mut next = path.as_os_str().to_owned();
-    next.push(".tmp");
-    let next = PathBuf::from(next);
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || {
-        let mut file = beside::anew(&next)?;
-        file.write_all(text.as_bytes())?;
-        beside::hand_over(&file, dir)?;
-        file.sync_all()?;
-        fs::rename(&next, path)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(failed("write", path))
-}
-
-/// A plain file of at most so many bytes; at a pipe somebody else would decide when this ends.
-fn read_plain(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let file = fs::OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    let meta = file.metadata()?;
-    if !meta.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
-    }
-    if meta.size() > most {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
-    }
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    beside::replace(path, text).map_err(failed("write", path))
 }
 
 fn render(ledger: &Ledger) -> String {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::audit::Action;
+use crate::signed::{KeyError, Keys, PublicKey, SigningKey};
 
 pub(super) fn order() -> Order {
     Order {

@@ -13,8 +13,9 @@ use super::node::encoded;
 use super::suspend::{CONFIG, Place, bundle_of, lasting, local_user};
 use crate::admin::{OrderStatus, ProblemStatus};
 use crate::app::config::{self, Config};
-use crate::break_glass::{self, CarryError, Ledger, Order, Sealed, SigningKey, Store, Verdict, judge};
+use crate::break_glass::{self, CarryError, Ledger, Order, Sealed, Store, Verdict, judge};
 use crate::clock::Clock;
+use crate::signed::{KeyError, SigningKey};
 
 mod text;
 
@@ -166,15 +167,11 @@ pub fn run(args: &Args, clock: &Clock, input: &mut dyn BufRead, out: &mut dyn Wr
     let now = clock.wall();
     match &args.command {
         Command::Key { name, out: file } => {
-            let file = file.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.key")));
-            let key = SigningKey::make(name, &file)?;
-            writeln!(out, "wrote {}: keep it where only {name} can read it", file.display())?;
-            writeln!(out, "for [break_glass.keys] in gateway.toml:\n{name} = \"{}\"", key.public())?;
+            make_key(name, file.as_deref(), "break_glass", out)?;
         }
         Command::Draft(draft) => draft.write(now, out)?,
         Command::Sign { order, key, name, yes } => {
-            let name = name.as_deref().or_else(|| key.file_stem()?.to_str()).unwrap_or_default();
-            let key = SigningKey::read(name, key)?;
+            let key = signing_key(key, name.as_deref())?;
             return sign(order, &key, *yes, now, input, out);
         }
         Command::Show { order, json, place } => return show(order, *json, place, now, out),
@@ -257,21 +254,44 @@ fn sign(
     let mut sealed = read(file)?;
     text::order(sealed.order(), now, out)?;
     writeln!(out, "sha256    {}", sealed.digest())?;
-    if !yes && io::stdin().is_terminal() {
-        write!(out, "sign as {}? [y/N] ", key.name())?;
-        out.flush()?;
-        let mut answer = String::new();
-        input.read_line(&mut answer)?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            writeln!(out, "not signed")?;
-            return Ok(ExitCode::FAILURE);
-        }
+    if !confirmed(key, yes, input, out)? {
+        return Ok(ExitCode::FAILURE);
     }
     sealed.sign(key)?;
     break_glass::write(file, &sealed.to_json())?;
     let signed = sealed.envelope().claimed().collect::<Vec<_>>().join(", ");
     writeln!(out, "signed as {}; {} has the signatures of {signed}", key.name(), file.display())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a key, and says which line `gateway.toml` needs of it.
+pub(super) fn make_key(name: &str, file: Option<&Path>, section: &str, out: &mut dyn Write) -> Result<(), Failed> {
+    let file = file.map_or_else(|| PathBuf::from(format!("{name}.key")), Path::to_owned);
+    let key = SigningKey::make(name, &file)?;
+    writeln!(out, "wrote {}: keep it where only {name} can read it", file.display())?;
+    writeln!(out, "for [{section}.keys] in gateway.toml:\n{name} = \"{}\"", key.public())?;
+    Ok(())
+}
+
+/// Reads a private key, which has the name of its file if it is not told.
+pub(super) fn signing_key(file: &Path, name: Option<&str>) -> Result<SigningKey, KeyError> {
+    SigningKey::read(name.or_else(|| file.file_stem()?.to_str()).unwrap_or_default(), file)
+}
+
+/// Asks at a terminal whether to sign.
+pub(super) fn confirmed(key: &SigningKey, yes: bool, input: &mut dyn BufRead, out: &mut dyn Write) -> io::Result<bool> {
+    if yes || !io::stdin().is_terminal() {
+        return Ok(true);
+    }
+    write!(out, "sign as {}? [y/N] ", key.name())?;
+    out.flush()?;
+    let mut answer = String::new();
+    input.read_line(&mut answer)?;
+    let is_wanted = matches!(answer.trim(), "y" | "Y" | "yes");
+    if !is_wanted {
+        writeln!(out, "not signed")?;
+    }
+    Ok(is_wanted)
 }
 
 fn show(file: &Path, json: bool, place: &Place, now: Timestamp, out: &mut dyn Write) -> Result<ExitCode, Failed> {

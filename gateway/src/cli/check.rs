@@ -14,9 +14,10 @@ use super::node::NodeArgs;
 use super::report::{self, GREEN, RED, YELLOW, paint, plural};
 use super::unnamed;
 use crate::admin::ProblemStatus;
-use crate::app::bundle_files;
 use crate::app::config::Config;
 use crate::app::diff::Counts;
+use crate::app::status::SOON;
+use crate::app::{bundle_files, bundles};
 use crate::clock::Clock;
 
 mod remote;
@@ -42,7 +43,8 @@ pub struct Args {
     /// Check this gateway.toml, too
     #[arg(long, value_name = "FILE", conflicts_with = "node")]
     config: Option<PathBuf>,
-    /// Warn of operations that should have ended by this day, such as 2027-06-30; today if not given
+    /// Warn of operations that should have ended by this day, such as 2027-06-30, and of policies and purposes that end within 30
+    /// days after it; today if not given
     #[arg(long, value_name = "DAY")]
     on: Option<jiff::civil::Date>,
     /// Print one JSON object
@@ -108,10 +110,13 @@ impl Findings {
         match Bundle::load(&source) {
             Ok(Loaded { bundle, warnings }) => {
                 self.problems.extend(warnings);
-                self.problems.extend(on.or_else(|| self.today()).map_or(Vec::new(), |day| bundle.past_sunset(day)));
+                let day = on.or_else(|| self.today());
+                self.problems.extend(day.map_or(Vec::new(), |day| bundle.past_sunset(day)));
+                self.problems.extend(day.map_or(Vec::new(), |day| bundle.expiring(day, SOON)));
                 self.check_registers(&bundle);
                 self.check_plugins(&bundle);
                 self.check_break_glass(&bundle);
+                self.check_manifest(dir);
                 self.bundle = Some((bundle.digest().to_string(), Counts::of(&source, &bundle)));
             }
             Err(problems) => self.problems.extend(problems),
@@ -141,6 +146,14 @@ impl Findings {
     fn check_plugins(&mut self, bundle: &Bundle) {
         let plugins = self.config.iter().flat_map(|config| &config.plugins);
         self.problems.extend(plugins.flat_map(|plugin| plugin.unknown_in(bundle)));
+    }
+
+    /// Where signatures are required, what was not signed is refused.
+    fn check_manifest(&mut self, dir: &Path) {
+        let Some(config) = self.config.as_ref().filter(|config| config.signing.required) else { return };
+        let config = Config { bundle: dir.to_owned(), ..config.clone() };
+        let Ok(clock) = Clock::system(&config.time_zone) else { return };
+        self.problems.extend(bundles::refused(&config, clock.wall()));
     }
 
     /// What only orders lend is for nobody where none are taken.

@@ -65,6 +65,12 @@ fn write(status: &Value, colour: bool, out: &mut dyn Write) -> io::Result<()> {
     let count = |pointer: &str| part(pointer).and_then(Value::as_array).map_or(0, Vec::len);
     let number = |pointer: &str| part(pointer).and_then(Value::as_u64).unwrap_or_default();
     writeln!(out, "bundle       {} since {}", text("/bundle/digest"), text("/bundle/loaded"))?;
+    if let Some(version) = status.pointer("/bundle/version").and_then(Value::as_u64) {
+        let people = status.pointer("/bundle/signed_by").and_then(Value::as_array).into_iter().flatten();
+        let people: Vec<&str> = people.filter_map(Value::as_str).collect();
+        let signed = if people.is_empty() { String::new() } else { format!(", signed by {}", people.join(", ")) };
+        writeln!(out, "             version {version}{signed}")?;
+    }
     let listed = ["contract", "operation", "agency", "system", "purpose", "policy"];
     let listed = listed.map(|one| {
         let many = one.strip_suffix('y').map_or_else(|| format!("{one}s"), |stem| format!("{stem}ies"));

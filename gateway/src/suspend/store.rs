@@ -1,8 +1,7 @@
 //! The folder in which suspensions outlive the process.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use popgate_policy::problem::Problem;
@@ -134,31 +133,12 @@ impl Store {
     /// # Errors
     /// If it cannot be made.
     pub fn make(&self) -> Result<(), StoreError> {
-        match fs::DirBuilder::new().mode(0o750).create(&self.dir) {
-            Ok(()) => {
-                let parent = self.dir.parent().unwrap_or(Path::new("."));
-                beside::folder(&self.dir).and_then(|made| beside::hand_over(&made, parent))
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
-        }
-        .map_err(failed("make", &self.dir))
+        beside::make_folder(&self.dir).map_err(failed("make", &self.dir))
     }
 
     /// After a loss of power there is the old file or the new one.
     fn write(&self, path: &Path, book: &Book) -> Result<(), StoreError> {
-        let mut next = path.as_os_str().to_owned();
-        next.push(".tmp");
-        let next = PathBuf::from(next);
-        let write = || {
-            let mut file = beside::anew(&next)?;
-            file.write_all(file::render(book).as_bytes())?;
-            beside::hand_over(&file, &self.dir)?;
-            file.sync_all()?;
-            fs::rename(&next, path)?;
-            File::open(&self.dir)?.sync_all()
-        };
-        write().map_err(failed("write", path))
+        beside::replace(path, &file::render(book)).map_err(failed("write", path))
     }
 }
 

@@ -13,10 +13,11 @@ use crate::directory::{Purpose, System};
 use crate::model::{OperationId, PurposeId, SystemId};
 
 mod aspects;
-mod compare;
-mod group;
+pub(super) mod compare;
+pub(super) mod group;
 
 use compare::{Found, compare};
+use group::Difference;
 
 /// What is different between two bundles.
 #[derive(Clone, Debug, Serialize)]
@@ -166,7 +167,7 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Diff {
                 };
                 let found = known.entry(alike).or_insert_with(|| {
                     let [old, new] = &scopes;
-                    compare([old, new], &seats).into()
+                    compare([old, new], &seats, &|_| true).into()
                 });
                 differences.extend(found.iter().map(|found| Difference {
                     system: system.name.clone(),
@@ -205,22 +206,12 @@ impl Diff {
     }
 }
 
-/// What became of a field, for one caller.
-struct Difference {
-    system: SystemId,
-    operation: OperationId,
-    purpose: PurposeId,
-    enrolled: [bool; 2],
-    exists: [bool; 2],
-    found: Found,
-}
-
 /// Callers for whom the same comes of it.
 #[derive(PartialEq, Eq, Hash)]
-struct Alike {
-    shapes: [Option<usize>; 2],
-    operation: OperationId,
-    purpose: PurposeId,
+pub(super) struct Alike {
+    pub(super) shapes: [Option<usize>; 2],
+    pub(super) operation: OperationId,
+    pub(super) purpose: PurposeId,
 }
 
 /// What has one name in both bundles.

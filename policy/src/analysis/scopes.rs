@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::unknown::{Uses, purposes};
+use super::seat::Seat;
+use super::unknown::Uses;
 use crate::bundle::Bundle;
-use crate::cedar::{Force, Lineage, Rule, in_scope};
-use crate::contract::{Field, Operation};
-use crate::directory::System;
-use crate::model::{FieldName, PurposeId};
+use crate::cedar::{Force, Lineage, Rule};
+use crate::condition::{Expr, Known as Told};
+use crate::contract::Field;
+use crate::model::FieldName;
 
 /// The policies of a bundle by what their scopes take in.
 pub(super) struct Scopes<'a> {
@@ -22,7 +23,6 @@ pub(super) struct Scopes<'a> {
 /// What is known of a policy.
 struct Known {
     uses: Uses,
-    purposes: Option<BTreeSet<String>>,
     identity: u32,
 }
 
@@ -34,9 +34,7 @@ impl<'a> Scopes<'a> {
     pub(super) fn of(bundle: &'a Bundle, numbering: &mut Numbering) -> Self {
         let engine = bundle.engine();
         let rules = engine.rules();
-        let taken = |principal: Option<&Lineage>, action: Option<&Lineage>, resource: Option<&Lineage>| {
-            Bits::of(rules.iter().map(|rule| in_scope(&rule.policy, principal, action, resource)))
-        };
+        let taken = |takes: &dyn Fn(&Rule) -> bool| Bits::of(rules.iter().map(takes));
         let shapes =
             bundle.directory().systems().iter().filter_map(|system| engine.shape(system)).collect::<BTreeSet<_>>();
         let mut by_field = HashMap::new();
@@ -46,9 +44,9 @@ impl<'a> Scopes<'a> {
                 by_operation.push(Bits::default());
                 continue;
             };
-            by_operation.push(taken(None, Some(action), None));
+            by_operation.push(taken(&|rule| rule.scope.takes_action(action)));
             for (field, lineage) in operation.record.fields.iter().zip(fields) {
-                by_field.entry(field.name.clone()).or_insert_with(|| taken(None, None, Some(lineage)));
+                by_field.entry(field.name.clone()).or_insert_with(|| taken(&|rule| rule.scope.takes_resource(lineage)));
             }
         }
         Self {
@@ -56,7 +54,10 @@ impl<'a> Scopes<'a> {
             rules: rules.iter().map(|rule| Known::of(rule, bundle, numbering)).collect(),
             by_shape: shapes
                 .into_iter()
-                .filter_map(|shape| Some((shape, taken(engine.lineage(shape), None, None))))
+                .filter_map(|shape| {
+                    let system = engine.lineage(shape)?;
+                    Some((shape, taken(&|rule| rule.scope.takes_principal(system))))
+                })
                 .collect(),
             by_operation,
             by_field,
@@ -65,35 +66,58 @@ impl<'a> Scopes<'a> {
     }
 
     /// The policies that may bear on any field, by position; `None` if no permit is among them.
-    pub(super) fn on(&self, system: &System, operation: &Operation, purpose: &PurposeId) -> Option<Bits> {
-        let shape = self.bundle.engine().shape(system)?;
-        let mut bits = self.by_shape.get(&shape)?.and(self.by_operation.get(operation.index)?);
+    pub(super) fn on(&self, seat: &Seat<'_>) -> Option<Bits> {
+        let shape = self.bundle.engine().shape(seat.system)?;
+        let bits = self.by_shape.get(&shape)?.and(self.by_operation.get(seat.operation.index)?);
         if !bits.meets(&self.permits) {
             return None;
         }
-        for at in bits.iter().collect::<Vec<_>>() {
-            let named = self.rules.get(at).and_then(|rule| rule.purposes.as_ref());
-            if named.is_some_and(|named| !named.contains(purpose.as_str())) {
-                bits.remove(at);
-            }
-        }
+        let bits = self.without_impossible(bits, seat, None)?;
         bits.meets(&self.permits).then_some(bits)
     }
 
     /// Those of them that bear on that field; none if no permit is among them.
-    pub(super) fn on_field(&self, all: &Bits, field: &Field) -> Vec<usize> {
-        let Some(bits) = self.by_field.get(&field.name).map(|bits| bits.and(all)) else { return Vec::new() };
-        if bits.meets(&self.permits) { bits.iter().collect() } else { Vec::new() }
+    pub(super) fn on_field(&self, all: &Bits, field: &Field) -> Bits {
+        let bits = self.by_field.get(&field.name).map(|bits| bits.and(all));
+        bits.filter(|bits| bits.meets(&self.permits)).unwrap_or_default()
+    }
+
+    /// Those that are left once the field is known.
+    pub(super) fn left(&self, bits: Bits, seat: &Seat<'_>, field: &Field) -> Bits {
+        let bits = self.without_impossible(bits, seat, Some(field)).unwrap_or_default();
+        if bits.meets(&self.permits) { bits } else { Bits::default() }
+    }
+
+    /// Without the policies that are not satisfied, and do not fail, whatever the request and the record are.
+    fn without_impossible(&self, mut bits: Bits, seat: &Seat<'_>, field: Option<&Field>) -> Option<Bits> {
+        let engine = self.bundle.engine();
+        let (action, fields) = engine.lineages(seat.operation)?;
+        let told = Told {
+            entities: &engine.model().entities,
+            principal: engine.stands_for(seat.system)?,
+            action,
+            resource: field.and_then(|field| fields.get(usize::from(field.index.0))),
+            purpose: engine.purpose(&seat.purpose.id)?,
+            record: &seat.operation.record,
+        };
+        for at in bits.iter().collect::<Vec<_>>() {
+            let rule = engine.rules().get(at);
+            let rule = rule.filter(|rule| rule.by_resource || field.is_none());
+            if rule.is_some_and(|rule| rule.condition.fold(&told) == Expr::FALSE) {
+                bits.remove(at);
+            }
+        }
+        Some(bits)
     }
 
     /// What those policies ask of.
-    pub(super) fn uses(&self, rules: &[usize], into: &mut Uses) {
-        rules.iter().filter_map(|at| self.rules.get(*at)).for_each(|rule| into.add(&rule.uses));
+    pub(super) fn uses(&self, rules: &Bits, into: &mut Uses) {
+        rules.iter().filter_map(|at| self.rules.get(at)).for_each(|rule| into.add(&rule.uses));
     }
 
     /// Which policies they are, whatever they are called and wherever they stand.
-    pub(super) fn identities(&self, rules: &[usize]) -> Vec<u32> {
-        let mut identities: Vec<u32> = rules.iter().filter_map(|at| Some(self.rules.get(*at)?.identity)).collect();
+    pub(super) fn identities(&self, rules: &Bits) -> Vec<u32> {
+        let mut identities: Vec<u32> = rules.iter().filter_map(|at| Some(self.rules.get(at)?.identity)).collect();
         identities.sort_unstable();
         identities
     }
@@ -107,11 +131,7 @@ impl<'a> Scopes<'a> {
 impl Known {
     fn of(rule: &Rule, bundle: &Bundle, numbering: &mut Numbering) -> Self {
         let next = u32::try_from(numbering.0.len()).unwrap_or(u32::MAX);
-        Self {
-            uses: Uses::of(&rule.conditions),
-            purposes: purposes(&rule.conditions),
-            identity: *numbering.0.entry(said(rule, bundle)).or_insert(next),
-        }
+        Self { uses: Uses::of(&rule.conditions), identity: *numbering.0.entry(said(rule, bundle)).or_insert(next) }
     }
 }
 
@@ -160,6 +180,10 @@ impl Bits {
 
     fn meets(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).any(|(mine, theirs)| mine & theirs != 0)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
     }
 
     fn remove(&mut self, at: usize) {

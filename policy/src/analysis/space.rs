@@ -147,18 +147,6 @@ impl<'a> Point<'a> {
         };
         record.attributes.iter().map(fact).collect()
     }
-
-    /// The attributes of the record there, as words.
-    pub(super) fn record_words(&self) -> Vec<String> {
-        let word = |(name, class): (&&str, &&Class)| match class {
-            Class::Text(text) => format!("record.{name} = {}", text.value().map_or("(missing)", |value| value)),
-            Class::Truth(truth) | Class::Truths(_, truth) => {
-                format!("record.{name} = {}", truth.map_or("(missing)".to_owned(), |truth| truth.to_string()))
-            }
-            _ => String::new(),
-        };
-        self.record.iter().map(word).collect()
-    }
 }
 
 impl Text {

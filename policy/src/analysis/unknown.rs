@@ -264,31 +264,6 @@ impl Asked {
     }
 }
 
-/// The purposes for which a policy can be satisfied; `None` if its conditions do not say it right away.
-///
-/// A conjunct that may fail ends the search: a policy that fails withholds, whatever its later conjuncts say.
-pub(super) fn purposes(conditions: &Value) -> Option<BTreeSet<String>> {
-    let mut found: Option<BTreeSet<String>> = None;
-    for condition in
-        conditions.as_array()?.iter().filter_map(|condition| Some((condition.get("kind")?, condition.get("body")?)))
-    {
-        let (kind, body) = condition;
-        for conjunct in if kind == "when" { conjuncts(body) } else { vec![body] } {
-            if kind == "when"
-                && let Some(named) = purposes_of(conjunct)
-            {
-                found = Some(match found {
-                    Some(before) => before.intersection(&named).cloned().collect(),
-                    None => named,
-                });
-            } else if may_fail(conjunct) {
-                return found;
-            }
-        }
-    }
-    found
-}
-
 /// The parts of an expression that `&&` joins, in their order.
 pub(super) fn conjuncts(body: &Value) -> Vec<&Value> {
     parts(body, "&&")
@@ -306,73 +281,6 @@ fn parts<'a>(body: &'a Value, operator: &str) -> Vec<&'a Value> {
         None => vec![body],
     }
 }
-
-fn purposes_of(conjunct: &Value) -> Option<BTreeSet<String>> {
-    let id = |value: &Value| {
-        let entity = value.get("Value")?.get("__entity")?;
-        (entity.get("type")? == "Purpose").then(|| entity.get("id")?.as_str().map(str::to_owned))?
-    };
-    let sides =
-        |operator: &str| conjunct.get(operator).and_then(|sides| Some((sides.get("left")?, sides.get("right")?)));
-    if let Some((left, right)) = sides("==") {
-        let named = if is_part(Some(left), "purpose") {
-            id(right)
-        } else {
-            id(left).filter(|_| is_part(Some(right), "purpose"))
-        };
-        return named.map(|named| BTreeSet::from([named]));
-    }
-    let (set, sought) = sides("contains")?;
-    is_part(Some(sought), "purpose").then(|| elements(set)?.iter().map(id).collect())?
-}
-
-/// Whether evaluating may fail: arithmetic overflows, a record may lack its attribute, and what is not known here may do anything.
-fn may_fail(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.iter().any(may_fail),
-        Value::Object(members) => members.iter().any(|(key, member)| match key.as_str() {
-            "Value" | "Var" => false,
-            "." => is_part(member.get("left"), "record") || member.get("left").is_some_and(may_fail),
-            key if SURE.contains(&key) => may_fail(member),
-            // The name of an attribute or of a type.
-            _ => !member.is_string(),
-        }),
-        _ => false,
-    }
-}
-
-/// Operators that cannot fail on operands of the right types, and the names of their operands.
-const SURE: [&str; 29] = [
-    "==",
-    "!=",
-    "<",
-    "<=",
-    ">",
-    ">=",
-    "in",
-    "is",
-    "has",
-    "like",
-    "contains",
-    "containsAll",
-    "containsAny",
-    "isEmpty",
-    "&&",
-    "||",
-    "!",
-    "if-then-else",
-    "Set",
-    "ip",
-    "datetime",
-    "isInRange",
-    "left",
-    "right",
-    "arg",
-    "if",
-    "then",
-    "else",
-    "pattern",
-];
 
 fn elements(set: &Value) -> Option<&Vec<Value>> {
     set.get("Set").and_then(Value::as_array)

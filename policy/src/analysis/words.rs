@@ -1,5 +1,8 @@
 //! What is shown and when, in words that a person can check.
 
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
 use jiff::civil::Date;
 use serde::Serialize;
 
@@ -171,7 +174,7 @@ fn words_of(axis: &Axis, classes: &[Class], chosen: &[usize]) -> String {
     let others: Vec<&Class> = classes.iter().filter(|class| !chosen.contains(class)).collect();
     match axis {
         Axis::Minute => minutes(&chosen),
-        Axis::Day => days(&chosen, &others),
+        Axis::Day => days(classes, &chosen),
         Axis::Source => sources(&chosen, &others),
         Axis::Assurance => texts("claimed assurance", &chosen, &others),
         Axis::User => named("end user", &chosen),
@@ -203,28 +206,38 @@ fn minutes(chosen: &[&Class]) -> String {
     stretches.iter().map(|(from, to)| format!("{}-{}", time(*from), time(*to))).collect::<Vec<_>>().join(", ")
 }
 
-fn days(chosen: &[&Class], others: &[&Class]) -> String {
-    let known = |class: &&Class| match class {
-        Class::Day { from, to, weekday, .. } => Some(((*from, *to), *weekday)),
-        _ => None,
-    };
-    let mut periods: Vec<((Option<Date>, Option<Date>), Vec<i8>)> = Vec::new();
-    for (period, weekday) in chosen.iter().filter_map(known) {
-        match periods.iter_mut().find(|(other, _)| *other == period) {
-            Some((_, weekdays)) => weekdays.extend(weekday),
-            None => periods.push((period, weekday.into_iter().collect())),
+fn days(classes: &[Class], chosen: &[&Class]) -> String {
+    // By period, in their order: the weekdays that it has and those that are chosen; 0 stands for all.
+    let mut periods: Vec<(Period, BTreeSet<i8>, BTreeSet<i8>)> = Vec::new();
+    for class in classes {
+        let Class::Day { from, to, weekday, .. } = class else { continue };
+        let period = (*from, *to);
+        if periods.last().is_none_or(|(last, ..)| *last != period) {
+            periods.push((period, BTreeSet::new(), BTreeSet::new()));
+        }
+        if let Some((_, has, wanted)) = periods.last_mut() {
+            has.insert(weekday.unwrap_or_default());
+            wanted.extend(chosen.contains(&class).then(|| weekday.unwrap_or_default()));
         }
     }
-    // Periods that follow each other and hold the same weekdays are one.
-    let mut merged: Vec<((Option<Date>, Option<Date>), Vec<i8>)> = Vec::new();
-    for (period, weekdays) in periods {
-        match merged.last_mut().filter(|((_, end), same)| *end == period.0 && end.is_some() && *same == weekdays) {
-            Some(((_, end), _)) => *end = period.1,
-            None => merged.push((period, weekdays)),
+    // Periods that follow each other are one, if the same weekdays are chosen as far as they have them.
+    let mut merged: Vec<(Period, BTreeSet<i8>, BTreeSet<i8>)> = Vec::new();
+    for (period, has, wanted) in periods {
+        let follows = merged.last_mut().filter(|((_, end), had, before)| {
+            let both: BTreeSet<i8> = before.union(&wanted).copied().collect();
+            let fits = |has: &BTreeSet<i8>, wanted: &BTreeSet<i8>| both.intersection(has).eq(wanted.iter());
+            *end == period.0 && fits(had, before) && fits(&has, &wanted)
+        });
+        match follows {
+            Some(((_, end), had, before)) => {
+                *end = period.1;
+                had.extend(has);
+                before.extend(wanted);
+            }
+            None => merged.push((period, has, wanted)),
         }
     }
-    let every = chosen.iter().chain(others).filter_map(known).any(|(_, weekday)| weekday.is_some());
-    let words = |((from, to), weekdays): &((Option<Date>, Option<Date>), Vec<i8>)| {
+    let words = |((from, to), has, wanted): &(Period, BTreeSet<i8>, BTreeSet<i8>)| {
         let last = to.and_then(|day| day.yesterday().ok());
         let period = match (from, last) {
             (None, None) => String::new(),
@@ -233,11 +246,15 @@ fn days(chosen: &[&Class], others: &[&Class]) -> String {
             (Some(from), Some(last)) if *from == last => format!("on {from}"),
             (Some(from), Some(last)) => format!("from {from} to {last}"),
         };
-        let weekdays = if every && weekdays.len() < 7 { weekday_words(weekdays) } else { String::new() };
+        let weekdays =
+            if wanted == has { String::new() } else { weekday_words(&wanted.iter().copied().collect::<Vec<_>>()) };
         [weekdays, period].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     };
-    merged.iter().map(words).collect::<Vec<_>>().join(", ")
+    merged.iter().filter(|(_, _, wanted)| !wanted.is_empty()).map(words).collect::<Vec<_>>().join(", ")
 }
+
+/// From the first day to the day before the other.
+type Period = (Option<Date>, Option<Date>);
 
 fn weekday_words(weekdays: &[i8]) -> String {
     let name = |at: &i8| NAMES.get(usize::try_from(*at - 1).unwrap_or_default()).copied().unwrap_or_default();
@@ -249,21 +266,37 @@ fn weekday_words(weekdays: &[i8]) -> String {
 }
 
 fn sources(chosen: &[&Class], others: &[&Class]) -> String {
-    let list = |classes: &[&Class]| -> Option<Vec<String>> {
-        let words = |class: &&Class| match class {
-            Class::Source { within, version, .. } => {
-                // The narrowest says it.
-                let narrowest = within.iter().max_by_key(|network| network.prefix_len());
-                let version = version.map(|version| format!("IPv{version}"));
-                Some(narrowest.map(ToString::to_string).or(version)?)
-            }
-            _ => None,
-        };
-        classes.iter().map(words).collect()
+    // The narrowest network says which class it is; one in no network is the rest.
+    let narrowest = |class: &&Class| match class {
+        Class::Source { within, .. } => within.iter().max_by_key(|network| network.prefix_len()).copied(),
+        _ => None,
     };
-    match (list(chosen), list(others)) {
-        (Some(named), _) => format!("from {}", named.join(" or ")),
-        (None, Some(named)) => format!("not from {}", named.join(" or ")),
+    let version = |class: &&Class| match class {
+        Class::Source { version, .. } => *version,
+        _ => None,
+    };
+    let list = |classes: &[&Class], except: &[&Class]| -> Option<String> {
+        let mut named: Vec<IpNet> = classes.iter().map(narrowest).collect::<Option<_>>()?;
+        named.sort_unstable();
+        named.dedup();
+        let all = named.clone();
+        named.retain(|network| !all.iter().any(|other| other != network && other.contains(network)));
+        let mut holes: Vec<IpNet> = except.iter().filter_map(narrowest).collect();
+        holes.retain(|hole| named.iter().any(|network| network.contains(hole)));
+        holes.sort_unstable();
+        holes.dedup();
+        let words = |networks: &[IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        Some(if holes.is_empty() { words(&named) } else { format!("{} but not {}", words(&named), words(&holes)) })
+    };
+    if let [Some(only), ..] = chosen.iter().map(version).collect::<Vec<_>>().as_slice()
+        && chosen.iter().all(|class| version(class) == Some(*only))
+        && others.iter().all(|class| version(class) != Some(*only))
+    {
+        return format!("by IPv{only}");
+    }
+    match (list(chosen, others), list(others, chosen)) {
+        (Some(named), _) => format!("from {named}"),
+        (None, Some(named)) => format!("not from {named}"),
         (None, None) => "from some networks".to_owned(),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::bundle::Source;
 use crate::cases::{Against, Case, Cases, Circumstances, Expected, Stated, expect};
 use crate::contract::{Derive, Operation, Role};
-use crate::directory::System;
+use crate::directory::{Purpose, System};
 use crate::document::{self, Entry, Node, Sheet, Span, Table, Value};
 use crate::problem::{Problem, Severity};
 
@@ -76,7 +76,7 @@ impl Reader<'_, '_> {
             name: entry.key.clone(),
             file: Arc::clone(file),
             line,
-            systems: systems?,
+            systems: enrolled(systems?, purpose.as_ref()?),
             purpose: purpose?,
             circumstances,
             asks,
@@ -219,6 +219,13 @@ impl Reader<'_, '_> {
         }
         record
     }
+}
+
+/// Of several systems, those that are enrolled for the purpose; all, if none is.
+fn enrolled(systems: Vec<Arc<System>>, purpose: &Purpose) -> Vec<Arc<System>> {
+    let (enrolled, others): (Vec<_>, Vec<_>) =
+        systems.into_iter().partition(|system| purpose.break_glass || system.purposes.contains(&purpose.id));
+    if enrolled.is_empty() { others } else { enrolled }
 }
 
 /// Of a system, what the key names it by.

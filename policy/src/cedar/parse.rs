@@ -1,6 +1,6 @@
 //! Policies as read from `policies/*.cedar`, each with its place, its force and when it can be evaluated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -39,13 +39,13 @@ pub(crate) struct Rule {
     /// Whom, which operations and which fields it is about.
     pub(crate) scope: Scope,
     /// What else must hold.
-    pub(crate) condition: Expr,
+    pub(crate) condition: Arc<Expr>,
     /// What must be known to evaluate it; `None` if system, operation and purpose are enough.
     pub(crate) phase: Option<Phase>,
     /// Whether its conditions speak of `resource`: its outcome may differ between fields that are all in its scope.
     pub(crate) by_resource: bool,
     /// Its conditions in Cedar's JSON form, to compare policies.
-    pub(crate) conditions: Value,
+    pub(crate) conditions: Arc<Value>,
 }
 
 /// From which to which local day something is in force, both included.
@@ -68,6 +68,13 @@ pub(crate) enum Force {
     Cap(Treatment),
 }
 
+impl Force {
+    /// Whether it names how a field is shown.
+    pub(crate) fn is_masked(self) -> bool {
+        matches!(self, Self::Permit(Treatment::Mask(_) | Treatment::Match) | Self::Cap(_))
+    }
+}
+
 /// When a policy can be evaluated at the earliest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Phase {
@@ -77,8 +84,21 @@ pub(crate) enum Phase {
     Record,
 }
 
-/// Reads every policy; one that has a mistake is left out, and the mistake goes to `problems`.
-pub(crate) fn parse(source: &Source, problems: &mut Vec<Problem>) -> Vec<(Rule, Statement)> {
+/// A policy as read, and where it stands.
+pub(crate) struct Read {
+    pub(crate) rule: Rule,
+    pub(crate) statement: Statement,
+    /// Whether its text stood in the bundle before.
+    pub(crate) known: bool,
+}
+
+/// Reads every policy; one that has a mistake is left out, and the mistake goes to `problems`. Those whose text is in `before`, files
+/// and what was read of them, are not read again.
+pub(crate) fn parse(source: &Source, before: Option<(&Source, &[Rule])>, problems: &mut Vec<Problem>) -> Vec<Read> {
+    let known: HashMap<&str, &Rule> = before
+        .into_iter()
+        .flat_map(|(source, rules)| rules.iter().filter_map(|rule| Some((rule.text(source)?, rule))))
+        .collect();
     let mut rules = Vec::new();
     let mut ids: BTreeMap<String, String> = BTreeMap::new();
     for (file, text) in source.files.iter().filter(|(path, _)| path.starts_with("policies/")) {
@@ -89,9 +109,14 @@ pub(crate) fn parse(source: &Source, problems: &mut Vec<Problem>) -> Vec<(Rule, 
         }
         let name: Arc<str> = Arc::from(file.as_str());
         for statement in statements(text) {
+            let before = text.get(statement.span.clone()).and_then(|text| known.get(text));
             let mut reader = Reader { file: &name, text, statement: &statement, problems };
-            if let Some(rule) = reader.rule(&mut ids) {
-                rules.push((rule, statement));
+            let rule = match before {
+                Some(rule) => reader.again(rule, &mut ids),
+                None => reader.rule(&mut ids),
+            };
+            if let Some(rule) = rule {
+                rules.push(Read { rule, statement, known: before.is_some() });
             }
         }
     }
@@ -106,7 +131,36 @@ struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
+impl Rule {
+    /// Its text in the files that it was read from.
+    pub(crate) fn text<'s>(&self, source: &'s Source) -> Option<&'s str> {
+        source.files.get(&*self.file)?.get(self.span.clone())
+    }
+}
+
 impl Reader<'_> {
+    /// A policy that was read before, at the place where it stands now.
+    fn again(&mut self, rule: &Rule, ids: &mut BTreeMap<String, String>) -> Option<Rule> {
+        let before = self.problems.len();
+        self.take_id(&rule.id, ids);
+        let (file, span) = (Arc::clone(self.file), self.statement.span.clone());
+        (self.problems.len() == before).then(|| Rule { file, span, ..rule.clone() })
+    }
+
+    /// Ids name one policy each.
+    fn take_id(&mut self, id: &str, ids: &mut BTreeMap<String, String>) {
+        let place = Problem::error("", self.file, "").at(self.text, self.statement.span.clone()).at;
+        let place = place.map_or_else(|| self.file.to_string(), |(line, _)| format!("{}:{line}", self.file));
+        if let Some(first) = ids.get(id) {
+            let problem = Problem::error("duplicate-id", self.file, format!("policy id `{id}` is used twice"))
+                .help(format!("the first is at {first}"));
+            let annotations = self.statement.annotations(self.text);
+            self.problem(problem, place_of(&annotations, "id").unwrap_or_else(|| self.statement.span.clone()));
+        } else {
+            ids.insert(id.to_owned(), place);
+        }
+    }
+
     fn rule(&mut self, ids: &mut BTreeMap<String, String>) -> Option<Rule> {
         let before = self.problems.len();
         if let Some(slot) = self.statement.slot() {
@@ -139,15 +193,7 @@ impl Reader<'_> {
         let force = self.force(&policy, &annotations);
         let validity = self.validity(&policy, &annotations);
         if let Some(id) = &id {
-            let place = Problem::error("", self.file, "").at(self.text, self.statement.span.clone()).at;
-            let place = place.map_or_else(|| self.file.to_string(), |(line, _)| format!("{}:{line}", self.file));
-            if let Some(first) = ids.get(id) {
-                let problem = Problem::error("duplicate-id", self.file, format!("policy id `{id}` is used twice"))
-                    .help(format!("the first is at {first}"));
-                self.problem(problem, place_of(&annotations, "id").unwrap_or_else(|| self.statement.span.clone()));
-            } else {
-                ids.insert(id.clone(), place);
-            }
+            self.take_id(id, ids);
         }
         if self.problems.len() > before {
             return None;
@@ -177,8 +223,8 @@ impl Reader<'_> {
             validity,
             phase: condition.phase(),
             by_resource: condition.asks_for_resource(),
-            condition,
-            conditions,
+            condition: Arc::new(condition),
+            conditions: Arc::new(conditions),
             basis: basis?,
             file: Arc::clone(self.file),
             span: self.statement.span.clone(),

@@ -107,16 +107,3 @@ impl Bound {
         }
     }
 }
-
-/// Whether a policy's scope takes in all of those that are given.
-pub(crate) fn in_scope(
-    policy: &Policy,
-    principal: Option<&Lineage>,
-    action: Option<&Lineage>,
-    resource: Option<&Lineage>,
-) -> bool {
-    let scope = Scope::of(policy);
-    action.is_none_or(|action| scope.takes_action(action))
-        && principal.is_none_or(|principal| scope.takes_principal(principal))
-        && resource.is_none_or(|resource| scope.takes_resource(resource))
-}

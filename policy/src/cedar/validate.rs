@@ -12,7 +12,8 @@ use miette::Diagnostic;
 
 use crate::bundle::Source;
 use crate::cedar::text::Statement;
-use crate::cedar::{Force, Lineage, Model, Rule, in_scope, uid};
+use crate::cedar::{Force, Lineage, Model, Rule, uid};
+use crate::condition::Expr;
 use crate::contract::{Contracts, Field};
 use crate::directory::Directory;
 use crate::engine::Ladder;
@@ -60,16 +61,19 @@ pub(crate) fn known_ids(
 }
 
 /// Validates against the schema, strictly. Rules in `misnamed` have been reported already: what Cedar says of their
-/// names is left out.
-pub(crate) fn validate(
-    rules: &[Rule],
+/// names is left out. Those that are right and still worth a second look are returned.
+pub(crate) fn validate<'r>(
+    rules: impl Iterator<Item = &'r Rule>,
     misnamed: &BTreeSet<String>,
     source: &Source,
     model: &Model,
     problems: &mut Vec<Problem>,
-) {
-    let by_id: HashMap<&str, &Rule> = rules.iter().map(|rule| (rule.id.as_str(), rule)).collect();
-    let Ok(policies) = PolicySet::from_policies(rules.iter().map(|rule| rule.written.clone())) else { return };
+) -> BTreeSet<String> {
+    let by_id: HashMap<&str, &Rule> = rules.map(|rule| (rule.id.as_str(), rule)).collect();
+    let mut doubtful = BTreeSet::new();
+    let Ok(policies) = PolicySet::from_policies(by_id.values().map(|rule| rule.written.clone())) else {
+        return doubtful;
+    };
     let result = Validator::new(model.schema.clone()).validate(&policies, ValidationMode::Strict);
     let mut seen = BTreeSet::new();
     let mut report = |id: &str, make: &dyn Fn(&Rule) -> Problem, diagnostic: &dyn Diagnostic| {
@@ -101,8 +105,10 @@ pub(crate) fn validate(
         let id = warning.policy_id().to_string();
         if !wrong.contains(&id) {
             report(&id, &|rule| Problem::warning(warning_code(warning), &rule.file, warning.to_string()), warning);
+            doubtful.insert(id);
         }
     }
+    doubtful
 }
 
 /// Checks masks against what the fields allow, and finds masked permits that can never win.
@@ -121,17 +127,15 @@ pub(crate) fn lint(
         directory.systems().iter().filter_map(|system| lineage("System", system.id.as_str())).collect();
     let actions: Vec<Lineage> =
         contracts.operations().iter().filter_map(|operation| lineage("Action", operation.id.as_str())).collect();
-    let reaches: Vec<Reach<'_>> = rules.iter().map(|rule| Reach::of(rule, &systems, &actions, &fields)).collect();
-    for (rule, reach) in rules.iter().zip(&reaches) {
-        mask_fits(rule, reach, source, problems);
-        let wins = |(other, wider): &(&Rule, &Reach<'_>)| {
-            let same_conditions = other.conditions == rule.conditions;
-            let unconditional = other.conditions.as_array().is_some_and(Vec::is_empty);
-            (same_conditions || unconditional)
-                && wider.covers(reach)
-                && shows_more(other.force, rule.force, &reach.fields)
+    for rule in rules.iter().filter(|rule| rule.force.is_masked()) {
+        let reach = Reach::of(rule, &systems, &actions, &fields);
+        mask_fits(rule, &reach, source, problems);
+        let wins = |other: &&Rule| {
+            shows_more(other.force, rule.force, &reach.fields)
+                && (other.condition == rule.condition || *other.condition == Expr::TRUE)
+                && Reach::of(other, &systems, &actions, &fields).covers(&reach)
         };
-        if let Some((winner, _)) = rules.iter().zip(&reaches).find(wins) {
+        if let Some(winner) = rules.iter().find(wins) {
             let message = format!("permit `{}` can never win: `{}` shows more wherever it applies", rule.id, winner.id);
             let problem = Problem::warning("mask-never-wins", &rule.file, message);
             problems.push(
@@ -152,13 +156,13 @@ struct Reach<'a> {
 
 impl<'a> Reach<'a> {
     fn of(rule: &Rule, systems: &[Lineage], actions: &[Lineage], fields: &[(&'a Field, Lineage)]) -> Self {
-        let policy = &rule.policy;
+        let scope = &rule.scope;
         Self {
-            systems: systems.iter().map(|system| in_scope(policy, Some(system), None, None)).collect(),
-            actions: actions.iter().map(|action| in_scope(policy, None, Some(action), None)).collect(),
+            systems: systems.iter().map(|system| scope.takes_principal(system)).collect(),
+            actions: actions.iter().map(|action| scope.takes_action(action)).collect(),
             fields: fields
                 .iter()
-                .filter(|(_, lineage)| in_scope(policy, None, None, Some(lineage)))
+                .filter(|(_, lineage)| scope.takes_resource(lineage))
                 .map(|(field, _)| *field)
                 .collect(),
         }

@@ -1,5 +1,7 @@
 //! Evaluating what is known before the request.
 
+use std::sync::Arc;
+
 use cedar_policy::{Entities, EntityUid};
 
 use super::value::Seen;
@@ -15,7 +17,7 @@ pub(crate) struct Known<'k> {
     pub(crate) action: &'k Lineage,
     pub(crate) resource: Option<&'k Lineage>,
     pub(crate) purpose: &'k EntityUid,
-    pub(crate) record: &'k RecordSchema,
+    pub(crate) record: &'k Arc<RecordSchema>,
 }
 
 impl Expr {

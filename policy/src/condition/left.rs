@@ -21,7 +21,7 @@ pub(crate) struct Left(Arc<State>);
 #[derive(Debug)]
 enum State {
     Read { body: Json, speaks: Speaks },
-    Bound(Bound),
+    Bound(Box<Bound>),
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Left {
         let State::Read { body, speaks } = &*self.0 else { return Expr::Cedar(self.clone()) };
         let Ok(bound) = Bound::new(body, *speaks, known) else { return Expr::Fails };
         if bound.phase.is_some() {
-            return Expr::Cedar(Self(Arc::new(State::Bound(bound))));
+            return Expr::Cedar(Self(Arc::new(State::Bound(Box::new(bound)))));
         }
         match bound.ask(&bound.entities) {
             Ok(true) => Expr::TRUE,
@@ -114,7 +114,7 @@ impl Bound {
             policies: PolicySet::from_policies([policy]).map_err(|error| error.to_string())?,
             request,
             entities: Entities::from_entities(needed, None).map_err(|error| error.to_string())?,
-            record: Arc::new(known.record.clone()),
+            record: Arc::clone(known.record),
         })
     }
 

@@ -20,8 +20,8 @@ mod found;
 mod list;
 mod whole;
 
-pub(crate) use found::derived;
-use found::{Asked, decide, given, is_about, only, wanted};
+use found::{Asked, decide, given, is_about, wanted};
+pub(crate) use found::{derived, only};
 pub(crate) use list::persons;
 pub(crate) use whole::{open_record_of_whole, open_whole};
 

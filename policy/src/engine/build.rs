@@ -7,7 +7,7 @@ use crate::condition::{Expr, Known, Value};
 use crate::engine::ladder::Ladder;
 use crate::engine::table::{Condition, Late, LateField, Outcome};
 use crate::engine::{Asked, Engine, Table};
-use crate::model::{FieldIx, FieldSet, Treatment};
+use crate::model::{FieldIx, Treatment};
 
 /// A table and how it came about.
 #[derive(Debug)]
@@ -28,17 +28,6 @@ enum Said<'e> {
 impl Engine {
     /// Makes the table.
     pub(super) fn build(&self, system: &Lineage, asked: &Asked, purpose: &cedar_policy::EntityUid) -> Built {
-        self.build_for(system, asked, purpose, asked.operation.record.fields.iter().map(|field| field.index).collect())
-    }
-
-    /// Makes the table for some fields and withholds the others.
-    pub(super) fn build_for(
-        &self,
-        system: &Lineage,
-        asked: &Asked,
-        purpose: &cedar_policy::EntityUid,
-        only: FieldSet,
-    ) -> Built {
         let record = &asked.operation.record;
         let known = Known {
             entities: &self.model.entities,
@@ -58,8 +47,7 @@ impl Engine {
         let mut fixed = Outcome::closed(record.fields.len());
         let mut groups = Groups::default();
         let mut live = BTreeMap::new();
-        for (field, lineage) in record.fields.iter().zip(&asked.fields).filter(|(field, _)| only.contains(field.index))
-        {
+        for (field, lineage) in record.fields.iter().zip(&asked.fields) {
             let in_scope: Vec<(usize, &Option<Expr>)> = candidates
                 .iter()
                 .zip(&folded)

@@ -12,7 +12,7 @@ impl Engine {
     pub(crate) fn decide(&self, mut ask: Ask<'_>) -> Result<Permit, Denied> {
         let operation = ask.operation;
         let table = self
-            .table(ask.system, operation, &ask.purpose.id)
+            .table(ask.system, operation, &ask.purpose.id, true)
             .ok_or(Denied { why: Denial::Nothing, policy_errors: 0 })?;
         let mut outcome = table.at_request(&ask.env);
         let policy_errors = u32::try_from(outcome.errors.len()).unwrap_or(u32::MAX);

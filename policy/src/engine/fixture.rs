@@ -44,7 +44,7 @@ impl World {
     pub(crate) fn with(contracts: Contracts, directory: Directory, policies: &str) -> Result<Self, Vec<Problem>> {
         let source = Source { files: BTreeMap::from([("policies/test.cedar".to_owned(), policies.to_owned())]) };
         let mut problems = Vec::new();
-        let engine = Engine::compile(&source, &contracts, &directory, &mut problems);
+        let engine = Engine::compile(&source, &contracts, &directory, None, &mut problems);
         match engine {
             Some(engine) if problems.iter().all(|problem| problem.severity == Severity::Warning) => {
                 Ok(Self { contracts, directory, engine, warnings: problems })

@@ -6,6 +6,11 @@ use crate::directory::System;
 use crate::engine::Engine;
 
 impl Engine {
+    /// Which systems share every decision: those of one number. `None` for one that is not of this bundle.
+    pub fn shape_of(&self, system: &System) -> Option<usize> {
+        self.shape(system)
+    }
+
     /// Every policy, at the position that it has in [`Engine::policies`].
     pub(crate) fn rules(&self) -> &[Rule] {
         &self.rules
@@ -18,7 +23,7 @@ impl Engine {
 
     /// The system that stands for all of that shape, with what it is in.
     pub(crate) fn lineage(&self, shape: usize) -> Option<&Lineage> {
-        self.shapes.get(shape)
+        self.shapes.get(shape).map(|shape| &shape.lineage)
     }
 
     /// The operation as an action, and its fields as resources; `None` if it is not of this bundle.
@@ -27,9 +32,9 @@ impl Engine {
         Some((&asked.action, &asked.fields))
     }
 
-    /// The entities of the purposes, in the order of the directory.
+    /// The purpose as an entity.
     pub(crate) fn purpose(&self, purpose: &crate::model::PurposeId) -> Option<&cedar_policy::EntityUid> {
-        self.purposes.get(*self.purpose_at.get(purpose)?)
+        self.purposes.get(purpose)
     }
 
     /// Which system stands for its shape.

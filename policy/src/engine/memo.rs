@@ -40,6 +40,11 @@ impl<K: Hash + Eq + Copy, V> Memo<K, V> {
         self.0.iter().filter_map(OnceLock::get).map(|(_, value)| value).find(|value| wanted(value))
     }
 
+    /// What it takes in memory, but for what its values own.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+
     fn of_size(size: usize) -> Self {
         Self(std::iter::repeat_with(OnceLock::new).take(size).collect())
     }

@@ -40,7 +40,7 @@ impl Chance {
 impl Engine {
     /// What a system may come to get of an operation for a purpose; `None` if one of them is not of this bundle.
     pub(crate) fn prospect(&self, system: &System, operation: &Operation, purpose: &PurposeId) -> Option<Prospect> {
-        let table = self.table(system, operation, purpose)?;
+        let table = self.table(system, operation, purpose, false)?;
         let decided =
             |field: &Field| Chance { treatments: vec![table.fixed.treatments.of(field.index)], conditional: false };
         let mut fields: Vec<Chance> = operation.record.fields.iter().map(decided).collect();
@@ -53,11 +53,6 @@ impl Engine {
             }
         }
         Some(Prospect { fields, by_record: table.late.iter().any(|late| late.phase == Phase::Record) })
-    }
-
-    /// Which systems share every decision: those of equal shape.
-    pub(crate) fn shape(&self, system: &System) -> Option<usize> {
-        self.shape_of.get(&system.id).copied()
     }
 }
 

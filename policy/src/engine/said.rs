@@ -5,7 +5,8 @@ use crate::cedar::{self, Force, Rule};
 use crate::condition::{Expr, Failed, Known};
 use crate::contract::{Field, Operation};
 use crate::directory::System;
-use crate::engine::{Engine, Facts, Ladder, Rank, Slot};
+use crate::engine::tables::Row;
+use crate::engine::{Engine, Facts, Ladder, Rank};
 use crate::model::{FieldIx, FieldSet, PurposeId, Treatment};
 use crate::permit::Env;
 
@@ -15,8 +16,8 @@ pub(crate) struct Said<'e> {
     /// Its position in [`Engine::policies`], which does not have what only a test permits.
     pub(crate) policy: usize,
     rule: &'e Rule,
-    /// The fields that its scope takes in.
-    within: FieldSet,
+    /// The fields for which it may be satisfied, under whatever circumstances and of whatever record.
+    open: FieldSet,
     /// The fields for which it is satisfied.
     pub(crate) satisfied: FieldSet,
     /// The fields for which it fails.
@@ -45,9 +46,9 @@ impl Engine {
         operation: &Operation,
         purpose: &PurposeId,
     ) -> Option<Vec<Folded<'_>>> {
-        let shape = self.shapes.get(*self.shape_of.get(&system.id)?)?;
+        let shape = &self.shapes.get(self.shape(system)?)?.lineage;
         let asked = self.operations.get(operation.index).filter(|asked| asked.operation.id == operation.id)?;
-        let purpose = self.purposes.get(*self.purpose_at.get(purpose)?)?;
+        let purpose = self.purposes.get(purpose)?;
         let known = Known {
             entities: &self.model.entities,
             principal: shape,
@@ -81,9 +82,15 @@ impl Engine {
 impl<'e> Folded<'e> {
     /// Whether it may be satisfied, or fail, for some field, whatever circumstances and record are.
     pub(crate) fn is_open(&self) -> bool {
-        let open = |expr: &Expr| *expr != Expr::FALSE;
-        !self.within.is_empty()
-            && (self.shared.as_ref().is_some_and(open) || self.own.iter().any(|(_, expr)| open(expr)))
+        !self.open().is_empty()
+    }
+
+    fn open(&self) -> FieldSet {
+        match &self.shared {
+            Some(shared) if *shared == Expr::FALSE => FieldSet::EMPTY,
+            Some(_) => self.within,
+            None => self.own.iter().filter(|(_, expr)| *expr != Expr::FALSE).map(|(field, _)| *field).collect(),
+        }
     }
 
     /// What it says under those circumstances of a record with those attributes.
@@ -101,7 +108,7 @@ impl<'e> Folded<'e> {
                 Err(Failed) => failed.insert(*field),
             }
         }
-        Said { policy: self.policy, rule: self.rule, within: self.within, satisfied, failed }
+        Said { policy: self.policy, rule: self.rule, open: self.open(), satisfied, failed }
     }
 }
 
@@ -111,9 +118,10 @@ impl Engine {
     pub(crate) fn permitting_everything(&self) -> Self {
         let everything = "@id(\"everything\") @basis(\"none\") permit (principal, action, resource);";
         let source = Source { files: [("policies/everything.cedar".to_owned(), everything.to_owned())].into() };
-        let more = cedar::parse(&source, &mut Vec::new()).into_iter().map(|(rule, _)| rule);
-        let tables = std::iter::repeat_with(Slot::default).take(self.tables.len());
-        self.with_rules(self.rules.iter().cloned().chain(more).collect(), tables.collect())
+        let more = cedar::parse(&source, None, &mut Vec::new()).into_iter().map(|read| read.rule);
+        let shapes = self.shapes.iter();
+        let rows = shapes.flat_map(|shape| self.operations.iter().map(|_| Row::new(&shape.purposes)));
+        self.with_rules(self.rules.iter().cloned().chain(more).collect(), rows.collect())
     }
 }
 
@@ -123,9 +131,9 @@ impl Said<'_> {
         matches!(self.rule.force, Force::Permit(_))
     }
 
-    /// Whether it permits something of the field, as far as its scope says.
+    /// Whether it would permit something of the field under other circumstances or of another record.
     pub(crate) fn may_permit(&self, field: &Field) -> bool {
-        self.permits() && self.within.contains(field.index) && self.rank(field).is_some()
+        self.permits() && self.open.contains(field.index) && self.rank(field).is_some()
     }
 
     /// The rung that it gives where it permits and leaves where it forbids; `None` for a mask that the field does not have.

@@ -28,7 +28,7 @@ impl Shows {
 impl Engine {
     /// See [`crate::bundle::Bundle::shows`].
     pub(crate) fn shows(&self, system: &System, operation: &Operation, purpose: &PurposeId) -> Shows {
-        let Some(table) = self.table(system, operation, purpose) else { return Shows::default() };
+        let Some(table) = self.table(system, operation, purpose, false) else { return Shows::default() };
         let (fixed, most) = (&table.fixed.treatments, &table.fixed.most);
         let answered = answered(operation);
         let of = |wanted: fn(Treatment) -> bool| -> FieldSet {

@@ -94,6 +94,18 @@ impl Table {
         }
     }
 
+    /// What it takes in memory, with what it remembers. Bytes, estimated.
+    pub(super) fn bytes(&self) -> usize {
+        let fields = self.fixed.treatments.0.len() * 2 * size_of::<Treatment>();
+        let late: usize = self
+            .late
+            .iter()
+            .map(|late| size_of_val(late) + size_of_val(&*late.forces) + size_of_val(&*late.fields))
+            .sum();
+        let conditions: usize = self.conditions.iter().map(|condition| condition.expr.bytes()).sum();
+        size_of_val(self) + fields + late + conditions + self.decided.bytes() + self.by_record.bytes()
+    }
+
     /// Whether it is the same for everybody whom it can be asked about.
     fn key(&self) -> (&Outcome, &[Condition], &[Late]) {
         (&self.fixed, &self.conditions, &self.late)

@@ -5,6 +5,7 @@ use crate::disclose::Redacted;
 use crate::model::{FieldIx, FieldSet};
 use crate::permit::{Denial, Env, Hidden, Unopened};
 
+mod equality;
 mod lists;
 mod narrow;
 pub(crate) mod oracle;

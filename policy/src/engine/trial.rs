@@ -29,7 +29,7 @@ impl Engine {
         purpose: &PurposeId,
         env: &Env,
     ) -> Option<Trial> {
-        let table = self.table(system, operation, purpose)?;
+        let table = self.table(system, operation, purpose, false)?;
         let outcome = table.at_request(env);
         Some(Trial { table, env: env.clone(), outcome })
     }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::read;
 use super::section::{Reader, Section};
-use crate::break_glass::{Keys, MOST_SITE, PublicKey, Rules, is_id};
+use super::{read, signers};
+use crate::break_glass::{MOST_SITE, Rules};
 use crate::suspend::is_plain;
 
 /// `[break_glass]`.
@@ -40,7 +40,7 @@ pub(super) fn parse(reader: &Reader<'_>, top: &Section<'_>, folder: &Path) -> Op
         reader.mend("out-of-range", section.place("longest"), message, "such as `\"24h\"`");
     }
     let signatures = section.optional("signatures", read::count(2, 16)).unwrap_or(2) as usize;
-    let keys = keys(reader, &section);
+    let keys = signers::keys(reader, &section, "break_glass", "popgate break-glass key");
     if let Some(keys) = &keys
         && keys.len() < signatures
     {
@@ -51,33 +51,6 @@ pub(super) fn parse(reader: &Reader<'_>, top: &Section<'_>, folder: &Path) -> Op
     }
     section.finish();
     Some(BreakGlass { folder: orders, rules: Rules { site: site?, longest, signatures, keys: keys? } })
-}
-
-fn keys(reader: &Reader<'_>, section: &Section<'_>) -> Option<Keys> {
-    let mut keys = Keys::default();
-    if !section.has("keys") {
-        let help = "add a section `[break_glass.keys]` with a line for each who may sign: `popgate break-glass key NAME` prints it";
-        reader.mend("missing-key", section.span(), "nobody may sign: `keys` is missing in `[break_glass]`", help);
-    }
-    for (name, value) in section.values("keys")? {
-        let (at, typed) = (name.span(), name.get_ref().as_ref());
-        if !is_id(typed) {
-            let message = format!("`{typed}` cannot be the name of a key: lower-case letters, digits and `-`");
-            reader.wrong("bad-name", at, message);
-            continue;
-        }
-        let Some(key) = read::text(reader, value) else { continue };
-        let Some(key) = PublicKey::parse(key) else {
-            let help = "`\"ed25519:\"` and 32 bytes in base64, as `popgate break-glass key NAME` prints it";
-            reader.mend("bad-key", value.span(), format!("the key of `{typed}` cannot be read"), help);
-            continue;
-        };
-        if let Err(other) = keys.add(typed, key) {
-            let message = format!("`{typed}` has the key of `{other}`: one person would count as two");
-            reader.wrong("same-key", value.span(), message);
-        }
-    }
-    Some(keys)
 }
 
 const LONGEST: Duration = Duration::from_secs(24 * 3600);

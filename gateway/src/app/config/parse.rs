@@ -13,7 +13,7 @@ use toml::de::DeTable;
 use super::section::{Reader, Section};
 use super::{
     Admin, Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Operator, Register, Sealed, Tls,
-    break_glass, read,
+    break_glass, bundle, read,
 };
 
 pub(super) fn config(text: &str, file: &Path, cores: usize) -> Result<Config, ConfigErrors> {
@@ -52,9 +52,7 @@ fn read_document(
     let listen = listen(reader, listen_section);
     let tls = tls(top.required_section("tls"), folder);
     let registers = registers(reader, &top, tls.as_ref(), folder);
-    let bundle_section = top.required_section("bundle");
-    let bundle = bundle_section.required("path", read::path(folder));
-    bundle_section.finish();
+    let (bundle, signing) = bundle::parse(reader, top.required_section("bundle"), folder);
     let audit = audit(top.required_section("audit"), folder);
     let state = state(top.section("state"), folder, audit.as_ref());
     let cache = cache(top.section("cache"));
@@ -95,6 +93,7 @@ fn read_document(
         tls: tls?,
         registers,
         bundle: bundle?,
+        signing,
         audit: audit?,
         state,
         cache,

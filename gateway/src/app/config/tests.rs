@@ -256,3 +256,37 @@ fn whose_orders_are_taken_is_said_in_full_and_nobody_lends_alone() {
         assert!(found.iter().any(|line| line.starts_with(says)), "{lines}: {found:#?}");
     }
 }
+
+/// What is wrong with more lines in `[bundle]`, as `code: message`.
+fn bundle(lines: &str) -> Vec<String> {
+    let path = "path = \"/etc/popgate/bundle\"\n";
+    match parse(&GOOD.replacen(path, &format!("{path}{lines}"), 1)) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.problems.iter().map(|it| format!("{}: {}", it.code, it.message)).collect(),
+    }
+}
+
+#[test]
+fn who_must_sign_a_bundle_is_said_in_full_and_nobody_widens_alone() {
+    let key = |byte: u8| {
+        use base64::Engine as _;
+        format!("\"ed25519:{}\"", base64::engine::general_purpose::STANDARD.encode([byte; 32]))
+    };
+    let keys = format!("[bundle.keys]\nan = {}\nbinh = {}\n", key(1), key(2));
+    assert!(!parse(GOOD).unwrap().signing.required);
+    assert_eq!(bundle(&format!("require_signatures = true\n{keys}")), Vec::<String>::new());
+    assert_eq!(bundle(&keys), Vec::<String>::new(), "who has signed can be shown without being required");
+    for (lines, says) in [
+        ("require_signatures = true\n".to_owned(), "missing-key: nobody may sign: `keys` is missing in `[bundle]`"),
+        (format!("require_signatures = true\n[bundle.keys]\nan = {}\n", key(1)), "too-few-keys: 2 must sign"),
+        (format!("require_signatures = true\n{keys}chi = {}\n", key(2)), "same-key: `chi` has the key of `binh`"),
+        ("require_signature = true\n".to_owned(), "unknown-key: unknown key `require_signature` in `[bundle]`"),
+    ] {
+        let found = bundle(&lines);
+        assert!(found.iter().any(|line| line.starts_with(says)), "{lines}: {found:#?}");
+    }
+    let trusted = trust(&format!("cores = 7\n{keys}"), Path::new("keys.toml")).unwrap();
+    assert_eq!(trusted.names().collect::<Vec<_>>(), ["an", "binh"]);
+    let errors = trust("cores = 7", Path::new("keys.toml")).unwrap_err();
+    assert!(errors.to_string().contains("nobody may sign"), "{errors}");
+}

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use popgate_policy::analysis::{Idle, idle};
 use popgate_policy::bundle::{Bundle, Loaded};
-use popgate_policy::cases::{Cases, Coverage, End, Exercised, Failure, Report, Tried, Voice};
+use popgate_policy::cases::{Cases, Coverage, End, Exercised, Failure, Report, Tried, Voice, Why};
 use popgate_policy::engine::PolicyInfo;
 use popgate_policy::model::Treatment;
 use serde_json::{Value, json};
@@ -179,36 +179,72 @@ fn write_failed(tried: &Tried<'_>, colour: bool, out: &mut dyn Write) -> io::Res
             "  answered as unknown: of this record nothing may be shown, or nothing that the request asks about"
         )?;
     }
-    for failure in &tried.failures {
-        let policies = match failure {
-            Failure::End { expected } => {
-                writeln!(out, "  expected {expected}, got {}", tried.end.as_str())?;
-                &Vec::new()
-            }
-            Failure::Field { field, expected, got, policies } => {
-                writeln!(out, "  {field}: expected {}, got {}", told(*expected), told(*got))?;
-                policies
-            }
-            Failure::Error { field, expected: false, policies } => {
-                writeln!(out, "  {field}: a policy failed")?;
-                policies
-            }
-            Failure::Error { field, expected: true, policies } => {
-                writeln!(out, "  {field}: expected that a policy fails, and none did")?;
-                policies
-            }
-        };
-        for (voice, policy) in policies {
-            let said = match (voice, policy.permits) {
-                (Voice::Satisfied, true) => "permits",
-                (Voice::Satisfied, false) => "forbids",
-                (Voice::Silent, _) => "would permit, but its conditions do not hold",
-                (Voice::Failed, _) => "failed",
-            };
-            writeln!(out, "      {}: {said}", named(policy))?;
-        }
+    // Fields of which the same is to be said are told together.
+    let mut rest = tried.failures.as_slice();
+    while let Some(first) = rest.first() {
+        let alike = rest.iter().take_while(|other| same(first, other)).count();
+        let (together, after) = rest.split_at(alike);
+        rest = after;
+        write_failures(first, &together.iter().filter_map(field).collect::<Vec<_>>(), tried, out)?;
     }
     writeln!(out)
+}
+
+/// What is to be said of some fields.
+fn write_failures(failure: &Failure<'_>, fields: &[&str], tried: &Tried<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let shown: Vec<&str> = fields.iter().take(MOST_FIELDS).copied().collect();
+    let more =
+        if fields.len() > shown.len() { format!(" and {} more", fields.len() - shown.len()) } else { String::new() };
+    let fields = format!("{}{more}", shown.join(", "));
+    let policies = match failure {
+        Failure::End { expected } => return writeln!(out, "  expected {expected}, got {}", tried.end.as_str()),
+        Failure::Field { expected, got, policies, .. } => {
+            writeln!(out, "  {fields}: expected {}, got {}", told(*expected), told(*got))?;
+            policies
+        }
+        Failure::Error { expected: false, policies, .. } => {
+            writeln!(out, "  {fields}: a policy failed")?;
+            policies
+        }
+        Failure::Error { expected: true, policies, .. } => {
+            writeln!(out, "  {fields}: expected that a policy fails, and none did")?;
+            policies
+        }
+    };
+    // What the policies say is not why, where another gate refused.
+    let asked = !matches!(&tried.end, End::Refused(why) if !matches!(why, Why::Nothing | Why::Parameter(_)));
+    for (voice, policy) in policies.iter().filter(|_| asked) {
+        let said = match (voice, policy.permits) {
+            (Voice::Satisfied, true) => "permits",
+            (Voice::Satisfied, false) => "forbids",
+            (Voice::Silent, _) => "would permit, but its conditions do not hold",
+            (Voice::Failed, _) => "failed",
+        };
+        writeln!(out, "      {}: {said}", named(policy))?;
+    }
+    Ok(())
+}
+
+/// Whether the same is to be said of both.
+fn same(one: &Failure<'_>, other: &Failure<'_>) -> bool {
+    match (one, other) {
+        (
+            Failure::Field { expected, got, policies, .. },
+            Failure::Field { expected: others_expected, got: others_got, policies: others, .. },
+        ) => expected == others_expected && got == others_got && policies == others,
+        (
+            Failure::Error { expected, policies, .. },
+            Failure::Error { expected: others_expected, policies: others, .. },
+        ) => expected == others_expected && policies == others,
+        (one, other) => std::ptr::eq(one, other),
+    }
+}
+
+fn field<'f>(failure: &'f Failure<'_>) -> Option<&'f str> {
+    match failure {
+        Failure::End { .. } => None,
+        Failure::Field { field, .. } | Failure::Error { field, .. } => Some(field.as_str()),
+    }
 }
 
 fn write_policies(coverage: &Coverage<'_>, colour: bool, out: &mut dyn Write) -> io::Result<()> {
@@ -299,5 +335,7 @@ fn as_json(report: &Report<'_>, idle: Option<&BTreeMap<String, Idle>>, covered: 
     })
 }
 
+/// The most fields that are named at once.
+const MOST_FIELDS: usize = 8;
 /// The most policies that are listed without being asked for.
 const MOST_LISTED: usize = 20;

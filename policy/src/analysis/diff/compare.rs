@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::analysis::scopes::Scopes;
+use crate::analysis::scopes::{Bits, Scopes};
 use crate::analysis::seat::{Seat, asker, treatments};
 use crate::analysis::space::Space;
 use crate::analysis::unknown::Uses;
@@ -13,63 +13,83 @@ use crate::model::{FieldIx, FieldName, Treatment};
 
 /// What became of one field.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
-    pub(super) field: FieldName,
-    pub(super) sensitive: bool,
-    pub(super) before: Shown,
-    pub(super) after: Shown,
+pub(in crate::analysis) struct Found {
+    pub(in crate::analysis) field: FieldName,
+    pub(in crate::analysis) sensitive: bool,
+    pub(in crate::analysis) before: Shown,
+    pub(in crate::analysis) after: Shown,
     /// Somewhere more is shown.
-    pub(super) widens: bool,
+    pub(in crate::analysis) widens: bool,
     /// Somewhere less is shown.
-    pub(super) narrows: bool,
+    pub(in crate::analysis) narrows: bool,
     /// Why there may be more to say.
-    pub(super) unsure: BTreeSet<String>,
+    pub(in crate::analysis) unsure: BTreeSet<String>,
     /// The policies that bear on it in the old bundle and in no new one, and the other way round: by position.
-    pub(super) gone: Vec<usize>,
-    pub(super) came: Vec<usize>,
+    pub(in crate::analysis) gone: Vec<usize>,
+    pub(in crate::analysis) came: Vec<usize>,
 }
 
-/// Compares what both give; either may be nobody.
-pub(super) fn compare(scopes: [&Scopes<'_>; 2], seats: &[Option<Seat<'_>>; 2]) -> Vec<Found> {
-    let rules = [0, 1].map(|side| {
-        let (scopes, seat) = (scopes.get(side)?, seats.get(side)?.as_ref()?);
-        scopes.on(seat.system, seat.operation, &seat.purpose.id)
-    });
+/// Compares what both give of the fields that are wanted; either may be nobody.
+pub(in crate::analysis) fn compare(
+    scopes: [&Scopes<'_>; 2],
+    seats: &[Option<Seat<'_>>; 2],
+    wanted: &dyn Fn(&Field) -> bool,
+) -> Vec<Found> {
+    let [old, new] = [0, 1].map(|side| Some(Half { scopes: *scopes.get(side)?, seat: (*seats.get(side)?)? }));
+    let rules = [&old, &new].map(|half| half.as_ref().and_then(|half| half.scopes.on(&half.seat)));
     if rules.iter().all(Option::is_none) {
         return Vec::new();
     }
     let alike = alike(seats);
     let mut groups: BTreeMap<Uses, Vec<Pair<'_>>> = BTreeMap::new();
     for name in names(seats) {
-        let fields = [0, 1].map(|side| seats.get(side)?.as_ref()?.field(name.as_str()));
-        let bearing = [0, 1].map(|side| {
-            let on = |((scopes, rules), field): ((&&Scopes<'_>, &Option<_>), &Field)| {
-                Some(scopes.on_field(rules.as_ref()?, field))
-            };
-            scopes.get(side).zip(rules.get(side)).zip(*fields.get(side)?).and_then(on)
-        });
-        let bearing = bearing.map(Option::unwrap_or_default);
-        if bearing.iter().all(Vec::is_empty) {
+        let fields = [&old, &new].map(|half| half.as_ref().and_then(|half| half.seat.field(name.as_str())));
+        if !fields.iter().flatten().any(|field| wanted(field)) {
             continue;
         }
-        let [old, new] = &bearing;
-        let [old_scopes, new_scopes] = scopes;
-        if alike && same_field(seats, &fields) && old_scopes.identities(old) == new_scopes.identities(new) {
+        let bearing = |half: &Option<Half<'_>>, rules: &Option<Bits>, field: Option<&Field>| {
+            let (half, rules, field) = (half.as_ref()?, rules.as_ref()?, field?);
+            Some(half.scopes.on_field(rules, field))
+        };
+        let left = |half: &Option<Half<'_>>, bits: Option<Bits>, field: Option<&Field>| {
+            let (half, bits, field) = (half.as_ref()?, bits?, field?);
+            Some(half.scopes.left(bits, &half.seat, field))
+        };
+        let same = |bearing: &[Bits; 2]| {
+            let ([before, after], [old, new]) = (bearing, scopes);
+            alike && same_field(seats, &fields) && old.identities(before) == new.identities(after)
+        };
+        let ([old_rules, new_rules], [old_field, new_field]) = (&rules, fields);
+        let (before, after) = (bearing(&old, old_rules, old_field), bearing(&new, new_rules, new_field));
+        let in_scope = [before.clone().unwrap_or_default(), after.clone().unwrap_or_default()];
+        if in_scope.iter().all(Bits::is_empty) || same(&in_scope) {
+            continue;
+        }
+        let bearing = [left(&old, before, old_field), left(&new, after, new_field)].map(Option::unwrap_or_default);
+        if bearing.iter().all(Bits::is_empty) || same(&bearing) {
             continue;
         }
         let mut uses = Uses::default();
-        old_scopes.uses(old, &mut uses);
-        new_scopes.uses(new, &mut uses);
+        for (scopes, rules) in scopes.iter().zip(&bearing) {
+            scopes.uses(rules, &mut uses);
+        }
         groups.entry(uses).or_default().push(Pair { name, fields, bearing });
     }
     groups.iter().flat_map(|(uses, pairs)| group(scopes, seats, uses, pairs)).collect()
+}
+
+/// One of the two bundles.
+#[derive(Clone, Copy)]
+struct Half<'a> {
+    scopes: &'a Scopes<'a>,
+    seat: Seat<'a>,
 }
 
 /// A field in both bundles, with the policies that may bear on it.
 struct Pair<'a> {
     name: FieldName,
     fields: [Option<&'a Field>; 2],
-    bearing: [Vec<usize>; 2],
+    bearing: [Bits; 2],
 }
 
 /// Fields whose policies ask of the same.
@@ -93,11 +113,8 @@ fn group(scopes: [&Scopes<'_>; 2], seats: &[Option<Seat<'_>>; 2], uses: &Uses, p
         }
         let [old, new] = &pair.bearing;
         let [old_scopes, new_scopes] = scopes;
-        let without = |mine: &[usize], of: &Scopes<'_>, theirs: Vec<u32>| -> Vec<usize> {
-            mine.iter()
-                .copied()
-                .filter(|at| of.identity(*at).is_some_and(|identity| !theirs.contains(&identity)))
-                .collect()
+        let without = |mine: &Bits, of: &Scopes<'_>, theirs: Vec<u32>| -> Vec<usize> {
+            mine.iter().filter(|at| of.identity(*at).is_some_and(|identity| !theirs.contains(&identity))).collect()
         };
         Some(Found {
             field: pair.name.clone(),

@@ -2,14 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Because, Change, Difference, Direction};
+use super::compare::Found;
+use super::{Because, Change, Direction};
 use crate::analysis::whom::whom;
 use crate::analysis::words::Shown;
 use crate::bundle::Bundle;
 use crate::model::{OperationId, PurposeId, SystemId};
 
+/// What became of a field, for one caller.
+pub(in crate::analysis) struct Difference {
+    pub(in crate::analysis) system: SystemId,
+    pub(in crate::analysis) operation: OperationId,
+    pub(in crate::analysis) purpose: PurposeId,
+    /// Whether the system may use the purpose, in the old and in the new bundle.
+    pub(in crate::analysis) enrolled: [bool; 2],
+    /// Whether there is such an operation.
+    pub(in crate::analysis) exists: [bool; 2],
+    pub(in crate::analysis) found: Found,
+}
+
 /// First the callers that see the same of it, then the fields, the operations and the purposes of which the same is true.
-pub(super) fn group(differences: &[Difference], bundles: [&Bundle; 2]) -> Vec<Change> {
+pub(in crate::analysis) fn group(differences: &[Difference], bundles: [&Bundle; 2]) -> Vec<Change> {
     let mut by_systems: BTreeMap<(Effect, &PurposeId, &OperationId, &str), Group> = BTreeMap::new();
     for difference in differences {
         let found = &difference.found;

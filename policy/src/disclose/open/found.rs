@@ -102,7 +102,7 @@ fn age(birth: jiff::civil::Date, today: jiff::civil::Date) -> i32 {
 }
 
 /// The value of a leaf that stands for the whole record: one that occurs twice says nothing.
-pub(super) fn only<'f, 'b>(found: &'f Captures<'b>, field: FieldIx) -> &'f Captured<'b> {
+pub(crate) fn only<'f, 'b>(found: &'f Captures<'b>, field: FieldIx) -> &'f Captured<'b> {
     let mut values = found.values(field);
     match (values.next(), values.next()) {
         (None, _) => &Captured::Absent,

@@ -143,7 +143,7 @@ fn a_policy_file_under_another_name_is_not_passed_over() {
         files: [("policies/minors.ceder".to_owned(), policy("minors", "forbid(principal, action, resource);"))].into(),
     };
     let mut problems = Vec::new();
-    assert!(crate::cedar::parse(&source, &mut problems).is_empty());
+    assert!(crate::cedar::parse(&source, None, &mut problems).is_empty());
     assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["unknown-file"]);
 }
 

@@ -37,7 +37,7 @@ fn failing(world: &World, engine: &Engine, who: &str, why: &str, env: &Env, reco
 fn outcome(world: &World, engine: &Engine, who: &str, why: &str, env: &Env, record: &Record) -> Arc<Outcome> {
     let operation = world.contracts.operation("citizen.read").unwrap();
     let purpose = &world.directory.purpose(why).unwrap().id;
-    let table = engine.table(world.system(who), operation, purpose).unwrap();
+    let table = engine.table(world.system(who), operation, purpose, false).unwrap();
     // As `fixture` declares them.
     let facts = [record.province.map(Fact::Text), record.minor.map(Fact::Truth), Some(Fact::Truth(record.deceased))];
     table.at_record(&table.at_request(env), env, &|at| facts[at])
@@ -87,12 +87,16 @@ fn a_permit_that_fails_to_evaluate_withholds_its_fields_also_when_it_is_suspende
 
 #[test]
 fn tables_that_a_suspension_cannot_bear_on_are_shared() {
-    let world = all_but(&[("more", r#"permit(principal in Sector::"telecom", action, resource);"#)]);
+    let world = all_but(&[(
+        "more",
+        r#"permit(principal in Sector::"telecom", action, resource) when { context.env.hour < 12 };"#,
+    )]);
     let narrowed = world.engine.without(&ids(&["more"]));
     let operation = world.contracts.operation("citizen.read").unwrap();
     let purpose = &world.directory.purpose("assessment").unwrap().id;
     let same = |who: &str| {
-        let tables = [&narrowed, &world.engine].map(|engine| engine.table(world.system(who), operation, purpose));
+        let tables =
+            [&narrowed, &world.engine].map(|engine| engine.table(world.system(who), operation, purpose, false));
         matches!(tables, [Some(one), Some(other)] if Arc::ptr_eq(&one, &other))
     };
     assert!(same("tax/etax") && !same("mobi/kyc"));

@@ -1,4 +1,4 @@
-//! Who may sign orders: Ed25519 (RFC 8032). Public keys stand in `gateway.toml`, private ones in files of their own.
+//! Who may sign: Ed25519 (RFC 8032). Public keys stand in `gateway.toml`, private ones in files of their own.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,11 +14,11 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::is_id;
+use super::is_name;
 use crate::certificate::hex;
 use crate::custody::{self, CustodyError};
 
-/// `[break_glass.keys]`: public keys by whose they are.
+/// `[break_glass.keys]` or `[bundle.keys]`: public keys by whose they are.
 // INVARIANT: no two names have the same key.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Keys(BTreeMap<String, PublicKey>);
@@ -51,7 +51,7 @@ pub enum KeyError {
         source: io::Error,
     },
     /// It holds something else.
-    #[error("`{}` holds no Ed25519 private key in PEM (PKCS#8); make one with `popgate break-glass key NAME`", .0.display())]
+    #[error("`{}` holds no Ed25519 private key in PEM (PKCS#8); make one with `popgate bundle key NAME`", .0.display())]
     Form(PathBuf),
     /// A name that cannot be one.
     #[error("`{0}` cannot be the name of a key: lower-case letters, digits and `-`")]
@@ -182,9 +182,10 @@ impl fmt::Debug for SigningKey {
 }
 
 fn named(name: &str) -> Result<String, KeyError> {
-    if is_id(name) { Ok(name.to_owned()) } else { Err(KeyError::Name(name.to_owned())) }
+    if is_name(name) { Ok(name.to_owned()) } else { Err(KeyError::Name(name.to_owned())) }
 }
 
-pub(super) fn hex_digest(bytes: &[u8]) -> String {
+/// SHA-256 in hex.
+pub(crate) fn hex_digest(bytes: &[u8]) -> String {
     hex(digest(&SHA256, bytes).as_ref())
 }

@@ -1,0 +1,175 @@
+//! What a solver has to show for "nobody sees more": about all requests that the schema allows, and any directory.
+//!
+//! A field gets at least some rung of its ladder where a permit of that rung or a better one is satisfied and no stricter forbid is. For
+//! each rung this is a set of policies that Cedar itself could decide; that the new one implies the old one is what is to be shown.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::scopes::{Numbering, Scopes};
+use super::words::treatment_words;
+use crate::bundle::Bundle;
+use crate::cedar::{Force, Rule, schema_text};
+use crate::contract::Field;
+use crate::directory::Directory;
+use crate::engine::Ladder;
+use crate::model::{OperationId, Treatment};
+
+/// All that is to be shown.
+#[derive(Clone, Debug, Serialize)]
+pub struct Obligations {
+    /// The Cedar schema that the policies are about: the new bundle's.
+    #[serde(skip)]
+    pub schema: String,
+    /// What no comparison of texts settles.
+    pub open: Vec<Obligation>,
+    /// How many are settled, because the very same policies decide.
+    pub settled: usize,
+    /// What the proof does not speak of.
+    pub beyond: Vec<String>,
+}
+
+/// One thing that is to be shown: whatever `new` allows, `old` allows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Obligation {
+    /// The operation; the Cedar action.
+    pub operation: String,
+    /// What a field gets at least, such as `masked (year)`.
+    pub least: String,
+    /// The fields that have such a ladder.
+    pub fields: Vec<String>,
+    /// Policies in Cedar's syntax.
+    #[serde(skip)]
+    pub old: Vec<String>,
+    /// Policies in Cedar's syntax; they allow nothing about other fields.
+    #[serde(skip)]
+    pub new: Vec<String>,
+}
+
+/// What must be shown for the new bundle to show nobody more than the old one.
+pub fn obligations(old: &Bundle, new: &Bundle) -> Obligations {
+    let mut numbering = Numbering::default();
+    let scopes = [Scopes::of(old, &mut numbering), Scopes::of(new, &mut numbering)];
+    let [old_scopes, new_scopes] = &scopes;
+    let mut settled = 0;
+    let mut open: BTreeMap<(OperationId, Least, Vec<u32>, Vec<u32>), Obligation> = BTreeMap::new();
+    for operation in new.contracts().operations() {
+        let old_rules =
+            old.contracts().operation(operation.id.as_str()).map(|operation| about(old, operation)).unwrap_or_default();
+        let new_rules = about(new, operation);
+        let mut ladders: BTreeMap<Vec<&str>, Vec<&Field>> = BTreeMap::new();
+        for field in &operation.record.fields {
+            ladders.entry(field.masks.iter().map(|mask| mask.as_str()).collect()).or_default().push(field);
+        }
+        for fields in ladders.into_values() {
+            let Some(first) = fields.first() else { continue };
+            let ladder = Ladder::of(first);
+            let masks = first.masks.iter().map(|mask| Treatment::Mask(*mask));
+            for least in std::iter::once(Treatment::Reveal).chain(masks).chain([Treatment::Match]) {
+                let before = at_least(&old_rules, &ladder, least);
+                let after = at_least(&new_rules, &ladder, least);
+                let (old_ids, new_ids) = (ids(old_scopes, &before), ids(new_scopes, &after));
+                let permits = after.iter().any(|(_, rule)| matches!(rule.force, Force::Permit(_)));
+                if old_ids == new_ids || !permits {
+                    settled += 1;
+                    continue;
+                }
+                let key = (operation.id.clone(), Least(treatment_words(least)), old_ids, new_ids);
+                let obligation = open.entry(key).or_insert_with(|| Obligation {
+                    operation: operation.id.to_string(),
+                    least: treatment_words(least),
+                    fields: Vec::new(),
+                    old: texts(&before),
+                    new: texts(&after),
+                });
+                obligation.fields.extend(fields.iter().map(|field| field.name.to_string()));
+            }
+        }
+    }
+    let only = |obligation: Obligation| {
+        let fields: Vec<String> = obligation.fields.iter().map(|field| format!("Field::{field:?}")).collect();
+        let others =
+            format!("forbid (principal, action, resource) unless {{ [{}].contains(resource) }};", fields.join(", "));
+        Obligation { new: [obligation.new, vec![others]].concat(), ..obligation }
+    };
+    Obligations {
+        schema: schema_text(new.contracts()),
+        open: open.into_values().map(only).collect(),
+        settled,
+        beyond: beyond(old, new),
+    }
+}
+
+/// A treatment by its words, which have an order.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Least(String);
+
+type Placed<'a> = (usize, &'a Rule);
+
+/// The policies that are about an operation.
+fn about<'a>(bundle: &'a Bundle, operation: &crate::contract::Operation) -> Vec<Placed<'a>> {
+    let Some((action, _)) = bundle.engine().lineages(operation) else { return Vec::new() };
+    bundle.engine().rules().iter().enumerate().filter(|(_, rule)| rule.scope.takes_action(action)).collect()
+}
+
+/// Those that decide whether a field gets at least that.
+fn at_least<'a>(rules: &[Placed<'a>], ladder: &Ladder, least: Treatment) -> Vec<Placed<'a>> {
+    let Some(rung) = ladder.rank(least) else { return Vec::new() };
+    let matters = |rule: &Rule| match rule.force {
+        Force::Permit(treatment) => ladder.rank(treatment).is_some_and(|rank| rank <= rung),
+        Force::Forbid => true,
+        Force::Cap(treatment) => ladder.cap(treatment) > rung,
+    };
+    rules.iter().filter(|(_, rule)| matters(rule)).copied().collect()
+}
+
+fn ids(scopes: &Scopes<'_>, rules: &[Placed<'_>]) -> Vec<u32> {
+    // A cap that is strict enough forbids: which one it is matters no more than the text.
+    let mut ids: Vec<u32> = rules.iter().filter_map(|(at, _)| scopes.identity(*at)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// The policies in Cedar's syntax, without annotations.
+fn texts(rules: &[Placed<'_>]) -> Vec<String> {
+    let text = |rule: &Rule| {
+        let mut json = rule.policy.to_json().ok()?;
+        json.as_object_mut()?.remove("annotations");
+        cedar_policy::Policy::from_json(None, json).ok()?.to_cedar()
+    };
+    // What cannot be written cannot be read either: the obligation is not shown.
+    rules.iter().map(|(_, rule)| text(rule).unwrap_or_else(|| format!("`{}` cannot be written", rule.id))).collect()
+}
+
+/// What differs beside the policies, and what the solver does not know of.
+fn beyond(old: &Bundle, new: &Bundle) -> Vec<String> {
+    let mut beyond =
+        vec!["records without an attribute that a policy asks for, and other ways in which policies fail".to_owned()];
+    let entities = |bundle: &Bundle| {
+        let all = bundle.engine().model().entities.iter().map(|entity| {
+            let mut within: Vec<String> = crate::cedar::Lineage::of(entity.uid(), &bundle.engine().model().entities)
+                .all()
+                .map(ToString::to_string)
+                .collect();
+            within.sort_unstable();
+            (entity.uid().to_string(), within)
+        });
+        all.collect::<BTreeMap<_, _>>()
+    };
+    if entities(old) != entities(new) || schema_text(old.contracts()) != schema_text(new.contracts()) {
+        beyond.push(
+            "contracts and agencies, which changed too: the policies alone are compared, under the new schema"
+                .to_owned(),
+        );
+    }
+    let enrolled = |directory: &Directory| {
+        let systems = directory.systems().iter().map(|system| (system.id.clone(), system.purposes.clone()));
+        systems.collect::<BTreeMap<_, _>>()
+    };
+    if enrolled(old.directory()) != enrolled(new.directory()) {
+        beyond.push("who is enrolled for which purpose, which changed too".to_owned());
+    }
+    beyond
+}

@@ -1,0 +1,280 @@
+//! Promise: who sees what, why, and what a change alters is told before the change is live: by the binary, over the reference bundle.
+#![cfg(test)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use popgate_tests::build;
+use serde_json::Value;
+
+fn reference() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/bundle")
+}
+
+/// A copy of the reference bundle with one text replaced in one file.
+fn edited(file: &str, from: &str, to: &str) -> tempfile::TempDir {
+    let dir = copied();
+    let path = dir.path().join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{file} has `{from}`");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+    dir
+}
+
+fn copied() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&reference(), dir.path());
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            fs::create_dir_all(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+fn popgate(arguments: &[&str]) -> (i32, String) {
+    let output =
+        Command::new(build::popgate()).args(arguments).env("XDG_CONFIG_HOME", "/nonexistent").output().unwrap();
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
+    assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+    (output.status.code().unwrap(), said)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// What `popgate policy diff` says of the reference bundle and another.
+fn diff(new: &Path, more: &[&str]) -> (i32, String) {
+    popgate(&[&["policy", "diff", text(&reference()), text(new)], more].concat())
+}
+
+/// The same as JSON.
+fn told(new: &Path) -> (i32, Value) {
+    let (code, said) = diff(new, &["--json", "--allow-widening", "a test"]);
+    (code, serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}")))
+}
+
+#[test]
+fn the_same_meaning_in_other_words_is_equal() {
+    let (code, said) = diff(&reference(), &[]);
+    assert!(code == 0 && said.starts_with("equal: the files are the same\n"), "{code} {said}");
+    let new = edited(
+        "policies/bank.cedar",
+        "(context.env.hour < 6 || context.env.hour >= 22)",
+        "!(context.env.minute_of_day >= 360 && context.env.hour <= 21)",
+    );
+    let (code, said) = diff(new.path(), &[]);
+    assert!(code == 0 && said.starts_with("equal: the texts differ, what is shown does not\nexact: "), "{code} {said}");
+}
+
+#[test]
+fn a_mask_that_is_taken_away_is_told_for_all_who_see_more() {
+    let new = edited("policies/telecom.cedar", "@mask(\"last3\")\n", "");
+    let (code, said) = diff(new.path(), &[]);
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("widens   3 telecom agencies: Citizen.phone\n"), "{said}");
+    assert!(said.contains("masked (last3)") && said.contains("→ revealed"), "{said}");
+    assert!(said.contains("in citizen.lookup for subscriber-verification\n"), "{said}");
+    assert!(said.contains("because policy `telecom-phone-hint` changed (policies/telecom.cedar:"), "{said}");
+    let back = popgate(&["policy", "diff", text(new.path()), text(&reference())]);
+    assert!(back.0 == 3 && back.1.contains("narrows  3 telecom agencies: Citizen.phone\n"), "{back:?}");
+}
+
+#[test]
+fn a_condition_that_is_loosened_is_told_before_and_after() {
+    let new = edited("policies/bank.cedar", "context.env.hour >= 22", "context.env.hour >= 23");
+    let (code, found) = told(new.path());
+    assert_eq!((code, &found["verdict"]), (4, &Value::from("widens")), "{found}");
+    let changes = found["changes"].as_array().unwrap();
+    let marital = changes.iter().find(|change| change["fields"].to_string().contains("marital_status")).unwrap();
+    assert_eq!(marital["direction"], "widens");
+    let when = |side: &str| marital[side][0]["when"].as_str().unwrap().to_owned();
+    assert!(when("before").contains("06:00-22:00") && when("after").contains("06:00-23:00"), "{marital}");
+    assert!(when("before").contains("claimed assurance is `high`"), "{marital}");
+    assert_eq!(marital["purposes"], serde_json::json!(["credit-assessment"]));
+}
+
+#[test]
+fn a_permit_that_is_added_is_told_with_its_place() {
+    let new = copied();
+    let more = "@id(\"trial\") @basis(\"Law 1, art. 2\")\npermit (principal in Agency::\"insurance-a\", action == Action::\"citizen.verify\", \
+                resource == Field::\"Citizen.phone\") when { context.purpose == Purpose::\"motor-insurance\" };\n";
+    fs::write(new.path().join("policies/trial.cedar"), more).unwrap();
+    let (code, said) = diff(new.path(), &[]);
+    assert!(code == 4 && said.contains("widens   insurance-a: Citizen.phone\n"), "{code} {said}");
+    assert!(said.contains("withheld → matched"), "{said}");
+    assert!(said.contains("because policy `trial` bears on it now (policies/trial.cedar:1)"), "{said}");
+}
+
+#[test]
+fn a_field_that_joins_a_group_is_told_though_no_policy_changed() {
+    // The phone becomes part of what identifies a person.
+    let new = edited(
+        "contracts/population.openapi.yaml",
+        "x-gateway-group: contact\n          x-gateway-masks: [last3, exists]",
+        "x-gateway-group: identity\n          x-gateway-masks: [last3, exists]",
+    );
+    let (code, found) = told(new.path());
+    assert_eq!(code, 4, "{found}");
+    let changes = found["changes"].as_array().unwrap();
+    let mut wider = changes.iter().filter(|change| change["direction"] == "widens");
+    assert!(wider.any(|change| change["fields"] == serde_json::json!(["Citizen.phone"])), "{found}");
+}
+
+#[test]
+fn an_agency_that_joins_a_sector_is_told() {
+    let new = edited("agencies/insurance-a.toml", "sector   = \"insurance\"", "sector   = \"telecom\"");
+    let file = new.path().join("agencies/insurance-a.toml");
+    let text_of = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text_of.replace("[\"motor-insurance\"]", "[\"motor-insurance\", \"subscriber-verification\"]"))
+        .unwrap();
+    let (code, said) = diff(new.path(), &[]);
+    assert!(code == 4 && said.contains("widens   insurance-a: "), "{code} {said}");
+    assert!(said.contains("Citizen.phone") && said.contains("for subscriber-verification"), "{said}");
+}
+
+#[test]
+fn a_purpose_that_is_enrolled_is_told() {
+    let new =
+        edited("agencies/electricity.toml", "[\"utility-contract\"]", "[\"utility-contract\", \"subscriber-audit\"]");
+    let (code, said) = diff(new.path(), &[]);
+    // No policy gives it anything for that purpose.
+    assert!(code == 0 && said.starts_with("equal: "), "{code} {said}");
+    let new = edited("agencies/electricity.toml", "[\"utility-contract\"]", "[]");
+    let (code, said) = diff(new.path(), &[]);
+    assert!(code == 3 && said.contains("narrows  electricity: "), "{code} {said}");
+    assert!(said.contains("because the purpose may be used in one of the bundles only"), "{said}");
+}
+
+#[test]
+fn more_of_a_sensitive_field_needs_a_reason() {
+    let new = edited(
+        "policies/common.cedar",
+        ") unless { principal in Sector::\"health\" };\n\n// Private",
+        ") unless { true };\n\n// Private",
+    );
+    let sensitive = edited(
+        "policies/common.cedar",
+        "  (principal in Sector::\"health\" &&\n",
+        "  principal in Sector::\"justice\" ||\n  (principal in Sector::\"health\" &&\n",
+    );
+    drop(new);
+    let (code, said) = diff(sensitive.path(), &[]);
+    assert!(code == 1 && said.contains("error: more is shown of sensitive fields: `"), "{code} {said}");
+    assert!(said.contains("say why with --allow-widening"), "{said}");
+    let (code, said) = diff(sensitive.path(), &["--allow-widening", "INC-77, decided today", "--json"]);
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &found["allow_widening"]), (4, &Value::from("INC-77, decided today")));
+    assert!(!found["sensitive"].as_array().unwrap().is_empty());
+    let (code, said) = diff(sensitive.path(), &["--allow-widening", " "]);
+    assert!(code == 2 && said.contains("say why"), "{code} {said}");
+}
+
+#[test]
+fn who_can_see_a_field_is_told_with_conditions_and_policies() {
+    let bundle = reference();
+    let (code, said) = popgate(&["policy", "who", "--field", "Citizen.phone", "--bundle", text(&bundle)]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("3 telecom agencies\n  Citizen.phone: masked (last3)"), "{said}");
+    assert!(said.contains("telecom-phone-hint (policies/telecom.cedar:24)"), "{said}");
+    assert!(said.ends_with("; exact\n"), "{said}");
+    let (code, said) = popgate(&["policy", "who", "--field", "Citizen.religion", "--bundle", text(&bundle), "--json"]);
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &found["fields"]), (0, &serde_json::json!(["Citizen.religion"])));
+    let (code, said) = popgate(&["policy", "who", "--field", "Citizen.religoin", "--bundle", text(&bundle)]);
+    assert!(code == 1 && said.contains("did you mean `Citizen.religion`?"), "{code} {said}");
+    let (code, _) = popgate(&["policy", "who", "--bundle", text(&bundle)]);
+    assert_eq!(code, 2);
+}
+
+#[test]
+fn a_decision_is_explained_down_to_the_condition_that_was_false() {
+    let bundle = reference();
+    let ask = |more: &[&str]| {
+        let base = ["policy", "explain", "--operation", "citizen.lookup", "--bundle", text(&bundle)];
+        popgate(&[&base[..], more].concat())
+    };
+    let bank = [
+        "--agency",
+        "bank-a",
+        "--purpose",
+        "credit-assessment",
+        "--field",
+        "Citizen.marital_status",
+        "--assurance",
+        "high",
+    ];
+    let (code, said) = ask(&[&bank[..], &["--at", "2026-12-01T23:30"]].concat());
+    assert!(
+        code == 0 && said.contains("Citizen.marital_status withheld: decided by `bank-no-borrower-at-night`"),
+        "{code} {said}"
+    );
+    assert!(said.contains("* `bank-no-borrower-at-night` forbids: applies (policies/bank.cedar:"), "{said}");
+    let (code, said) = ask(&[&bank[..6], &["--at", "2026-12-01T09:30"]].concat());
+    assert!(code == 0 && said.contains("no permit applies"), "{code} {said}");
+    assert!(said.contains("false     when { context.env has claimed_assurance }"), "{said}");
+
+    // A child's record, as the register answers it.
+    let dir = tempfile::tempdir().unwrap();
+    let record = dir.path().join("person.json");
+    fs::write(
+        &record,
+        r#"{"id":"001220000011","full_name":"Trần Thị Mai","date_of_birth":"2020-05-05","phone":"0912345678"}"#,
+    )
+    .unwrap();
+    let telecom = ["--agency", "telecom-a", "--field", "Citizen.phone", "--at", "2026-12-01T09:30"];
+    let (code, said) = ask(&telecom);
+    assert!(
+        code == 0 && said.contains("at most masked (last3)") && said.contains("waits for the record"),
+        "{code} {said}"
+    );
+    let (code, said) = ask(&[&telecom[..], &["--record", text(&record)]].concat());
+    assert!(
+        code == 0 && said.contains("Citizen.phone matched: decided by `minors-contact-only-matched`"),
+        "{code} {said}"
+    );
+    assert!(
+        !said.contains("0912345678") && !said.contains("001220000011") && !said.contains("Mai"),
+        "nothing of the record: {said}"
+    );
+    let (code, said) = ask(&[&telecom[..], &["--json"]].concat());
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (code, &found["system"], &found["disagreements"]),
+        (0, &Value::from("telecom-a/crm"), &serde_json::json!([]))
+    );
+
+    // Nobody else's operations and purposes.
+    let (code, said) = ask(&["--agency", "telecom-a", "--purpose", "treatment"]);
+    assert!(code == 1 && said.contains("may not use the purpose `treatment`"), "{code} {said}");
+    let (code, said) = ask(&["--agency", "telecom-z"]);
+    assert!(code == 1 && said.contains("did you mean `telecom-"), "{code} {said}");
+}
+
+#[test]
+fn table_and_text_agree_about_every_field_of_every_enrolled_system() {
+    // By the middle of a working day, without a record: each of them is evaluated both ways.
+    let bundle = reference();
+    for (agency, operation, purpose) in [
+        ("ha-noi", "citizen.read", "residence-management"),
+        ("hospital-north", "citizen.lookup", "treatment"),
+        ("state-bank", "citizen.lookup", "anti-money-laundering"),
+        ("bank-a", "citizen.lookup", "credit-assessment"),
+        ("telecom-b", "citizen.lookup", "subscriber-verification"),
+    ] {
+        let base = ["policy", "explain", "--bundle", text(&bundle), "--at", "2026-12-01T10:00", "--user", "--case"];
+        let (code, said) =
+            popgate(&[&base[..], &["--agency", agency, "--operation", operation, "--purpose", purpose]].concat());
+        assert_eq!(code, 0, "{agency} {operation} {purpose}: {said}");
+    }
+}

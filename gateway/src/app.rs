@@ -12,9 +12,11 @@ pub mod plugins;
 mod reads;
 pub mod seals;
 pub mod serve;
+pub mod shadow;
 pub mod status;
 pub mod suspensions;
 mod tables;
+pub mod trace;
 pub mod watch;
 
 pub use node::{Core, Live, Node};

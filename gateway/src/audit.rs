@@ -32,7 +32,7 @@ mod writer;
 pub use decode::{ClosingEntry, Ended, Entry, IntentEntry, RefusedEntry, Schema, Unsealed, What};
 pub use key::{AuditKey, SubjectTag};
 pub use log::{Damage, Torn, Wrong};
-pub use record::{Action, Claimed, Intent, NoMatch, Outcome, PurposeSource, Refused, Shown, Unavailable};
+pub use record::{Action, Brought, Claimed, Intent, NoMatch, Outcome, PurposeSource, Refused, Shown, Unavailable};
 pub use writer::Receipt;
 
 use crate::clock::Clock;

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod break_glass;
 pub mod bundle;
 pub mod check;
+pub mod explain;
 mod keyed;
 pub mod node;
 pub mod pki;
@@ -39,6 +40,7 @@ enum Command {
     Serve(serve::Args),
     Check(check::Args),
     Audit(audit::Args),
+    Explain(explain::Args),
     Status(status::Args),
     Top(top::Args),
     Agency(agency::AgencyArgs),
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => return serve::run(&args),
         Command::Check(args) => ended(check::run(&args, colours(&io::stdout()), out)),
         Command::Audit(args) => ended(audit::run(&args, out)),
+        Command::Explain(args) => ended(explain::run(&args, out)),
         Command::Status(args) => ended(status::run(&args, colours(&io::stdout()), out)),
         Command::Top(args) => run_switch(|clock| top::run(&args, clock, out)),
         Command::Agency(args) => run_switch(|clock| agency::agency(&args, clock, out)),

@@ -57,7 +57,12 @@ impl Clock {
 
     /// Wall-clock time in the site's time zone.
     pub fn local(&self) -> jiff::civil::DateTime {
-        self.wall().to_zoned(self.zone.clone()).datetime()
+        self.local_at(self.wall())
+    }
+
+    /// Any time in the site's time zone.
+    pub fn local_at(&self, at: jiff::Timestamp) -> jiff::civil::DateTime {
+        at.to_zoned(self.zone.clone()).datetime()
     }
 }
 

@@ -9,6 +9,7 @@ use popgate_policy::disclose::cursor::CursorKey;
 use popgate_policy::model::DisclosureId;
 use popgate_policy::permit::{Ask, Denial, Denied, Env, Permit};
 use popgate_policy::seal::Seals;
+use popgate_policy::shadow::Note;
 
 use crate::accept::Connection;
 use crate::audit::PurposeSource;
@@ -103,7 +104,7 @@ pub fn enrolled(bundle: &Bundle, caller: &Caller, named: &str) -> Result<Arc<Pur
     Err(not_enrolled(system))
 }
 
-/// Asks the policies: the third gate.
+/// Asks the policies: the third gate. `noted` may keep what they are asked, for a candidate that runs beside them.
 ///
 /// # Errors
 /// If they show nothing, or do not let the caller use a parameter.
@@ -119,6 +120,7 @@ pub fn permit(
     cursors: &CursorKey,
     seals: Option<&Arc<dyn Seals>>,
     clock: &Clock,
+    noted: impl FnOnce(&Ask<'_>) -> Option<Note>,
 ) -> Result<Permit, Denied> {
     let local = clock.local();
     let env = Env {
@@ -140,7 +142,8 @@ pub fn permit(
         cursors,
         seals,
     };
-    bundle.decide(ask)
+    let note = noted(&ask);
+    Ok(bundle.decide(ask)?.noted(note.as_ref()))
 }
 
 /// The refusal that a denial comes to.

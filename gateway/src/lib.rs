@@ -29,6 +29,7 @@ pub mod publish;
 pub mod records;
 pub mod redact;
 pub mod refusal;
+pub mod replay;
 pub mod respond;
 pub mod route;
 pub mod signed;

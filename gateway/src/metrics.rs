@@ -19,6 +19,7 @@ mod expiry;
 mod operations;
 mod process;
 mod seals;
+mod shadow;
 mod suspensions;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use break_glass::BreakGlassMetrics;
 pub use exchanges::ExchangeTable;
 pub use expiry::ExpiryMetrics;
 pub use operations::{Code, OperationTable};
+pub use shadow::ShadowMetrics;
 pub use suspensions::SuspensionMetrics;
 pub use tls12::Tls12Table;
 
@@ -163,6 +165,8 @@ pub struct Metrics {
     pub suspensions: SuspensionMetrics,
     /// What is lent.
     pub break_glass: BreakGlassMetrics,
+    /// What a candidate bundle would have decided otherwise.
+    pub shadow: ShadowMetrics,
     /// What ends.
     pub expiry: ExpiryMetrics,
     /// 1 while the node drains.
@@ -372,6 +376,7 @@ impl Metrics {
             )?,
             suspensions: SuspensionMetrics::new(r)?,
             break_glass: BreakGlassMetrics::new(r)?,
+            shadow: ShadowMetrics::new(r)?,
             expiry: ExpiryMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,

@@ -75,7 +75,8 @@ async fn disclose(
     }
     // Each line of a bulk request takes a token of its own, and so does its opening: it may be refused and recorded.
     let ticket = admit::ticket(&live.gates, system, operation)?;
-    let agreed = decide::purpose(bundle, &caller, &call.claims, node.break_glass.lending(), clock)?;
+    let agreed = decide::purpose(bundle, &caller, &call.claims, node.break_glass.lending(), clock)
+        .map_err(|refusal| exchange.not_agreed(&call, refusal))?;
     exchange.agreed(&agreed);
     node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
     if bulk {
@@ -108,9 +109,20 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
     let (cursors, clock) = (&node.secrets.cursors, &node.clock);
     let seals = node.seals.as_ref().map(Seals::in_force);
     let seals = seals.as_deref();
-    let permit =
-        decide::permit(exchange.id, &live.bundle, connection, caller, call, agreed, arguments, cursors, seals, clock)
-            .map_err(|denied| exchange.denied(denied))?;
+    let permit = decide::permit(
+        exchange.id,
+        &live.bundle,
+        connection,
+        caller,
+        call,
+        agreed,
+        arguments,
+        cursors,
+        seals,
+        clock,
+        |ask| exchange.noted(core, caller, ask),
+    )
+    .map_err(|denied| exchange.denied(denied))?;
     let permit = narrow::permit(core, connection, permit).await.map_err(|stopped| exchange.stopped(stopped))?;
     let guess = node.guesses.about(&permit);
     let first = intent(asked, &permit);

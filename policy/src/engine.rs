@@ -27,6 +27,7 @@ mod facts;
 mod inspect;
 mod ladder;
 mod memo;
+pub mod mirror;
 mod prospect;
 mod said;
 mod shows;

@@ -28,5 +28,6 @@ pub mod narrow;
 pub mod permit;
 pub mod problem;
 pub mod seal;
+pub mod shadow;
 pub mod view;
 pub mod xroad;

@@ -34,7 +34,7 @@ pub struct Ask<'a> {
 }
 
 /// The circumstances of a request, for `context.env` in policies.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Env {
     /// Local date at the gateway's site.
     pub date: jiff::civil::Date,
@@ -111,6 +111,8 @@ pub struct Permit {
     pub(crate) limits: Option<Box<crate::narrow::Limits>>,
     /// Who is not there for this caller, at a site that seals anybody.
     pub(crate) sealing: Option<Sealing>,
+    /// Where what is opened is noted, if a candidate is held against it.
+    pub(crate) note: Option<crate::shadow::Note>,
 }
 
 /// Why a record was not shown.

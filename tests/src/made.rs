@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use popgate::app::bundle_files;
 use popgate::app::config::Config;
 use popgate::pki::Issued;
 use popgate_demo::client::{Client, Credentials, Http, get};
@@ -93,6 +94,26 @@ impl Harness {
 pub fn write(site: &Site, file: &str, text: &str) {
     if let Err(error) = fs::write(site.bundle().join(file), text) {
         panic!("{file}: {error}");
+    }
+}
+
+/// Writes a candidate bundle into a folder of the site's: its bundle, with the files for which `edit` has another text.
+///
+/// # Panics
+/// If it cannot be written.
+#[expect(clippy::panic, reason = "a test without its files cannot go on")]
+pub fn candidate(site: &Site, folder: &str, edit: impl Fn(&str, &str) -> Option<String>) -> PathBuf {
+    let dir = site.dir().join(folder);
+    let written = bundle_files::read(&site.bundle()).and_then(|source| {
+        source.files.iter().try_for_each(|(file, text)| {
+            let path = dir.join(file);
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            fs::write(path, edit(file, text).unwrap_or_else(|| text.clone()))
+        })
+    });
+    match written {
+        Ok(()) => dir,
+        Err(error) => panic!("{}: {error}", dir.display()),
     }
 }
 

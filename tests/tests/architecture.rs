@@ -47,7 +47,7 @@ fn a_stage_never_calls_a_stage() {
             let item = path.rsplit("::").next().unwrap_or_default();
             let foreign = STAGES.contains(&stage) && stage != within;
             // The command line reads logs: that is no stage of a request.
-            let reads_logs = file.path == "gateway/src/cli/audit.rs" && path.starts_with("audit::read");
+            let reads_logs = file.path.starts_with("gateway/src/cli/") && path.starts_with("audit::read");
             if foreign && !reads_logs && item.starts_with(|first: char| first.is_lowercase()) {
                 calls.push(format!("{} uses crate::{path}", file.path));
             }

@@ -11,12 +11,14 @@ use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::civil::Date;
 use popgate_policy::bundle::Bundle;
+use popgate_policy::model::DisclosureId;
 use tokio::sync::mpsc;
 
 use super::AdminState;
 use super::routes::{Who, json, problem};
 use super::suspensions::decoded;
 use crate::app::config::Role;
+use crate::app::trace::Trace;
 use crate::listing;
 use crate::records::{About, Form, Wanted};
 
@@ -30,6 +32,12 @@ pub trait Reads: Send + Sync {
     /// # Errors
     /// If the log may not or cannot be read so.
     fn log(&self, ask: &LogAsk, out: &mut dyn Write) -> Result<(), LogError>;
+
+    /// Why one request was answered as it was; `None` if the log does not have it.
+    ///
+    /// # Errors
+    /// If the log may not or cannot be read.
+    fn explain(&self, id: DisclosureId) -> Result<Option<Trace>, LogError>;
 }
 
 /// What is asked of the audit log.
@@ -74,6 +82,9 @@ pub enum LogError {
     /// The key.
     #[error("the audit key: {0}")]
     Key(#[from] crate::custody::CustodyError),
+    /// The log is damaged, or cannot be read.
+    #[error("the log is not whole: {0}")]
+    Damaged(#[from] crate::audit::Damage),
     /// The node goes.
     #[error("the node ends")]
     Ending,
@@ -88,6 +99,7 @@ pub(super) fn routes() -> Router<AdminState> {
         .route("/agencies/{id}", get(agency))
         .route("/purposes", get(purposes))
         .route("/operations", get(operations))
+        .route("/explain/{id}", get(explain))
         .route("/audit/verify", get(verify))
         .route("/audit/entries", get(entries))
 }
@@ -131,6 +143,28 @@ async fn listed<T: serde::Serialize + Send + 'static>(
         Ok(None) | Err(_) => internal(),
     };
     who.seen(path, response)
+}
+
+async fn explain(who: Who, State(state): State<AdminState>, Path(id): Path<String>) -> Response {
+    if let Some(refusal) = who.lacks_any(&[Role::Auditor], EXPLAIN) {
+        return refusal;
+    }
+    let digits = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let Some(id) = u128::from_str_radix(&id, 16).ok().filter(|_| digits).map(DisclosureId::from_random) else {
+        let (title, detail) =
+            ("the question cannot be read", "a request id is 32 hex digits, as in `Gateway-Request-Id`");
+        return who.seen(EXPLAIN, problem(StatusCode::BAD_REQUEST, "query_invalid", title, detail));
+    };
+    let response = match tokio::task::spawn_blocking(move || state.reads.explain(id)).await {
+        Ok(Ok(Some(trace))) => json(StatusCode::OK, &trace),
+        Ok(Ok(None)) => {
+            let detail = "the log of this node has no request of that id; it may be another node's";
+            problem(StatusCode::NOT_FOUND, "unknown_request", "there is no such request", detail)
+        }
+        Ok(Err(error)) => refused(&error),
+        Err(_) => internal(),
+    };
+    who.seen(EXPLAIN, response)
 }
 
 async fn verify(who: Who, State(state): State<AdminState>, headers: HeaderMap) -> Response {
@@ -244,7 +278,7 @@ fn refused(error: &LogError) -> Response {
         LogError::Unrecorded(_) => {
             problem(StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable", "nothing can be recorded now", &detail)
         }
-        LogError::Key(_) | LogError::Ending | LogError::Given(_) => {
+        LogError::Key(_) | LogError::Damaged(_) | LogError::Ending | LogError::Given(_) => {
             problem(StatusCode::SERVICE_UNAVAILABLE, "audit_unreadable", "the log cannot be opened now", &detail)
         }
     }
@@ -300,6 +334,7 @@ fn internal() -> Response {
     problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the gateway failed", "see the log")
 }
 
+const EXPLAIN: &str = "/explain/{id}";
 const VERIFY: &str = "/audit/verify";
 const ENTRIES: &str = "/audit/entries";
 /// Why what is sealed is to be opened, percent-encoded (RFC 3986, section 2.1): reasons need more than ASCII.

@@ -66,7 +66,7 @@ async fn bundle(who: Who, State(state): State<AdminState>) -> Response {
 
 async fn unknown(who: Who) -> Response {
     let detail = "use one of /livez, /readyz, /metrics, /bundle, /bundles, /suspensions, /break-glass, /agencies, /purposes, \
-                  /operations, /audit/verify, /audit/entries";
+                  /operations, /audit/verify, /audit/entries, /explain/<request id>";
     who.seen("unknown", problem(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path", detail))
 }
 

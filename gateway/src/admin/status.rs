@@ -23,6 +23,27 @@ pub struct Status {
     pub suspensions: SuspensionsStatus,
     /// What is lent, or was.
     pub break_glass: BreakGlassStatus,
+    /// The candidate bundle beside it; `None` if the configuration has no `[shadow]`.
+    pub shadow: Option<ShadowStatus>,
+}
+
+/// A candidate bundle that runs beside the live one.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShadowStatus {
+    /// Its folder.
+    pub path: String,
+    /// Which runs; `None` if none does.
+    pub digest: Option<String>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Requests that were held against it or another candidate, since the node started.
+    pub compared: u64,
+    /// Of those, the ones that it would have answered otherwise.
+    pub differing: u64,
+    /// Where these are written down.
+    pub log: String,
+    /// Why what is in the folder now does not run.
+    pub problems: Vec<ProblemStatus>,
 }
 
 /// Break-glass orders.

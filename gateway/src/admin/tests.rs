@@ -5,12 +5,14 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use http_body_util::{BodyExt as _, Empty};
 use popgate_policy::directory::Identity;
+use popgate_policy::model::DisclosureId;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use super::*;
 use crate::app::config::Role;
+use crate::app::trace::Trace;
 
 struct Site {
     dir: tempfile::TempDir,
@@ -151,6 +153,7 @@ fn state(not_ready: &[&str]) -> AdminState {
             bundle: None,
             bundle_refused: vec![],
             trust: TrustStatus { generation: 7, warnings: vec![], refused: None },
+            shadow: None,
             suspensions: SuspensionsStatus::default(),
             break_glass: BreakGlassStatus::default(),
         }),
@@ -181,6 +184,10 @@ impl Reads for Told {
             }
             ask => Ok(writeln!(out, "{ask:?}")?),
         }
+    }
+
+    fn explain(&self, _id: DisclosureId) -> Result<Option<Trace>, LogError> {
+        Ok(None)
     }
 }
 

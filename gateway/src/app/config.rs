@@ -14,12 +14,14 @@ use popgate_policy::problem::Problem;
 
 pub use break_glass::BreakGlass;
 pub use bundle::{Signing, trust};
+pub use shadow::Shadow;
 
 mod break_glass;
 mod bundle;
 mod parse;
 mod read;
 mod section;
+mod shadow;
 mod signers;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,8 @@ pub struct Config {
     pub registers: BTreeMap<RegisterId, Register>,
     /// The bundle's folder.
     pub bundle: PathBuf,
+    /// The candidate bundle that runs beside it, if there is to be one.
+    pub shadow: Option<Shadow>,
     /// Who must have signed it.
     pub signing: Signing,
     /// The audit log.

@@ -21,6 +21,7 @@ use crate::app::bundles::{Bundles, First};
 use crate::app::config::Config;
 use crate::app::plugins::{self, SiteFiles};
 use crate::app::seals::Seals;
+use crate::app::shadow::Shadow;
 use crate::app::suspensions::Suspensions;
 use crate::app::tables;
 use crate::audit::Audit;
@@ -74,6 +75,8 @@ pub struct Node {
     pub plugin_metrics: Box<[PluginMetrics]>,
     /// Who is sealed, if `[sealed]` says so.
     pub seals: Option<Seals>,
+    /// The candidate bundle, if `[shadow]` says so.
+    pub shadow: Option<Shadow>,
 }
 
 /// The bundle in force and what belongs to it. A request sees one from start to end.
@@ -157,6 +160,9 @@ pub enum ReloadError {
     /// The suspensions.
     #[error(transparent)]
     Suspensions(#[from] StoreError),
+    /// The shadow's thread.
+    #[error("the shadow: {0}")]
+    Shadow(std::io::Error),
 }
 
 impl ReloadError {
@@ -202,6 +208,8 @@ impl Node {
         plugins::warn_of_unknown_names(&chain, &live.bundle);
         let open = |sealed| Seals::open(sealed, metrics.seals()).map_err(ReloadError::Sealed);
         let seals = config.sealed.as_ref().map(open).transpose()?;
+        let shadow = config.shadow.as_ref().map(|shadow| Shadow::open(shadow, &metrics, &clock));
+        let shadow = shadow.transpose().map_err(ReloadError::Shadow)?;
         warn_of_missing_registers(&config, &live.bundle);
         let upstream =
             config.registers.keys().map(|register| (register.clone(), metrics.register(register.as_str()))).collect();
@@ -217,6 +225,7 @@ impl Node {
             plugin_metrics: chain.names().map(|name| metrics.plugin(name)).collect(),
             plugins: chain,
             seals,
+            shadow,
             metrics,
             secrets,
             suspensions,
@@ -367,6 +376,11 @@ impl Live {
             warnings,
             since,
         }
+    }
+
+    /// The permits that are suspended.
+    pub(super) fn suspended(&self) -> &BTreeSet<String> {
+        &self.suspended
     }
 
     /// Whether every policy that is suspended now was so then.

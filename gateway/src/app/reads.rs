@@ -5,10 +5,13 @@ use std::sync::{Arc, Weak};
 
 use jiff::civil::Date;
 use popgate_policy::bundle::Bundle;
+use popgate_policy::model::DisclosureId;
 use tokio::sync::Semaphore;
 
 use crate::admin::{LogAsk, LogError, Reads, Unseal};
+use crate::app::bundle_store::Store;
 use crate::app::node::Node;
+use crate::app::trace::{self, Trace};
 use crate::audit::{Action, AuditKey, read};
 use crate::custody;
 use crate::records::{self, Wanted};
@@ -64,6 +67,15 @@ impl Reads for NodeReads {
             Err(damage) => records::write(std::iter::once(Err(damage)), &wanted, form, out)?,
         };
         Ok(())
+    }
+
+    fn explain(&self, id: DisclosureId) -> Result<Option<Trace>, LogError> {
+        let _reader = self.readers.try_acquire().map_err(|_| LogError::Busy)?;
+        let node = self.node.upgrade().ok_or(LogError::Ending)?;
+        let (dir, store, clock) = (node.config.audit.dir.clone(), Store::new(&node.config.state), node.clock.clone());
+        // The node may go while its log is read.
+        drop(node);
+        Ok(trace::find(&dir, None, id)?.map(|traced| traced.explain(&store, &clock)))
     }
 }
 

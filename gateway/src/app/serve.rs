@@ -21,6 +21,7 @@ use crate::app::node::{Core, Node, Parts, ReloadError};
 use crate::app::plugins;
 use crate::app::reads;
 use crate::app::seals;
+use crate::app::shadow::Shadow;
 use crate::app::status;
 use crate::app::suspensions;
 use crate::app::watch::{self, Targets, Watcher};
@@ -34,7 +35,7 @@ use crate::{pipeline, whoami};
 #[derive(Debug)]
 pub struct Running {
     // In this order: the file watch ends before what it reloads.
-    watchers: [Watcher; 3],
+    watchers: Vec<Watcher>,
     serving: accept::Serving,
     admin: Option<admin::Serving>,
     whoami: Option<whoami::Serving>,
@@ -109,7 +110,9 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::new());
     let (targets, switches) = (Targets::of(&config), Targets::of_suspensions(&config));
     let orders = Targets::of_orders(&config);
+    let candidate = config.shadow.as_ref().map(Targets::of_shadow);
     // Before anything of it is read.
+    let seen_candidate = candidate.as_ref().map(Targets::seen);
     let (seen_files, seen_suspensions, seen_orders) = (targets.seen(), switches.seen(), orders.seen());
     let (http, cores, listen) = (config.http.clone(), config.cores, config.listen.clone());
     let parts = Parts { config, clock: clock.clone(), audit, secrets, metrics };
@@ -174,7 +177,12 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     let switch = watch::watch(switches, seen_suspensions, false, move |_| suspensions::reload(&suspended));
     let lender = Arc::clone(&node);
     let lent = watch::watch(orders, seen_orders, false, move |_| lender.reload_orders());
-    let watchers = [watcher, switch.map_err(StartError::Watch)?, lent.map_err(StartError::Watch)?];
+    let mut watchers = vec![watcher, switch.map_err(StartError::Watch)?, lent.map_err(StartError::Watch)?];
+    if let (Some(candidate), Some(seen)) = (candidate, seen_candidate) {
+        let shadowed = Arc::clone(&node);
+        let reload = move |_| shadowed.shadow.iter().for_each(Shadow::reload);
+        watchers.push(watch::watch(candidate, seen, sighup, reload).map_err(StartError::Watch)?);
+    }
     let renewed = Arc::downgrade(&node);
     std::thread::Builder::new()
         .name("renew-trust".into())

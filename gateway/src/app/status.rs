@@ -4,6 +4,7 @@ use crate::accept::trust::Trust;
 use crate::admin::{BundleStatus, ProblemStatus, Status, TrustStatus};
 use crate::app::diff::Counts;
 use crate::app::node::Node;
+use crate::app::shadow::Shadow;
 use crate::metrics::{Metrics, follow};
 
 /// The status of a node that is, or is not, draining.
@@ -39,6 +40,7 @@ pub fn of(node: &Node, draining: bool) -> Status {
         },
         suspensions: node.suspensions_status(),
         break_glass: node.orders_status(false),
+        shadow: node.shadow.as_ref().map(Shadow::status),
     }
 }
 

@@ -8,11 +8,11 @@ use popgate_policy::bundle::Digest;
 use popgate_policy::model::{DisclosureId, FieldSet, Personal};
 
 use super::encode::{
-    ABORTED, BY_EXCHANGE, CODE, COMPLETE, DEFAULT_PURPOSE, EXCHANGE, IPV6, NO_MATCH, NO_SYSTEM, NOBODY, OPERATION,
-    PARTIAL, PURPOSE, REFUSED, SUBJECT, SYSTEM, UNTIL,
+    ABORTED, ASSURANCE, BUNDLE, BY_EXCHANGE, CASE, CODE, COMPLETE, DEFAULT_PURPOSE, EXCHANGE, IPV6, MORE, NO_MATCH,
+    NO_SYSTEM, NOBODY, OPERATION, PARTIAL, PURPOSE, REFUSED, SUBJECT, SYSTEM, TOLD, UNTIL, USER,
 };
 use super::key::{AuditKey, SegmentKey, SubjectTag};
-use super::record::{Action, Claimed, NoMatch, PurposeSource, Shown};
+use super::record::{Action, Brought, Claimed, NoMatch, PurposeSource, Shown};
 use super::wire::{Frame, Header, Kind, Reader};
 
 /// A record as the log holds it.
@@ -62,6 +62,8 @@ pub struct IntentEntry {
     pub tag: Option<SubjectTag>,
     /// What only the key opens; `None` without it.
     pub sealed: Option<Unsealed>,
+    /// Which claims it brought; `None` if the record is older than that this is told.
+    pub brought: Option<Brought>,
     /// Where the connection came from.
     pub source: IpAddr,
     /// Whether a closing says what was shown. `false` means that anything in `fields` was possibly seen.
@@ -115,6 +117,10 @@ pub struct RefusedEntry {
     pub tag: Option<SubjectTag>,
     /// What only the key opens; `None` without it, or if there is nothing.
     pub sealed: Option<Unsealed>,
+    /// Which claims it brought; `None` if the record is older than that this is told.
+    pub brought: Option<Brought>,
+    /// The bundle that was in force; likewise.
+    pub bundle: Option<Digest>,
     /// Where the connection came from.
     pub source: IpAddr,
 }
@@ -154,13 +160,14 @@ pub(super) struct Decoder {
     created: i64,
     key: Option<SegmentKey>,
     names: [Vec<Arc<str>>; 5],
+    bundles: Vec<Digest>,
     schemas: Vec<Arc<Schema>>,
 }
 
 impl Decoder {
     pub(super) fn new(header: &Header, key: Option<&AuditKey>) -> Self {
         let key = key.filter(|key| key.id() == header.key).and_then(|key| key.segment(header.number, &header.salt));
-        Self { created: header.created, key, names: Default::default(), schemas: Vec::new() }
+        Self { created: header.created, key, names: Default::default(), bundles: Vec::new(), schemas: Vec::new() }
     }
 
     /// `Err` if the frame cannot be read; `Ok(None)` if it is no record. `seq` is the number that a record gets.
@@ -180,7 +187,12 @@ impl Decoder {
     }
 
     fn name(&mut self, from: &mut Reader<'_>) -> Option<()> {
-        let table = self.names.get_mut(usize::from(from.byte()?))?;
+        let table = from.byte()?;
+        if table == BUNDLE {
+            self.bundles.push(Digest(from.array()?));
+            return Some(());
+        }
+        let table = self.names.get_mut(usize::from(table))?;
         table.push(Arc::from(std::str::from_utf8(from.rest()).ok()?));
         Some(())
     }
@@ -206,6 +218,7 @@ impl Decoder {
         let fields = fields(from)?;
         let tag = if flags & NOBODY == 0 { Some(SubjectTag(from.array()?)) } else { None };
         let purpose_source = if flags & DEFAULT_PURPOSE == 0 { PurposeSource::Header } else { PurposeSource::Default };
+        let brought = (flags & TOLD != 0).then_some(brought(flags));
         let sealed = self.unseal(from, payload, seq);
         let entry = IntentEntry {
             disclosure,
@@ -218,6 +231,7 @@ impl Decoder {
             fields,
             tag,
             sealed,
+            brought,
             source,
             closed: false,
         };
@@ -248,9 +262,25 @@ impl Decoder {
         let purpose = self.named_or_none(PURPOSE, from.count()?)?;
         let code = self.named(CODE, from.count()?)?;
         let source = address(from, flags)?;
+        let (brought, bundle) = match flags & MORE {
+            0 => (None, None),
+            _ => (Some(brought(from.byte()?)), Some(*self.bundles.get(from.count()?)?)),
+        };
         let tag = if flags & SUBJECT == 0 { None } else { Some(SubjectTag(from.array()?)) };
         let sealed = self.unseal(from, payload, seq);
-        let entry = RefusedEntry { disclosure, system, exchange, operation, purpose, code, tag, sealed, source };
+        let entry = RefusedEntry {
+            disclosure,
+            system,
+            exchange,
+            operation,
+            purpose,
+            code,
+            tag,
+            sealed,
+            brought,
+            bundle,
+            source,
+        };
         Some((at, What::Refused(Box::new(entry))))
     }
 
@@ -305,6 +335,11 @@ fn address(from: &mut Reader<'_>, flags: u8) -> Option<IpAddr> {
     } else {
         IpAddr::V6(Ipv6Addr::from(from.array::<16>()?))
     })
+}
+
+fn brought(flags: u8) -> Brought {
+    let has = |flag| flags & flag != 0;
+    Brought { user: has(USER), case: has(CASE), assurance: has(ASSURANCE) }
 }
 
 fn shown(from: &mut Reader<'_>) -> Option<Shown> {

@@ -10,7 +10,7 @@ use popgate_policy::contract::RecordSchema;
 use popgate_policy::model::{ExchangeId, FieldSet, OperationId, Personal, PurposeId, SystemId};
 
 use super::key::{AuditKey, SegmentKey};
-use super::record::{Action, Claimed, Intent, NoMatch, Outcome, PurposeSource, Refused, Shown};
+use super::record::{Action, Brought, Claimed, Intent, NoMatch, Outcome, PurposeSource, Refused, Shown};
 use super::wire::{Kind, frame, put_short, put_signed, put_varint};
 
 /// Encodes the records of one segment.
@@ -23,6 +23,7 @@ pub(super) struct Encoder {
     operations: HashMap<OperationId, u64>,
     purposes: HashMap<PurposeId, u64>,
     codes: HashMap<&'static str, u64>,
+    bundles: HashMap<Digest, u64>,
     /// Compared by address, which holding them keeps from being used again.
     schemas: Vec<(Digest, Arc<RecordSchema>)>,
     payload: Vec<u8>,
@@ -41,6 +42,7 @@ impl Encoder {
             operations: HashMap::new(),
             purposes: HashMap::new(),
             codes: HashMap::new(),
+            bundles: HashMap::new(),
             schemas: Vec::new(),
             payload: Vec::with_capacity(256),
             personal: Vec::with_capacity(128),
@@ -64,6 +66,11 @@ impl Encoder {
         }
         if exchange.is_some() {
             flags |= BY_EXCHANGE;
+        }
+        let Brought { user, case, assurance } = Brought::from(&intent.claimed);
+        flags |= TOLD;
+        for (brought, flag) in [(user, USER), (case, CASE), (assurance, ASSURANCE)] {
+            flags |= if brought { flag } else { 0 };
         }
         self.payload.clear();
         self.payload.push(flags);
@@ -125,8 +132,9 @@ impl Encoder {
             refused.operation.as_ref().map(|id| number(&mut self.operations, OPERATION, id, id.as_str(), out));
         let purpose = refused.purpose.as_ref().map(|id| number(&mut self.purposes, PURPOSE, id, id.as_str(), out));
         let code = number(&mut self.codes, CODE, &refused.code, refused.code, out);
+        let bundle = self.bundle(out, refused.bundle);
         let source = refused.source.to_canonical();
-        let mut flags = if source.is_ipv6() { IPV6 } else { 0 };
+        let mut flags = MORE | if source.is_ipv6() { IPV6 } else { 0 };
         if refused.subject.is_some() {
             flags |= SUBJECT;
         }
@@ -148,6 +156,10 @@ impl Encoder {
         }
         put_varint(&mut self.payload, code);
         put_address(&mut self.payload, source);
+        let Brought { user, case, assurance } = Brought::from(&refused.claimed);
+        let brought = [(user, USER), (case, CASE), (assurance, ASSURANCE)];
+        self.payload.push(brought.into_iter().filter(|(brought, _)| *brought).map(|(_, flag)| flag).sum());
+        put_varint(&mut self.payload, bundle);
         if let Some(subject) = &refused.subject {
             self.payload.extend_from_slice(&self.key.tag(subject.expose()).0);
         }
@@ -197,6 +209,17 @@ impl Encoder {
 
     fn exchange(&mut self, out: &mut Vec<u8>, exchange: Option<&ExchangeId>) -> Option<u64> {
         exchange.map(|id| number(&mut self.exchanges, EXCHANGE, id, id.as_str(), out))
+    }
+
+    /// Written down as it is, as in schemas: whoever wants to know whether a segment names a bundle looks for its bytes.
+    fn bundle(&mut self, out: &mut Vec<u8>, bundle: Digest) -> u64 {
+        if let Some(known) = self.bundles.get(&bundle) {
+            return *known;
+        }
+        let number = self.bundles.len() as u64;
+        frame(out, Kind::Name, &[[BUNDLE].as_slice(), &bundle.0].concat());
+        self.bundles.insert(bundle, number);
+        number
     }
 
     fn schema(&mut self, out: &mut Vec<u8>, bundle: Digest, record: &Arc<RecordSchema>) -> u64 {
@@ -260,8 +283,15 @@ pub(super) const NOBODY: u8 = 8;
 pub(super) const BY_EXCHANGE: u8 = 16;
 /// Of a refusal, which else has a system.
 pub(super) const NO_SYSTEM: u8 = 32;
+/// Of a refusal: which claims it brought, and the bundle, are told.
+pub(super) const MORE: u8 = 64;
 /// Of an action.
 pub(super) const UNTIL: u8 = 8;
+/// Of an intent: which claims it brought is told by the three after this, which stand in a byte of their own in a refusal.
+pub(super) const TOLD: u8 = 4;
+pub(super) const USER: u8 = 32;
+pub(super) const CASE: u8 = 64;
+pub(super) const ASSURANCE: u8 = 128;
 
 /// The tables of names.
 pub(super) const SYSTEM: u8 = 0;
@@ -269,6 +299,7 @@ pub(super) const OPERATION: u8 = 1;
 pub(super) const PURPOSE: u8 = 2;
 pub(super) const CODE: u8 = 3;
 pub(super) const EXCHANGE: u8 = 4;
+pub(super) const BUNDLE: u8 = 5;
 
 /// A closing's outcomes.
 pub(super) const COMPLETE: u8 = 0;

@@ -139,6 +139,82 @@ impl Iterator for Entries {
     }
 }
 
+/// The log's records in order, read once: unlike [`entries`] it does not know which intents have a closing. With `since`, segments that
+/// ended before are passed over, and with them the intents of some closings.
+///
+/// # Errors
+/// If the folder cannot be read. Damage is the iterator's last item.
+pub fn once(dir: &Path, key: Option<&AuditKey>, since: Option<Timestamp>) -> Result<Once, Damage> {
+    let sizes = sizes(dir, since).unwrap_or_default();
+    // Of the last segment the walker asks for no leave.
+    let before_last = sizes.iter().rev().skip(1).sum();
+    let newest = if since.is_some() && !sizes.is_empty() { before_last } else { u64::MAX };
+    let walker = Walker::new(dir, key, Judge::Audit, newest)?;
+    Ok(Once { walker, batch: Vec::new().into_iter(), bytes: sizes.iter().sum(), passed: 0, last: (0, 0), ended: false })
+}
+
+/// The bytes of each segment that may hold records since then; of all, if that is not known.
+fn sizes(dir: &Path, since: Option<Timestamp>) -> io::Result<Vec<u64>> {
+    let begun = segments(dir)?;
+    let first = since.and_then(|since| begun.iter().rposition(|segment| segment.at <= since)).unwrap_or_default();
+    let numbers = begun.iter().skip(first).map(|segment| segment.number);
+    numbers.map(|number| Ok(std::fs::metadata(dir.join(file_name(number)))?.len())).collect()
+}
+
+/// See [`once`].
+pub struct Once {
+    walker: Walker,
+    batch: vec::IntoIter<Entry>,
+    bytes: u64,
+    /// Bytes of segments that are behind.
+    passed: u64,
+    /// The segment that is read, and how far.
+    last: (u64, u64),
+    ended: bool,
+}
+
+impl Once {
+    /// How many bytes there are to read, as far as was known at the beginning.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many were read.
+    pub fn read(&self) -> u64 {
+        self.passed + self.last.1
+    }
+}
+
+impl Iterator for Once {
+    type Item = Result<Entry, Damage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.batch.next() {
+                return Some(Ok(entry));
+            }
+            if self.ended {
+                return None;
+            }
+            match self.walker.batch() {
+                Ok(Some(batch)) => {
+                    let (number, end) = (self.walker.tail.number, self.walker.tail.end);
+                    if number != self.last.0 {
+                        self.passed += self.last.1;
+                    }
+                    self.last = (number, end);
+                    self.batch = batch.entries.into_iter();
+                }
+                Ok(None) => self.ended = true,
+                Err(damage) => {
+                    self.ended = true;
+                    return Some(Err(damage));
+                }
+            }
+        }
+    }
+}
+
 /// A segment, and when it was begun.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Begun {

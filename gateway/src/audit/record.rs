@@ -64,6 +64,23 @@ pub struct Claimed {
     pub client: Option<Personal<String>>,
 }
 
+/// Which claims a request brought, without what they say: what policies and purposes may ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Brought {
+    /// `Gateway-User`.
+    pub user: bool,
+    /// `Gateway-Case`.
+    pub case: bool,
+    /// `Gateway-Assurance`.
+    pub assurance: bool,
+}
+
+impl From<&Claimed> for Brought {
+    fn from(claimed: &Claimed) -> Self {
+        Self { user: claimed.user.is_some(), case: claimed.case.is_some(), assurance: claimed.assurance.is_some() }
+    }
+}
+
 /// A refusal of an identified caller.
 #[derive(Clone, Debug)]
 pub struct Refused {
@@ -79,6 +96,8 @@ pub struct Refused {
     pub purpose: Option<PurposeId>,
     /// The refusal's stable code.
     pub code: &'static str,
+    /// The bundle that was in force.
+    pub bundle: Digest,
     /// Whom it was about, if that was read.
     pub subject: Option<Personal<String>>,
     /// What the agency claims.
@@ -119,7 +138,7 @@ pub enum Outcome {
 }
 
 /// Fields that an answer shows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Shown {
     /// As they are.
     pub revealed: FieldSet,

@@ -85,6 +85,7 @@ fn refusal(code: &'static str) -> Refused {
         operation: Some(OperationId::new("citizen.read")),
         purpose: None,
         code,
+        bundle: Digest([8; 32]),
         subject: Some(Personal::new(SUBJECT.to_owned())),
         claimed: Claimed::default(),
         source: "fd00::7".parse().unwrap(),
@@ -190,12 +191,14 @@ fn what_was_recorded_is_read_back() {
     let sealed = first.sealed.as_ref().unwrap();
     assert_eq!(sealed.subject.as_ref().unwrap().expose(), SUBJECT);
     assert_eq!(sealed.claimed, claimed());
+    assert_eq!(first.brought, Some(Brought { user: true, case: true, assurance: true }));
     let What::Closing(closing) = &entries[1].what else { panic!() };
     assert_eq!((closing.intent, closing.disclosure), (1, Some(DisclosureId::from_random(42))));
     assert_eq!(closing.outcome, Ended::Complete(shown()));
     let What::Refused(refused) = &entries[2].what else { panic!() };
     assert_eq!((&*refused.code, refused.purpose.as_deref()), ("policy_denied", None));
     assert_eq!(refused.source.to_string(), "fd00::7");
+    assert_eq!((refused.bundle, refused.brought), (Some(Digest([8; 32])), Some(Brought::default())));
     assert_eq!(refused.sealed.as_ref().unwrap().subject.as_ref().unwrap().expose(), SUBJECT);
     let What::Closing(closing) = &entries[4].what else { panic!() };
     assert_eq!(closing.outcome, Ended::NoMatch(NoMatch::Guard));

@@ -16,6 +16,8 @@ use crate::app::config::Config;
 pub mod diff;
 pub mod explain;
 pub mod history;
+mod prove;
+pub mod replay;
 pub mod test;
 pub mod who;
 
@@ -31,6 +33,7 @@ enum Command {
     Diff(diff::Args),
     Explain(explain::Args),
     History(history::Args),
+    Replay(replay::Args),
     Test(test::Args),
     Who(who::Args),
 }
@@ -44,6 +47,7 @@ pub fn run(args: &Args, colour: bool, out: &mut dyn Write) -> Result<ExitCode, B
         Command::Diff(args) => diff::run(args, colour, out),
         Command::Explain(args) => explain::run(args, colour, out),
         Command::History(args) => history::run(args, out),
+        Command::Replay(args) => replay::run(args, out),
         Command::Test(args) => test::run(args, colour, out),
         Command::Who(args) => who::run(args, colour, out),
     }

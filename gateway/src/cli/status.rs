@@ -88,6 +88,21 @@ fn write(status: &Value, colour: bool, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "             {refused}: see `popgate check --node`")?;
         }
     }
+    if part("/shadow").is_some_and(|shadow| !shadow.is_null()) {
+        match part("/shadow/digest").and_then(Value::as_str) {
+            None => writeln!(out, "shadow       no candidate in {}", text("/shadow/path"))?,
+            Some(digest) => {
+                writeln!(out, "shadow       {digest} since {}", text("/shadow/since"))?;
+                let (compared, differing) = (number("/shadow/compared"), number("/shadow/differing"));
+                let requests = plural(usize::try_from(compared).unwrap_or(usize::MAX), "request");
+                writeln!(out, "             {requests} compared, {differing} differ: see {}", text("/shadow/log"))?;
+            }
+        }
+        if count("/shadow/problems") > 0 {
+            let refused = paint("the candidate in its folder was refused", RED, colour);
+            writeln!(out, "             {refused}: see `popgate check {}`", text("/shadow/path"))?;
+        }
+    }
     writeln!(out, "certificates generation {}", number("/trust/generation"))?;
     for warning in part("/trust").map(|trust| texts(trust, "warnings")).into_iter().flatten() {
         writeln!(out, "             {}: {warning}", paint("warning", YELLOW, colour))?;

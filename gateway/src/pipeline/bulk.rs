@@ -173,7 +173,8 @@ impl Bulk {
             Ok(_) => self.admitted(exchange).await?,
             Err(_) => (node.live(), self.asker(&node.live(), exchange)?),
         };
-        let agreed = decide::purpose(&live.bundle, &caller, &call.claims, node.break_glass.lending(), &node.clock)?;
+        let agreed = decide::purpose(&live.bundle, &caller, &call.claims, node.break_glass.lending(), &node.clock)
+            .map_err(|refusal| exchange.not_agreed(&call, refusal))?;
         exchange.agreed(&agreed);
         node.suspensions.switch().call(&agreed.purpose().id, &call.operation, &node.clock)?;
         let arguments = route::arguments_of_line(&call, &bytes?)?;

@@ -9,8 +9,9 @@ use popgate_plugins::Stopped;
 use popgate_policy::contract::Operation;
 use popgate_policy::directory::{Holder, System, TlsVersion};
 use popgate_policy::disclose::{Redacted, Tally};
-use popgate_policy::model::{DisclosureId, ExchangeId, Personal, RegisterId};
-use popgate_policy::permit::Denied;
+use popgate_policy::model::{DisclosureId, ExchangeId, Personal, PurposeId, RegisterId};
+use popgate_policy::permit::{Ask, Denial, Denied};
+use popgate_policy::shadow::Note;
 
 use crate::accept::{Connection, Inbound};
 use crate::app::logs::RequestRecord;
@@ -43,10 +44,14 @@ pub(super) struct Exchange {
     message: Option<Box<Message>>,
     operation: Option<Arc<Operation>>,
     agreed: Option<Agreed>,
+    /// What a refused request named, if the registry knows it.
+    wanted: Option<PurposeId>,
     claimed: Claimed,
     live: Arc<Live>,
     // Dropped with the request, it records that nothing is known of what became of it.
     closing: Option<Closing>,
+    /// What a candidate bundle is held against afterwards.
+    note: Option<Note>,
     hidden: Option<NoMatch>,
     source: Option<Source>,
     tally: Option<Tally>,
@@ -85,9 +90,11 @@ impl Exchange {
             message: None,
             operation: None,
             agreed: None,
+            wanted: None,
             claimed: Claimed::default(),
             live,
             closing: None,
+            note: None,
             hidden: None,
             source: None,
             tally: None,
@@ -163,6 +170,17 @@ impl Exchange {
         self.agreed = Some(agreed.clone());
     }
 
+    /// Keeps for what purpose was asked in vain, and refuses.
+    pub(super) fn not_agreed(&mut self, call: &Call, refusal: Refusal) -> Refusal {
+        let only = || match self.system.as_ref()?.purposes.as_slice() {
+            [only] => Some(only.as_str()),
+            _ => None,
+        };
+        let named = call.claims.purpose.as_deref().or_else(only);
+        self.wanted = named.and_then(|name| self.live.bundle.directory().purpose(name)).map(|it| it.id.clone());
+        refusal
+    }
+
     /// Whether its purpose is one that is lent.
     pub(super) fn is_lent(&self) -> bool {
         self.agreed.as_ref().is_some_and(|agreed| agreed.purpose().break_glass)
@@ -200,8 +218,19 @@ impl Exchange {
         register.took(took);
     }
 
+    /// Notes what the policies are asked, if a candidate runs beside them.
+    pub(super) fn noted(&mut self, core: &Core, caller: &Caller, ask: &Ask<'_>) -> Option<Note> {
+        core.node.shadow.as_ref().filter(|shadow| shadow.wants())?;
+        self.note = Some(Note::of(ask, caller.exchange().map(|exchange| &exchange.id)));
+        self.note.clone()
+    }
+
     /// Keeps what is counted of a denial, and refuses.
     pub(super) fn denied(&mut self, denied: Denied) -> Refusal {
+        if matches!(denied.why, Denial::Missing { .. } | Denial::Cursor { .. }) {
+            // That is for the request to mend: no policy had a say.
+            self.note = None;
+        }
         self.tally = Some(Tally { policy_errors: denied.policy_errors, ..Tally::default() });
         decide::refusal(denied.why)
     }
@@ -251,6 +280,9 @@ impl Exchange {
 
     fn over(&mut self, core: &Core, refusal: Option<&Refusal>) {
         self.ended = true;
+        if let (Some(shadow), Some(note)) = (&core.node.shadow, self.note.take()) {
+            shadow.take(self.id, note, &self.live);
+        }
         self.record(core, refusal);
         self.measure(core, refusal);
         self.log(core, refusal);
@@ -280,8 +312,9 @@ impl Exchange {
                 system: self.system.as_ref().map(|system| system.id.clone()),
                 exchange: self.by.clone(),
                 operation: self.operation.as_ref().map(|operation| operation.id.clone()),
-                purpose: self.agreed.as_ref().map(|agreed| agreed.purpose().id.clone()),
+                purpose: self.agreed.as_ref().map(|agreed| agreed.purpose().id.clone()).or(self.wanted.take()),
                 code: refusal.code(),
+                bundle: self.live.bundle.digest(),
                 subject: None,
                 claimed: std::mem::take(&mut self.claimed),
                 source: self.connection.peer.ip().to_canonical(),

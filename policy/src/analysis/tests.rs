@@ -1,3 +1,5 @@
+//! Changes of bundles whose meaning is known beforehand.
+
 use std::sync::Arc;
 
 use super::*;
@@ -306,6 +308,29 @@ fn enrolments_and_agencies_are_compared_too() {
         (found.verdict, found.aspects[0].said.as_str()),
         (Verdict::Narrows, "purpose `assessment` now requires `case`")
     );
+}
+
+#[test]
+fn only_what_the_policies_say_otherwise_is_left_to_a_solver() {
+    let masked = bundle(&[
+        ("a", &format!("@mask(\"last3\") {PHONE};")),
+        ("b", "forbid(principal, action, resource in Group::\"civil\");"),
+    ]);
+    let clear =
+        bundle(&[("z", "forbid(principal, action, resource in Group::\"civil\");"), ("a", &format!("{PHONE};"))]);
+    let least = |wanted: &Obligations| {
+        wanted.open.iter().map(|one| (one.operation.clone(), one.least.clone())).collect::<Vec<_>>()
+    };
+    let wider = obligations(&masked, &clear);
+    assert_eq!(least(&wider)[0], ("citizen.read".into(), "masked (exists)".into()), "{wider:?}");
+    assert!(least(&wider).contains(&("citizen.read".into(), "revealed".into())) && wider.settled > 0);
+    assert!(wider.open.iter().all(|one| one.operation == "citizen.read" && !one.new.is_empty()));
+    assert_eq!(wider.beyond.len(), 1, "neither contracts nor agencies changed: {:?}", wider.beyond);
+    assert!(least(&obligations(&clear, &clear)).is_empty());
+    // Where nothing is permitted, nothing is to be shown.
+    let nothing = bundle(&[("b", "forbid(principal, action, resource in Group::\"civil\");")]);
+    assert!(least(&obligations(&clear, &nothing)).is_empty());
+    assert!(!least(&obligations(&nothing, &clear)).is_empty());
 }
 
 pub(super) fn regroup(contracts: &mut crate::contract::Contracts, field: &str, group: &str) {

@@ -20,7 +20,7 @@ mod found;
 mod list;
 mod whole;
 
-use found::{Asked, decide, given, is_about, wanted};
+use found::{Asked, decide, given, is_about, note, wanted};
 pub(crate) use found::{derived, only};
 pub(crate) use list::persons;
 pub(crate) use whole::{open_record_of_whole, open_whole};
@@ -111,6 +111,7 @@ fn examine_any<'b>(permit: &Permit, bytes: &'b Bytes) -> Result<Examined<'b>, Un
             Some((cut, evidence))
         }
     };
+    note(permit, &found);
     // Of the record as it is: what refers to a sealed person may be what a condition asks about.
     let (outcome, hidden) = decided(permit, &found);
     let hidden = hidden | given(permit).any(|asked| outcome.treatments.of(asked.field) == Treatment::Withhold);

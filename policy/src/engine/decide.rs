@@ -57,6 +57,7 @@ impl Engine {
             page: None,
             limits: None,
             sealing,
+            note: None,
         };
         if hides {
             permit.widen_page();

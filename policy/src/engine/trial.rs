@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::contract::Operation;
+use crate::contract::{Arguments, Operation};
 use crate::directory::System;
-use crate::engine::{Engine, Fact, Outcome, Table};
+use crate::engine::{Engine, Fact, Outcome, Question, Table, could_answer, unusable};
 use crate::model::{FieldIx, FieldSet, PurposeId, Treatment};
-use crate::permit::Env;
+use crate::permit::{Denial, Env};
 
 /// What one (system, operation, purpose) gets under some circumstances, and can be asked about records.
 #[derive(Clone, Debug)]
@@ -44,6 +44,20 @@ impl Trial {
     /// Fields that are withheld because a policy failed, whatever the record says.
     pub fn errors(&self) -> FieldSet {
         self.outcome.errors
+    }
+
+    /// Whether no field waits for the record.
+    pub fn is_decided(&self) -> bool {
+        self.outcome.treatments == self.outcome.most
+    }
+
+    /// Why the request is refused whatever the record says. `operation` MUST be the one that was tried.
+    pub(crate) fn denial(&self, operation: &Operation, arguments: &Arguments) -> Option<Denial> {
+        let question = Question { operation, arguments, filled: None };
+        if !could_answer(&self.outcome, &question) {
+            return Some(Denial::Nothing);
+        }
+        unusable(&self.outcome, &question).map(|name| Denial::Parameter { name })
     }
 
     /// What each field gets of a record with those attributes, by their position in [`crate::contract::RecordSchema::attributes`]; one

@@ -13,7 +13,7 @@ use toml::de::DeTable;
 use super::section::{Reader, Section};
 use super::{
     Admin, Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Operator, Register, Sealed, Tls,
-    break_glass, bundle, read,
+    break_glass, bundle, read, shadow,
 };
 
 pub(super) fn config(text: &str, file: &Path, cores: usize) -> Result<Config, ConfigErrors> {
@@ -55,6 +55,7 @@ fn read_document(
     let (bundle, signing) = bundle::parse(reader, top.required_section("bundle"), folder);
     let audit = audit(top.required_section("audit"), folder);
     let state = state(top.section("state"), folder, audit.as_ref());
+    let shadow = shadow::parse(reader, &top, folder, &state);
     let cache = cache(top.section("cache"));
     let guesses = guesses(top.section("guesses"));
     let admin_section = top.section("admin");
@@ -93,6 +94,7 @@ fn read_document(
         tls: tls?,
         registers,
         bundle: bundle?,
+        shadow,
         signing,
         audit: audit?,
         state,

@@ -9,17 +9,21 @@ use std::process::ExitCode;
 use popgate_policy::analysis::{Because, Change, Diff, Direction, Verdict, diff};
 
 use super::load;
-use crate::cli::report::{BOLD, GREEN, RED, YELLOW, paint, plural};
+use super::prove::{Proof, prove};
+use crate::cli::report::{BOLD, GREEN, RED, YELLOW, paint};
 
 /// Tell what a change of a bundle alters: who sees more, who sees less, and when
 ///
 /// What is compared is what requests get, not the texts: policies, contracts and the directory of agencies alike. Every class of
-/// circumstances and of records that the conditions can tell apart is tried.
+/// circumstances and of records that the conditions can tell apart is tried. What is compared otherwise than with literals (patterns, sums) is
+/// tried at some values only: with --prove, a solver (cvc5) shows for every possible request that the policies do not widen, or names one
+/// that gets more.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   popgate policy diff /etc/popgate/bundle ./candidate
   popgate policy diff ./old ./new --json
+  popgate policy diff ./old ./new --prove          with cvc5 (Debian's package `cvc5`, or as CVC5 names it)
   popgate policy diff ./old ./new --allow-widening \"INC-77: blood type for rescue, decided on 2026-11-30\"
 
 Rates, caches and documentation are not compared: they do not decide what is shown.
@@ -41,6 +45,9 @@ pub struct Args {
     /// Let sensitive fields widen, for this reason; it is part of the JSON output
     #[arg(long, value_name = "REASON", value_parser = reason)]
     allow_widening: Option<String>,
+    /// Have cvc5 prove that the policies do not widen, or find a request that gets more
+    #[arg(long)]
+    prove: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -53,16 +60,25 @@ pub struct Args {
 pub fn run(args: &Args, colour: bool, out: &mut dyn Write) -> Result<ExitCode, Box<dyn Error>> {
     let (old, new) = (load(&args.old)?, load(&args.new)?);
     let found = diff(&old, &new);
+    // Without a solver, everything else is told all the same.
+    let proof = args.prove.then(|| prove(&old, &new).map_err(|error| error.to_string()));
     if args.json {
         let report = Report {
             old: old.digest().to_string(),
             new: new.digest().to_string(),
             allow_widening: args.allow_widening.as_deref(),
+            proof: proof.as_ref().and_then(|proof| proof.as_ref().ok()),
+            not_proven: proof.as_ref().and_then(|proof| proof.as_ref().err()),
             diff: &found,
         };
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
         write(&found, colour, out)?;
+        match &proof {
+            Some(Ok(proof)) => write_proof(proof, out)?,
+            Some(Err(message)) => writeln!(out, "not proven: {message}")?,
+            None => {}
+        }
     }
     if !found.sensitive.is_empty() && args.allow_widening.is_none() {
         let fields = found.sensitive.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", ");
@@ -85,6 +101,8 @@ struct Report<'a> {
     old: String,
     new: String,
     allow_widening: Option<&'a str>,
+    proof: Option<&'a Proof>,
+    not_proven: Option<&'a String>,
     #[serde(flatten)]
     diff: &'a Diff,
 }
@@ -108,19 +126,17 @@ fn write(found: &Diff, colour: bool, out: &mut dyn Write) -> io::Result<()> {
             .filter(|direction| *direction == wanted)
             .count()
     };
-    let said = [(Direction::Widens, "widens"), (Direction::Both, "goes both ways"), (Direction::Narrows, "narrows")]
-        .into_iter()
-        .filter_map(|(direction, verb)| match count(direction) {
-            0 => None,
-            many => Some(
-                format!("{} {verb}", plural(many, "change"))
-                    .replace("s widens", "s widen")
-                    .replace("s narrows", "s narrow")
-                    .replace("s goes", "s go"),
-            ),
-        })
-        .collect::<Vec<_>>()
-        .join(", ");
+    let ways = [
+        (Direction::Widens, "widens", "widen"),
+        (Direction::Both, "goes both ways", "go both ways"),
+        (Direction::Narrows, "narrows", "narrow"),
+    ];
+    let said = ways.into_iter().filter_map(|(direction, one, several)| match count(direction) {
+        0 => None,
+        1 => Some(format!("1 change {one}")),
+        many => Some(format!("{many} changes {several}")),
+    });
+    let said = said.collect::<Vec<_>>().join(", ");
     let (verdict, colour_of) = match (found.verdict, found.same_files) {
         (Verdict::Equal, true) => ("equal: the files are the same".to_owned(), GREEN),
         (Verdict::Equal, false) => ("equal: the texts differ, what is shown does not".to_owned(), GREEN),
@@ -135,6 +151,41 @@ fn write(found: &Diff, colour: bool, out: &mut dyn Write) -> io::Result<()> {
         "exact for conditions that compare with literals, not proven for the rest"
     };
     writeln!(out, "{}\n{exact}", paint(&verdict, colour_of, colour))
+}
+
+fn write_proof(proof: &Proof, out: &mut dyn Write) -> io::Result<()> {
+    let all = proof.shown + proof.settled;
+    if proof.proven {
+        writeln!(
+            out,
+            "proven: the policies widen nothing, for every possible request ({all} implications, {} by the solver)",
+            proof.shown
+        )?;
+    } else {
+        writeln!(
+            out,
+            "not proven: {} shown, of {} the policies may give more",
+            all,
+            proof.counterexamples.len() + proof.open.len()
+        )?;
+    }
+    for counterexample in &proof.counterexamples {
+        writeln!(
+            out,
+            "  a request for {} that is now given at least {}:",
+            counterexample.operation, counterexample.least
+        )?;
+        for line in &counterexample.request {
+            writeln!(out, "      {line}")?;
+        }
+    }
+    for open in &proof.open {
+        writeln!(out, "  open: {open}")?;
+    }
+    for beyond in &proof.beyond {
+        writeln!(out, "  not spoken of: {beyond}")?;
+    }
+    Ok(())
 }
 
 fn write_change(change: &Change, colour: bool, out: &mut dyn Write) -> io::Result<()> {

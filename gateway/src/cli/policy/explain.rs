@@ -343,8 +343,8 @@ impl Said<'_> {
                 Answer::NotAsked => "not asked",
             };
             let line = format!("{is:<9} {} {{ {} }}", condition.kind, condition.text);
-            let colour = if condition.stops || condition.is == Answer::Failed { RED } else { "0" };
-            writeln!(out, "        {}", if colour == RED { paint(&line, RED, self.colour) } else { line })?;
+            let tells = condition.stops || condition.is == Answer::Failed;
+            writeln!(out, "        {}", paint(&line, RED, tells && self.colour))?;
         }
         Ok(())
     }

@@ -69,11 +69,19 @@ pub(super) fn is_about(permit: &Permit, found: &Captures<'_>) -> bool {
 
 /// What the policies decide about the record.
 pub(super) fn decide(permit: &Permit, found: &Captures<'_>) -> Arc<Outcome> {
-    let fact = |at: usize| {
-        let attribute = permit.operation.record.attributes.get(at)?;
-        derived(attribute, only(found, attribute.from), permit.env.date)
-    };
-    permit.table.at_record(&permit.outcome, &permit.env, &fact)
+    permit.table.at_record(&permit.outcome, &permit.env, &|at| fact(permit, found, at))
+}
+
+/// Notes the record, where a candidate is held against what is decided about it.
+pub(super) fn note(permit: &Permit, found: &Captures<'_>) {
+    if let Some(note) = &permit.note {
+        note.record(&permit.operation, |at| fact(permit, found, at));
+    }
+}
+
+fn fact<'f>(permit: &Permit, found: &'f Captures<'_>, at: usize) -> Option<Fact<'f>> {
+    let attribute = permit.operation.record.attributes.get(at)?;
+    derived(attribute, only(found, attribute.from), permit.env.date)
 }
 
 /// The attribute of a record with that value of the leaf that it is taken from; `None` if it has none then.

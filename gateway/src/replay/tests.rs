@@ -1,0 +1,300 @@
+//! What a replay says of requests, over the reference bundle and candidates that differ from it in one place.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use popgate_policy::bundle::{Bundle, Source};
+use popgate_policy::contract::RecordSchema;
+use popgate_policy::model::FieldIx;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::app::bundle_files;
+use crate::audit::{PurposeSource, Shown};
+
+const NOON: &str = "2026-11-20T05:00:00Z";
+const TELECOM: (&str, &str, &str) = ("telecom-a/crm", "citizen.lookup", "subscriber-verification");
+const PROVINCE: (&str, &str, &str) = ("ha-noi/portal", "citizen.lookup", "residence-management");
+const BANK: (&str, &str, &str) = ("bank-a/loans", "citizen.lookup", "credit-assessment");
+
+fn reference() -> &'static Source {
+    static SOURCE: OnceLock<Source> = OnceLock::new();
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/bundle");
+    SOURCE.get_or_init(|| bundle_files::read(&dir).unwrap())
+}
+
+fn live() -> &'static Arc<Bundle> {
+    static BUNDLE: OnceLock<Arc<Bundle>> = OnceLock::new();
+    BUNDLE.get_or_init(|| Bundle::load(reference()).unwrap().bundle)
+}
+
+/// The reference bundle with texts replaced.
+fn edited(edits: &[(&str, &str, &str)]) -> Mirror {
+    let mut source = reference().clone();
+    for (file, old, new) in edits {
+        let text = source.files.get_mut(*file).unwrap();
+        assert!(text.contains(old), "{file}: {old}");
+        *text = text.replacen(old, new, 1);
+    }
+    Mirror::of(Bundle::load(&source).unwrap_or_else(|problems| panic!("{problems:?}")).bundle)
+}
+
+fn record(operation: &str) -> &'static RecordSchema {
+    &live().contracts().operation(operation).unwrap().record
+}
+
+fn fields(operation: &str, names: &[&str]) -> FieldSet {
+    let at = |name: &&str| record(operation).field_named(&format!("Citizen.{name}")).unwrap().index;
+    names.iter().map(at).collect()
+}
+
+/// A log that is written by hand.
+#[derive(Default)]
+struct Log {
+    entries: Vec<Entry>,
+    bundle: Option<Digest>,
+}
+
+impl Log {
+    fn intent(&mut self, asked: (&str, &str, &str), at: &str, brought: Option<Brought>, widest: FieldSet) -> u64 {
+        let (system, operation, purpose) = asked;
+        let seq = self.entries.len() as u64 + 1;
+        let record = record(operation);
+        let schema = Schema {
+            bundle: self.bundle.unwrap_or_else(|| live().digest()),
+            name: record.name.clone(),
+            fields: record.fields.iter().map(|field| field.name.to_string()).collect(),
+        };
+        let intent = IntentEntry {
+            disclosure: DisclosureId::from_random(seq.into()),
+            system: system.into(),
+            exchange: None,
+            operation: operation.into(),
+            purpose: purpose.into(),
+            purpose_source: PurposeSource::Header,
+            schema: Arc::new(schema),
+            fields: widest,
+            tag: Some(crate::audit::SubjectTag([1; 16])),
+            sealed: None,
+            brought,
+            source: "10.20.0.7".parse().unwrap(),
+            closed: true,
+        };
+        self.entries.push(Entry { seq, at: at.parse().unwrap(), what: What::Intent(Box::new(intent)) });
+        seq
+    }
+
+    fn closing(&mut self, intent: u64, outcome: Ended) {
+        let what = What::Closing(ClosingEntry { intent, disclosure: None, schema: None, outcome });
+        let (seq, at) = (self.entries.len() as u64 + 1, NOON.parse().unwrap());
+        self.entries.push(Entry { seq, at, what });
+    }
+
+    /// A request that was answered with these fields.
+    fn answered(&mut self, asked: (&str, &str, &str), revealed: &[&str], masked: &[&str]) {
+        let (revealed, masked) = (fields(asked.1, revealed), fields(asked.1, masked));
+        let intent = self.intent(asked, NOON, Some(ALL), revealed.union(masked));
+        self.closing(intent, Ended::Complete(Shown { revealed, masked, matched: FieldSet::EMPTY }));
+    }
+
+    fn refused(&mut self, (system, operation, purpose): (&str, &str, &str), code: &str) {
+        let seq = self.entries.len() as u64 + 1;
+        let refused = RefusedEntry {
+            disclosure: DisclosureId::from_random(seq.into()),
+            system: Some(system.into()),
+            exchange: None,
+            operation: Some(operation.into()),
+            purpose: Some(purpose.into()),
+            code: code.into(),
+            tag: None,
+            sealed: None,
+            brought: Some(ALL),
+            bundle: Some(live().digest()),
+            source: "10.20.0.7".parse().unwrap(),
+        };
+        self.entries.push(Entry { seq, at: NOON.parse().unwrap(), what: What::Refused(Box::new(refused)) });
+    }
+
+    /// What a candidate makes of it; the files of the reference bundle are known, those of no other.
+    fn against(&self, candidate: Mirror) -> Value {
+        let mut find = |digest: &Digest| (live().digest() == *digest).then(|| Mirror::of(Arc::clone(live())));
+        self.compared(candidate, Before::Records(&mut find))
+    }
+
+    fn compared(&self, candidate: Mirror, before: Before<'_>) -> Value {
+        let clock = Clock::system("Asia/Ho_Chi_Minh").unwrap();
+        let mut replay = Replay::new(candidate, before, clock, Wanted::default(), 3);
+        self.entries.iter().cloned().for_each(|entry| replay.take(entry));
+        let report = replay.end();
+        let mut text = Vec::new();
+        report.write(&mut text).unwrap();
+        let json = report.json();
+        let counted = ["same", "answered_now", "differ", "not_replayed"].map(|name| json[name].as_u64().unwrap());
+        let maps = ["refused_now", "depends_on", "gone"].map(|name| json[name].as_object().unwrap().clone());
+        let maps: u64 = maps.iter().flat_map(|map| map.values()).map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(json["requests"], counted.iter().sum::<u64>() + maps, "each is counted once: {json}");
+        json
+    }
+}
+
+const ALL: Brought = Brought { user: true, case: true, assurance: false };
+const YEAR: &str = "@mask(\"year\")\npermit (\n  principal in Sector::\"telecom\"";
+const CLEAR: &str = "permit (\n  principal in Sector::\"telecom\"";
+
+#[test]
+fn the_bundle_that_decided_would_decide_the_same() {
+    let mut log = Log::default();
+    log.answered(TELECOM, &[], &["date_of_birth", "phone"]);
+    log.answered(PROVINCE, &["id", "full_name", "permanent_residence.province"], &[]);
+    let open = log.intent(TELECOM, NOON, Some(ALL), fields(TELECOM.1, &["date_of_birth", "phone"]));
+    assert!(open > 0);
+    let hidden = log.intent(PROVINCE, NOON, Some(ALL), fields(PROVINCE.1, &["id"]));
+    log.closing(hidden, Ended::NoMatch(NoMatch::Hidden));
+    let unknown = log.intent(TELECOM, NOON, Some(ALL), fields(TELECOM.1, &["phone"]));
+    log.closing(unknown, Ended::NoMatch(NoMatch::Unknown));
+    log.refused((TELECOM.0, "citizen.read", TELECOM.2), "policy_denied");
+    let said = log.against(Mirror::of(Arc::clone(live())));
+    assert_eq!((&said["requests"], &said["same"]), (&json!(6), &json!(6)), "{said}");
+    assert_eq!(said["by_agency"][0]["agency"], "ha-noi");
+}
+
+#[test]
+fn a_mask_that_is_taken_away_shows_more_to_those_who_were_shown_it() {
+    let mut log = Log::default();
+    log.answered(TELECOM, &[], &["date_of_birth", "phone"]);
+    log.answered(TELECOM, &[], &["phone"]);
+    log.answered(BANK, &[], &[]);
+    let said = log.against(edited(&[("policies/telecom.cedar", YEAR, CLEAR)]));
+    // The second person has no date of birth in the register.
+    assert_eq!((&said["differ"], &said["more"]), (&json!(1), &json!({"Citizen.date_of_birth": 1})), "{said}");
+    let row = &said["by_agency"][1];
+    assert_eq!((&row["agency"], &row["examples"]["more"]), (&json!("telecom-a"), &json!([format!("{:032x}", 1)])));
+    // The other way round.
+    let back = edited(&[("policies/telecom.cedar", YEAR, CLEAR)]);
+    let mut then = Log { bundle: Some(back.bundle().digest()), ..Log::default() };
+    then.answered(TELECOM, &["date_of_birth"], &["phone"]);
+    let said = then.against(Mirror::of(Arc::clone(live())));
+    assert_eq!(said["less"], json!({"Citizen.date_of_birth": 1}), "{said}");
+}
+
+#[test]
+fn a_permit_that_is_gone_refuses_and_one_that_is_new_answers() {
+    let mut log = Log::default();
+    log.answered(TELECOM, &[], &["date_of_birth"]);
+    log.refused((TELECOM.0, "citizen.read", TELECOM.2), "policy_denied");
+    log.refused((TELECOM.0, "citizen.read", "treatment"), "purpose_not_enrolled");
+    log.refused((TELECOM.0, "citizen.read", "treatment"), "plugin_refused");
+    let narrower = edited(&[(
+        "policies/telecom.cedar",
+        "when { context.purpose == Purpose::\"subscriber-verification\" };",
+        "when { context.purpose == Purpose::\"subscriber-verification\" && false };",
+    )]);
+    let said = log.against(narrower);
+    assert_eq!((&said["refused_now"], &said["same"]), (&json!({"parameter_denied": 1}), &json!(2)), "{said}");
+    assert_eq!(said["not_replayed"], 1);
+    let wider = "\n@id(\"telecom-reads\") @basis(\"a test\") permit (principal in Sector::\"telecom\", action == \
+                 Action::\"citizen.read\", resource in Group::\"identity\");\n";
+    let policy = &reference().files["policies/telecom.cedar"];
+    let enrolled = edited(&[
+        ("policies/telecom.cedar", policy, &format!("{policy}{wider}")),
+        (
+            "agencies/telecom-a.toml",
+            "purposes = [\"subscriber-verification\"]",
+            "purposes = [\"subscriber-verification\", \"treatment\"]",
+        ),
+    ]);
+    let said = log.against(enrolled);
+    assert_eq!((&said["answered_now"], &said["refused_now"]), (&json!(2), &json!({})), "{said}");
+    let gone = edited(&[("agencies/telecom-a.toml", "[systems.crm]", "[systems.other]")]);
+    assert_eq!(log.against(gone)["gone"], json!({"system": 3}), "the plugin's refusal is not replayed");
+}
+
+#[test]
+fn gates_and_circumstances_are_those_of_then() {
+    let mut log = Log::default();
+    // 23:00 and 12:00 where the site is.
+    for (at, shown) in [("2026-11-20T16:00:00Z", false), (NOON, true)] {
+        let asked = log.intent(BANK, at, Some(ALL), fields(BANK.1, &["date_of_birth"]));
+        log.closing(
+            asked,
+            if shown { Ended::NoMatch(NoMatch::Unknown) } else { Ended::Refused("register_timeout".into()) },
+        );
+    }
+    let said = log.against(Mirror::of(Arc::clone(live())));
+    assert_eq!((&said["same"], &said["refused_now"]), (&json!(1), &json!({"policy_denied": 1})), "{said}");
+    let mut log = Log::default();
+    log.intent(BANK, NOON, Some(Brought::default()), fields(BANK.1, &["date_of_birth"]));
+    log.intent(BANK, NOON, None, fields(BANK.1, &["date_of_birth"]));
+    let asks = "context.env has claimed_assurance && context.env.claimed_assurance == \"high\"";
+    let user = edited(&[("policies/bank.cedar", asks, "context.env.claimed_user")]);
+    let said = log.against(user);
+    assert_eq!(said["depends_on"], json!({"claims": 1}), "only of the older record it is not known: {said}");
+    let expired = edited(&[("purposes.toml", "[credit-assessment]", "[credit-assessment]\nvalid_until = 2026-11-19")]);
+    assert_eq!(log.against(expired)["refused_now"], json!({"purpose_expired": 2}));
+}
+
+#[test]
+fn what_hangs_on_the_record_is_told_where_what_was_shown_tells_it_and_is_not_guessed_elsewhere() {
+    let adults = "forbid (\n  principal in Level::\"private\",\n  action in Action::\"with-minor\",\n  resource == Field::\"Citizen.date_of_birth\"\n) when { context.record.minor }";
+    let all = adults.replace("context.record.minor", "true");
+    let mut log = Log::default();
+    log.answered(TELECOM, &[], &["date_of_birth", "phone"]);
+    // Contact of a minor is only matched: who was shown a phone is none.
+    let clear = edited(&[("policies/telecom.cedar", YEAR, CLEAR)]);
+    let mut then = Log { bundle: Some(clear.bundle().digest()), ..Log::default() };
+    then.answered(TELECOM, &["date_of_birth"], &[]);
+    let narrowed = edited(&[("policies/telecom.cedar", YEAR, CLEAR), ("policies/common.cedar", adults, &all)]);
+    let said = then.against(narrowed);
+    assert_eq!(said["less"], json!({"Citizen.date_of_birth": 1}), "it was shown whole, and never would be: {said}");
+    // Of a hidden record nothing is known.
+    let mut log = Log::default();
+    let hidden = log.intent(PROVINCE, NOON, Some(ALL), fields(PROVINCE.1, &["id"]));
+    log.closing(hidden, Ended::NoMatch(NoMatch::Hidden));
+    let other = edited(&[(
+        "policies/province.cedar",
+        "context.record.province == principal.province",
+        "context.record.province == \"079\"",
+    )]);
+    assert_eq!(log.against(other)["depends_on"], json!({"record": 1}));
+    let open = edited(&[(
+        "policies/province.cedar",
+        "context.purpose != Purpose::\"civil-status-registration\" }",
+        "false }",
+    )]);
+    assert_eq!(log.against(open)["answered_now"], 1);
+}
+
+#[test]
+fn against_another_bundle_only_what_both_make_of_the_requests_counts() {
+    let mut log = Log::default();
+    log.answered(TELECOM, &["date_of_birth"], &[]);
+    log.refused(TELECOM, "policy_denied");
+    let clear = || edited(&[("policies/telecom.cedar", YEAR, CLEAR)]);
+    let before = |mirror| Before::Bundle(Arc::new(mirror));
+    let same = log.compared(clear(), before(clear()));
+    assert_eq!(same["same"], 2, "{same}");
+    let said = log.compared(clear(), before(edited(&[])));
+    // Of the one request the record says what was shown, and that it was shown by another bundle is not believed.
+    assert!(
+        said["more"]["Citizen.date_of_birth"].as_u64() >= Some(1) || said["depends_on"]["record"].as_u64() >= Some(1),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_field_that_the_candidate_does_not_have_is_named() {
+    let mut log = Log::default();
+    log.answered(TELECOM, &[], &["phone"]);
+    let schema = Schema { bundle: Digest([3; 32]), name: "Citizen".into(), fields: vec!["Citizen.telex".into()] };
+    if let Some(Entry { what: What::Intent(intent), .. }) = log.entries.first_mut() {
+        intent.schema = Arc::new(schema);
+        intent.fields = [FieldIx(0)].into_iter().collect();
+    }
+    if let Some(Entry { what: What::Closing(closing), .. }) = log.entries.last_mut() {
+        let masked = [FieldIx(0)].into_iter().collect();
+        closing.outcome = Ended::Complete(Shown { masked, ..Shown::default() });
+    }
+    let said = log.against(edited(&[]));
+    assert_eq!((&said["gone"], &said["less"]), (&json!({"field": 1}), &json!({"Citizen.telex": 1})), "{said}");
+    assert_eq!(said["unknown_bundles"], json!(["03".repeat(32)]));
+}

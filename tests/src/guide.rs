@@ -59,6 +59,26 @@ pub fn steps(guide: &str) -> Vec<Step> {
     steps
 }
 
+/// The guide with what its commands print now, in their order.
+pub fn with_outputs<'o>(guide: &str, mut printed: impl Iterator<Item = &'o str>) -> String {
+    let mut page = String::new();
+    let mut inside = false;
+    for line in guide.lines() {
+        let command = inside && line.starts_with("$ ");
+        if !inside || command || line == FENCE {
+            page.push_str(line);
+            page.push('\n');
+        }
+        if command {
+            let printed = printed.next().unwrap_or_default().trim_end();
+            page.push_str(printed);
+            page.push_str(if printed.is_empty() { "" } else { "\n" });
+        }
+        inside = if inside { line != FENCE } else { line == CONSOLE };
+    }
+    page
+}
+
 /// What a command prints in that folder, mistakes too; it must succeed. `path` goes before the folders in which programs are sought.
 ///
 /// # Panics
@@ -107,7 +127,7 @@ pub fn normalised(text: &str) -> Vec<String> {
 fn block(lines: &mut VecDeque<&str>) -> String {
     lines.pop_front();
     let mut block = String::new();
-    while let Some(line) = lines.pop_front().filter(|line| *line != "```") {
+    while let Some(line) = lines.pop_front().filter(|line| *line != FENCE) {
         block.push_str(line);
         block.push('\n');
     }
@@ -115,3 +135,4 @@ fn block(lines: &mut VecDeque<&str>) -> String {
 }
 
 const CONSOLE: &str = "```console";
+const FENCE: &str = "```";

@@ -195,8 +195,8 @@ impl Engine {
         let at = self.shape(system)?;
         let shape = self.shapes.get(at)?;
         let asked = self.operations.get(operation.index).filter(|asked| asked.operation.id == operation.id)?;
-        let entity = self.purposes.get(purpose)?;
-        self.tables.table((at, operation.index, purpose), used, || self.build(&shape.lineage, asked, entity).table)
+        let make = || Some(self.build(&shape.lineage, asked, self.purposes.get(purpose)?).table);
+        self.tables.table((at, operation.index, purpose), used, make)
     }
 
     /// Which systems share every decision: those of equal shape. `None` if it is not of this bundle.

@@ -133,14 +133,16 @@ fn a_field_that_joins_a_group_is_told_though_no_policy_changed() {
 
 #[test]
 fn an_agency_that_joins_a_sector_is_told() {
-    let new = edited("agencies/insurance-a.toml", "sector   = \"insurance\"", "sector   = \"telecom\"");
-    let file = new.path().join("agencies/insurance-a.toml");
-    let text_of = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text_of.replace("[\"motor-insurance\"]", "[\"motor-insurance\", \"subscriber-verification\"]"))
-        .unwrap();
+    let new = edited("agencies/credit-information.toml", "sector   = \"finance\"", "sector   = \"bank\"");
     let (code, said) = diff(new.path(), &[]);
-    assert!(code == 4 && said.contains("widens   insurance-a: "), "{code} {said}");
-    assert!(said.contains("Citizen.phone") && said.contains("for subscriber-verification"), "{said}");
+    let expected = "widens   credit-information: Citizen.marital_status, Citizen.permanent_residence.province
+         withheld → revealed (06:00-22:00 and claimed assurance is `high`)
+         in citizen.lookup for credit-assessment
+         because policy `bank-borrower-circumstances` bears on it now (policies/bank.cedar:34)
+";
+    assert!(code == 4 && said.contains(expected), "{code} {said}");
+    // The banks' nights are its nights now.
+    assert!(said.contains("masked (exists) → masked (exists) (06:00-22:00)\n"), "{said}");
 }
 
 #[test]
@@ -150,7 +152,7 @@ fn a_purpose_that_is_enrolled_is_told() {
     let (code, said) = diff(new.path(), &[]);
     // No policy gives it anything for that purpose.
     assert!(code == 0 && said.starts_with("equal: "), "{code} {said}");
-    let new = edited("agencies/electricity.toml", "[\"utility-contract\"]", "[]");
+    let new = edited("agencies/electricity.toml", "[\"utility-contract\"]", "[\"motor-insurance\"]");
     let (code, said) = diff(new.path(), &[]);
     assert!(code == 3 && said.contains("narrows  electricity: "), "{code} {said}");
     assert!(said.contains("because the purpose may be used in one of the bundles only"), "{said}");
@@ -158,19 +160,16 @@ fn a_purpose_that_is_enrolled_is_told() {
 
 #[test]
 fn more_of_a_sensitive_field_needs_a_reason() {
-    let new = edited(
-        "policies/common.cedar",
-        ") unless { principal in Sector::\"health\" };\n\n// Private",
-        ") unless { true };\n\n// Private",
-    );
     let sensitive = edited(
-        "policies/common.cedar",
-        "  (principal in Sector::\"health\" &&\n",
-        "  principal in Sector::\"justice\" ||\n  (principal in Sector::\"health\" &&\n",
+        "policies/health.cedar",
+        "resource == Field::\"Citizen.blood_type\"\n) when { context.purpose == Purpose::\"treatment\" };",
+        "resource == Field::\"Citizen.blood_type\"\n) when { context.purpose != Purpose::\"vaccination\" };",
     );
-    drop(new);
     let (code, said) = diff(sensitive.path(), &[]);
-    assert!(code == 1 && said.contains("error: more is shown of sensitive fields: `"), "{code} {said}");
+    assert!(
+        code == 1 && said.contains("error: more is shown of sensitive fields: `Citizen.blood_type`;"),
+        "{code} {said}"
+    );
     assert!(said.contains("say why with --allow-widening"), "{said}");
     let (code, said) = diff(sensitive.path(), &["--allow-widening", "INC-77, decided today", "--json"]);
     let found: Value = serde_json::from_str(&said).unwrap();
@@ -191,6 +190,8 @@ fn who_can_see_a_field_is_told_with_conditions_and_policies() {
     let (code, said) = popgate(&["policy", "who", "--field", "Citizen.religion", "--bundle", text(&bundle), "--json"]);
     let found: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &found["fields"]), (0, &serde_json::json!(["Citizen.religion"])));
+    let nobody = popgate(&["policy", "who", "--field", "Citizen.religion", "--bundle", text(&bundle)]);
+    assert_eq!(nobody, (0, "nobody can ever see it\n0 agencies, 0 systems; exact\n".to_owned()));
     let (code, said) = popgate(&["policy", "who", "--field", "Citizen.religoin", "--bundle", text(&bundle)]);
     assert!(code == 1 && said.contains("did you mean `Citizen.religion`?"), "{code} {said}");
     let (code, _) = popgate(&["policy", "who", "--bundle", text(&bundle)]);

@@ -81,5 +81,5 @@ fn only_the_bundle_in_force_is_shown() {
     metrics.bundle_info.with_label_values(&["new"]).set(1);
     let text = metrics.encode();
     assert!(text.contains("popgate_bundle_info{digest=\"new\"} 1"));
-    assert!(!text.contains("old"));
+    assert!(!text.contains("\"old\""));
 }

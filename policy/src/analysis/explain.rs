@@ -197,7 +197,12 @@ impl Judged {
         let hoped = is(Answer::WaitsForRecord).filter(permits);
         let standing =
             is(Answer::True).chain(hoped).fold(ladder.start(), |standing, rule| ladder.apply(standing, rule.force));
-        let permitted = is(Answer::True).filter(permits).next().is_some();
+        // One through a mask that the contract does not allow gives nothing.
+        let gives = |rule: &Rule| match rule.force {
+            Force::Permit(treatment) => treatment != Treatment::Withhold && ladder.rank(treatment).is_some(),
+            Force::Forbid | Force::Cap(_) => false,
+        };
+        let permitted = is(Answer::True).any(|rule| gives(rule));
         let most = if failed { Treatment::Withhold } else { ladder.treatment(standing) };
         let waits = most != Treatment::Withhold && is(Answer::WaitsForRecord).next().is_some();
         Self { treatment: most, ladder, waits, permitted }
@@ -266,7 +271,12 @@ fn explained(
     } else if judged.waits {
         format!("the record decides, by {}", named(Answer::WaitsForRecord))
     } else if !judged.permitted {
-        "no permit applies".to_owned()
+        let applies =
+            |policy: &PolicyExplained| policy.state == Answer::True && policy.effect.starts_with("permits, masked");
+        match policies.iter().any(applies) {
+            true => "no permit gives anything of it: the contract allows none of their masks".to_owned(),
+            false => "no permit applies".to_owned(),
+        }
     } else {
         format!("decided by {}", named(Answer::True))
     };

@@ -110,6 +110,10 @@ impl<'a> Scopes<'a> {
         Some(bits)
     }
 
+    pub(super) fn is_permit(&self, rule: usize) -> bool {
+        self.bundle.engine().rules().get(rule).is_some_and(|rule| matches!(rule.force, Force::Permit(_)))
+    }
+
     /// What those policies ask of.
     pub(super) fn uses(&self, rules: &Bits, into: &mut Uses) {
         rules.iter().filter_map(|at| self.rules.get(at)).for_each(|rule| into.add(&rule.uses));

@@ -32,34 +32,39 @@ pub(super) fn whom(
     for (_, system) in known().into_iter().filter(|(directory, system)| uses(directory, system)) {
         agencies.entry(system.agency.id.clone()).or_default().push((system.clone(), systems.contains(&system.id)));
     }
-    let is_whole = |members: &[(std::sync::Arc<System>, bool)]| members.iter().all(|(_, meant)| *meant);
-    let mut left: BTreeSet<AgencyId> =
-        agencies.iter().filter(|(_, members)| is_whole(members)).map(|(agency, _)| agency.clone()).collect();
-    let mut said = Vec::new();
     let total = agencies.len();
-    if left.len() == total && total > 3 {
-        return format!("all {total} agencies that may ask");
-    }
-    let sort = |of: &dyn Fn(&System) -> String| {
-        let mut sorts: BTreeMap<String, BTreeSet<AgencyId>> = BTreeMap::new();
+    let all = agencies.values().flatten().all(|(_, meant)| *meant);
+    let mut said = Vec::new();
+    for (least, of) in [(2, SECTOR), (4, LEVEL)] {
+        let mut sorts: BTreeMap<String, Vec<AgencyId>> = BTreeMap::new();
         for (agency, members) in &agencies {
             if let Some((system, _)) = members.first() {
-                sorts.entry(of(system)).or_default().insert(agency.clone());
+                sorts.entry(of(system)).or_default().push(agency.clone());
             }
         }
-        sorts
-    };
-    for sorts in [sort(&|system| system.agency.sector.clone()), sort(&|system| system.agency.level.clone())] {
         for (name, members) in sorts {
-            if members.len() > 1 && members.iter().all(|agency| left.contains(agency)) {
-                said.push(format!("{} {name} agencies", members.len()));
-                left.retain(|agency| !members.contains(agency));
+            let systems = || members.iter().filter_map(|agency| agencies.get(agency)).flatten();
+            let missing: Vec<&str> =
+                systems().filter(|(_, meant)| !meant).map(|(system, _)| system.id.as_str()).collect();
+            // A few exceptions are shorter than a long list.
+            if members.len() >= least && missing.len() <= MOST_MISSING.min(members.len() / 8) {
+                let without =
+                    if missing.is_empty() { String::new() } else { format!(" without {}", missing.join(" and ")) };
+                said.push(format!("{} {name} agencies{without}", members.len()));
+                agencies.retain(|agency, _| !members.contains(agency));
             }
         }
     }
-    let mut names: Vec<String> = left.iter().map(ToString::to_string).collect();
-    for members in agencies.values().filter(|members| !is_whole(members)) {
-        names.extend(members.iter().filter(|(_, meant)| *meant).map(|(system, _)| system.id.to_string()));
+    let mut names = Vec::new();
+    for (agency, members) in &agencies {
+        if members.iter().all(|(_, meant)| *meant) {
+            names.push(agency.to_string());
+        } else {
+            names.extend(members.iter().filter(|(_, meant)| *meant).map(|(system, _)| system.id.to_string()));
+        }
+    }
+    if all && said.len() + names.len() > MOST_NAMES {
+        return format!("all {total} agencies that may ask");
     }
     names.sort_unstable();
     let more = names.len().saturating_sub(MOST_NAMES);
@@ -70,5 +75,9 @@ pub(super) fn whom(
     }
 }
 
+const SECTOR: fn(&System) -> String = |system| system.agency.sector.clone();
+const LEVEL: fn(&System) -> String = |system| system.agency.level.clone();
 /// The most agencies that are named one by one.
 const MOST_NAMES: usize = 5;
+/// The most systems that are named as exceptions.
+const MOST_MISSING: usize = 2;

@@ -90,7 +90,10 @@ impl Engine {
     fn knows_the_same(&self, before: &Self, named: &BTreeSet<EntityUid>) -> bool {
         let same = |uid: &EntityUid| {
             let of = |model: &Model| {
-                model.entities.ancestors(uid).map(|above| above.cloned().collect::<BTreeSet<EntityUid>>())
+                let entity = model.entities.get(uid)?;
+                let says = ["sector", "level", "province"].map(|name| Some(entity.attr(name)?.ok()?.to_string()));
+                let above: BTreeSet<EntityUid> = model.entities.ancestors(uid)?.cloned().collect();
+                Some((above, says))
             };
             of(&self.model) == of(&before.model)
         };

@@ -94,6 +94,11 @@ impl Table {
         }
     }
 
+    /// Withholds everything.
+    pub(super) fn closed() -> Self {
+        Self::new(Outcome::closed(0), Vec::new(), Vec::new())
+    }
+
     /// What it takes in memory, with what it remembers. Bytes, estimated.
     pub(super) fn bytes(&self) -> usize {
         let fields = self.fixed.treatments.0.len() * 2 * size_of::<Treatment>();

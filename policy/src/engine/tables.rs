@@ -119,22 +119,23 @@ impl Tables {
         &self.pool
     }
 
-    /// The table; `make` is called once, whoever else waits. `used` says that a request needs it.
+    /// The table; `make` is called once, whoever else waits, and knows nothing of purposes of other bundles. `used` says that a
+    /// request needs it.
     pub(super) fn table(
         &self,
         (shape, operation, purpose): (usize, usize, &PurposeId),
         used: bool,
-        make: impl FnOnce() -> Table,
+        make: impl FnOnce() -> Option<Table>,
     ) -> Option<Arc<Table>> {
         let row = self.row(shape, operation)?;
         if let Some(at) = row.purposes.iter().position(|known| known == purpose) {
-            return row.table(at, used, || self.pool.share(make()));
+            return row.table(at, used, || self.pool.share(make().unwrap_or_else(Table::closed)));
         }
         let key = (shape, operation, purpose.clone());
         if let Some(known) = self.others().get(&key) {
             return Some(Arc::clone(known));
         }
-        let made = self.pool.share(make());
+        let made = self.pool.share(make()?);
         self.others().insert(key, Arc::clone(&made));
         Some(made)
     }

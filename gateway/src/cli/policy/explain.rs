@@ -309,21 +309,25 @@ impl Said<'_> {
         if field.answered != field.treatment && !field.waits_for_record {
             writeln!(out, "    this operation's answers hold of it: {}", field.answered)?;
         }
-        let told = field.policies.iter().filter(|policy| self.full || policy.decides || self.is_near(field, policy));
-        told.into_iter().try_for_each(|policy| self.policy(policy, out))
+        let mut told =
+            field.policies.iter().filter(|policy| self.full || policy.decides || self.is_near(field, policy));
+        told.try_for_each(|policy| {
+            let whole = policy.decides || policy.state != Answer::False || self.is_near(field, policy);
+            self.policy(policy, whole, out)
+        })
     }
 
-    /// Where nothing is permitted: a permit that is meant for the purpose, and that something else keeps away.
+    /// Where nothing is permitted: a permit for this caller, purpose and field that something else keeps away.
     fn is_near(&self, field: &FieldExplained, policy: &PolicyExplained) -> bool {
-        let stops = policy.conditions.iter().find(|condition| condition.stops);
+        let constant = |text: &str| ["context.purpose", "resource", "principal"].iter().any(|part| text.contains(part));
+        let mut stops = policy.conditions.iter().filter(|condition| condition.stops);
         field.treatment == "withheld"
+            && policy.state == Answer::False
             && policy.effect.starts_with("permits")
-            && stops.is_some_and(|condition| {
-                !condition.text.contains("context.purpose") && !condition.text.contains("resource")
-            })
+            && stops.all(|condition| !constant(&condition.text))
     }
 
-    fn policy(&self, policy: &PolicyExplained, out: &mut dyn Write) -> io::Result<()> {
+    fn policy(&self, policy: &PolicyExplained, whole: bool, out: &mut dyn Write) -> io::Result<()> {
         let state = match policy.state {
             Answer::True => "applies",
             Answer::False => "does not apply",
@@ -334,7 +338,9 @@ impl Said<'_> {
         let PolicyExplained { policy: id, file, line, effect, .. } = policy;
         let mark = if policy.decides { "*" } else { " " };
         writeln!(out, "  {mark} `{id}` {effect}: {state} ({file}:{line})")?;
-        for condition in &policy.conditions {
+        // Of what has nothing to do with it, the first reason is enough.
+        let conditions = policy.conditions.iter().filter(|condition| whole || condition.stops);
+        for condition in conditions.take(if whole { usize::MAX } else { 1 }) {
             let is = match condition.is {
                 Answer::True => "true",
                 Answer::False => "false",

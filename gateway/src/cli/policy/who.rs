@@ -109,6 +109,9 @@ fn write(found: &[Access], colour: bool, out: &mut dyn Write) -> io::Result<()> 
             writeln!(out, "  the conditions may not be all: {unsure}")?;
         }
     }
+    if found.is_empty() {
+        writeln!(out, "nobody can ever see it")?;
+    }
     let systems: BTreeSet<&String> = found.iter().flat_map(|access| &access.systems).collect();
     let agencies: BTreeSet<&str> = systems.iter().filter_map(|system| system.split('/').next()).collect();
     let exact = found.iter().all(|access| access.unsure.is_empty());

@@ -113,8 +113,11 @@ fn group(scopes: [&Scopes<'_>; 2], seats: &[Option<Seat<'_>>; 2], uses: &Uses, p
         }
         let [old, new] = &pair.bearing;
         let [old_scopes, new_scopes] = scopes;
+        // Where nothing is permitted any more, forbids have nothing to do with it.
+        let both = seats.iter().all(Option::is_some);
         let without = |mine: &Bits, of: &Scopes<'_>, theirs: Vec<u32>| -> Vec<usize> {
-            mine.iter().filter(|at| of.identity(*at).is_some_and(|identity| !theirs.contains(&identity))).collect()
+            let other = mine.iter().filter(|at| of.identity(*at).is_some_and(|identity| !theirs.contains(&identity)));
+            other.filter(|at| !both || !theirs.is_empty() || of.is_permit(*at)).collect()
         };
         Some(Found {
             field: pair.name.clone(),

@@ -31,31 +31,26 @@ pub(in crate::analysis) fn group(differences: &[Difference], bundles: [&Bundle; 
         group.systems.insert(difference.system.clone());
         group.because.extend(because(difference, bundles));
     }
-    let mut by_fields: BTreeMap<(Effect, BTreeSet<SystemId>, &PurposeId, &OperationId), Group> = BTreeMap::new();
+    let mut by_fields: BTreeMap<(Effect, Systems, &PurposeId, &OperationId), Group> = BTreeMap::new();
     for ((effect, purpose, operation, field), one) in by_systems {
         let group = by_fields.entry((effect, one.systems.clone(), purpose, operation)).or_default();
         group.fields.insert(field.to_owned());
         group.because.extend(one.because);
     }
-    let mut by_operations: BTreeMap<(Effect, BTreeSet<SystemId>, BTreeSet<String>, &PurposeId), Group> =
-        BTreeMap::new();
+    let mut by_operations: BTreeMap<(Effect, Systems, Names, &PurposeId), Group> = BTreeMap::new();
     for ((effect, systems, purpose, operation), one) in by_fields {
         let group = by_operations.entry((effect, systems, one.fields, purpose)).or_default();
         group.operations.insert(operation.to_string());
         group.because.extend(one.because);
     }
-    let mut by_purposes: BTreeMap<(Effect, BTreeSet<SystemId>, BTreeSet<String>, BTreeSet<String>), Group> =
-        BTreeMap::new();
+    let mut by_purposes: BTreeMap<Same, Group> = BTreeMap::new();
     for ((effect, systems, fields, purpose), one) in by_operations {
         let group = by_purposes.entry((effect, systems, fields, one.operations)).or_default();
         group.purposes.insert(purpose.clone());
         group.because.extend(one.because);
     }
     let directories = bundles.map(Bundle::directory);
-    let change = |((effect, systems, fields, operations), group): (
-        (Effect, BTreeSet<SystemId>, BTreeSet<String>, BTreeSet<String>),
-        Group,
-    )| Change {
+    let change = |((effect, systems, fields, operations), group): (Same, Group)| Change {
         direction: effect.direction,
         whom: whom(&systems, &group.purposes, directories),
         systems: systems.iter().map(ToString::to_string).collect(),
@@ -70,6 +65,11 @@ pub(in crate::analysis) fn group(differences: &[Difference], bundles: [&Bundle; 
     };
     by_purposes.into_iter().map(change).collect()
 }
+
+type Systems = BTreeSet<SystemId>;
+type Names = BTreeSet<String>;
+/// What changed how, for which systems, of which fields, in which operations.
+type Same = (Effect, Systems, Names, Names);
 
 /// What is the same for all of a group.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,16 +120,28 @@ fn because(difference: &Difference, bundles: [&Bundle; 2]) -> BTreeSet<Because> 
     let [old, new] = bundles;
     let named = |bundle: &Bundle, at: &usize| {
         let policy = bundle.engine().policies().get(*at)?;
-        Some((policy.id.clone(), format!("{}:{}", policy.file, policy.line)))
+        Some((policy.id.clone(), (*at, format!("{}:{}", policy.file, policy.line))))
     };
-    let gone: BTreeMap<String, String> = difference.found.gone.iter().filter_map(|at| named(old, at)).collect();
-    let came: BTreeMap<String, String> = difference.found.came.iter().filter_map(|at| named(new, at)).collect();
+    let gone: BTreeMap<String, (usize, String)> =
+        difference.found.gone.iter().filter_map(|at| named(old, at)).collect();
+    let came: BTreeMap<String, (usize, String)> =
+        difference.found.came.iter().filter_map(|at| named(new, at)).collect();
     let lost = gone.iter().filter(|(policy, _)| !came.contains_key(*policy));
-    let lost = lost.map(|(policy, place)| Because::Gone { policy: policy.clone(), place: place.clone() });
-    let made = came.iter().map(|(policy, place)| {
+    let lost = lost.map(|(policy, (_, place))| Because::Gone { policy: policy.clone(), place: place.clone() });
+    let made = came.iter().filter_map(|(policy, (at, place))| {
         let (policy, place) = (policy.clone(), place.clone());
-        if gone.contains_key(&policy) { Because::Changed { policy, place } } else { Because::Came { policy, place } }
+        match gone.get(&policy) {
+            // What it names means something else: that is told by what else bears on it.
+            Some((before, _)) if text(old, *before) == text(new, *at) => None,
+            Some(_) => Some(Because::Changed { policy, place }),
+            None => Some(Because::Came { policy, place }),
+        }
     });
     let all: BTreeSet<Because> = lost.chain(made).collect();
     if all.is_empty() { BTreeSet::from([Because::Meaning]) } else { all }
+}
+
+/// What a policy says, whatever the entities that it names are in.
+fn text(bundle: &Bundle, at: usize) -> Option<serde_json::Value> {
+    bundle.engine().rules().get(at)?.policy.to_json().ok()
 }

@@ -89,4 +89,31 @@ proptest! {
         let any_wider = found.changes.iter().any(|change| change.direction != Direction::Narrows);
         prop_assert_eq!(found.verdict == Verdict::Widens, any_wider);
     }
+    #[test]
+    fn tables_and_explanations_agree(
+        texts in prop::collection::vec(policy_text().prop_filter("loads", |text| loads(text)), 1..6),
+        who in prop::sample::select(vec!["tax/etax", "hanoi/desk", "hue/desk", "mobi/kyc"]),
+        why in prop::sample::select(vec!["assessment", "residence"]),
+        what in prop::sample::select(vec!["citizen.read", "citizen.lookup"]),
+        points in prop::collection::vec(prop::sample::select(grid()), 1..6),
+    ) {
+        let text: String = texts.iter().enumerate().map(|(at, text)| policy(&format!("p{at}"), text)).collect();
+        let world = World::load(&text).map_err(|problems| TestCaseError::fail(show(&problems)))?;
+        let bundle = of(world, &text);
+        let operation = bundle.contracts().operation(what).unwrap();
+        let purpose = bundle.directory().purpose(why).unwrap();
+        let system = bundle.directory().systems().iter().find(|system| system.id.as_str() == who).unwrap();
+        let all = operation.record.fields.iter().map(|field| field.index).collect();
+        for (env, facts) in &points {
+            for record in [None, Some(&facts[..])] {
+                let situation = Situation { bundle: &bundle, system, operation, purpose, env, record };
+                let explanation = explain(&situation, all).unwrap();
+                prop_assert_eq!(&explanation.disagreements, &Vec::<String>::new());
+                for field in &explanation.fields {
+                    let decides = field.policies.iter().any(|policy| policy.decides);
+                    prop_assert!(decides || field.because.starts_with("no permit "), "{field:?}");
+                }
+            }
+        }
+    }
 }

@@ -113,7 +113,7 @@ fn contract(dice: &mut Dice, names: &mut Names) -> String {
     // The first few have every group: policies may name any.
     let mut groups = GROUPS.iter();
     let mut leaf = |name: &str, kind: &str, dice: &mut Dice, indent: &str| {
-        let masks: &'static [&'static str] = if kind == "date" { dice.of(&dates) } else { dice.of(&texts) };
+        let masks = *dice.of(if kind == "date" { &dates } else { &texts });
         let format = if kind == "date" { "type: [string, 'null'], format: date" } else { "type: [string, 'null']" };
         let class = if dice.one_in(3) { ", x-gateway-class: sensitive" } else { "" };
         let masks_said =

@@ -7,6 +7,7 @@
 
 mod diff;
 mod explain;
+mod idle;
 mod proof;
 mod record;
 mod scopes;
@@ -19,6 +20,7 @@ mod words;
 
 pub use diff::{Aspect, Because, Change, Diff, Direction, Verdict, diff};
 pub use explain::{Answer, ConditionExplained, Explanation, FieldExplained, PolicyExplained, Situation, explain};
+pub use idle::{Idle, idle};
 pub use proof::{Obligation, Obligations, obligations};
 pub use record::Facts;
 pub use who::{Access, Bearing, who};

@@ -29,6 +29,7 @@ mod ladder;
 mod memo;
 pub mod mirror;
 mod prospect;
+mod said;
 mod shows;
 mod suspend;
 mod table;
@@ -49,6 +50,7 @@ use tables::Tables;
 
 pub(crate) use ladder::{Ladder, Rank};
 pub(crate) use prospect::{Chance, Prospect};
+pub(crate) use said::{Folded, Said, together};
 pub use shows::Shows;
 pub(crate) use table::Outcome;
 pub use table::Table;

@@ -14,6 +14,7 @@
 
 pub mod analysis;
 pub mod bundle;
+pub mod cases;
 pub mod cedar;
 mod condition;
 pub mod contract;

@@ -9,6 +9,7 @@ use popgate_demo::deployment::{Deployment, Options, Site};
 pub mod build;
 pub mod chains;
 pub mod consent;
+pub mod guide;
 pub mod made;
 pub mod node;
 pub mod process;

@@ -4,12 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use http::StatusCode;
-use jiff::Timestamp;
 use popgate_demo::deployment::AGENCIES;
 use popgate_tests::Harness;
+use popgate_tests::guide::{Step, bash, normalised, steps};
 
 #[test]
 fn every_step_prints_what_it_shows() {
@@ -24,14 +23,18 @@ fn every_step_prints_what_it_shows() {
     let steps = steps(&guide());
     let ran = steps.iter().filter(|step| matches!(step, Step::Run { .. })).count();
     assert!(
-        ran >= 8 && steps.iter().any(|step| matches!(step, Step::Sign(_))),
+        ran >= 8 && steps.iter().any(|step| matches!(step, Step::Note { said, .. } if signed(said).is_some())),
         "the commands of the guide are not found: {steps:#?}"
     );
     for step in steps {
         match step {
-            Step::Sign(name) => sign(&name, &site.authority(AGENCIES).unwrap().certificate_file(), folder.path()),
+            Step::Note { said, .. } => {
+                if let Some(name) = signed(&said) {
+                    sign(name, &site.authority(AGENCIES).unwrap().certificate_file(), folder.path());
+                }
+            }
             Step::Run { command, shown } => {
-                let printed = bash(&here(&command), folder.path());
+                let printed = bash(&here(&command), folder.path(), None);
                 assert_eq!(normalised(&printed), normalised(&shown), "$ {command}\nprints\n{printed}");
             }
         }
@@ -80,38 +83,9 @@ fn every_link_leads_somewhere() {
     }
 }
 
-#[derive(Debug, PartialEq)]
-enum Step {
-    /// The authority issues what a `.csr` asks for, as a `.crt` of the same name.
-    Sign(String),
-    Run {
-        command: String,
-        shown: String,
-    },
-}
-
-/// The commands of the guide's `console` blocks, each with what stands under it.
-fn steps(guide: &str) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut inside = false;
-    for line in guide.lines() {
-        let signed = line.strip_prefix(SIGN).and_then(|rest| rest.strip_suffix(".crt -->"));
-        match (inside, line) {
-            (false, _) if signed.is_some() => steps.extend(signed.map(|name| Step::Sign(name.to_owned()))),
-            (false, "```console") => inside = true,
-            (false, _) => {}
-            (true, "```") => inside = false,
-            (true, line) => match (line.strip_prefix("$ "), steps.last_mut()) {
-                (Some(command), _) => steps.push(Step::Run { command: command.to_owned(), shown: String::new() }),
-                (None, Some(Step::Run { shown, .. })) => {
-                    shown.push_str(line);
-                    shown.push('\n');
-                }
-                (None, _) => unreachable!("a block that does not begin with a command: {line}"),
-            },
-        }
-    }
-    steps
+/// The authority issues what a `.csr` asks for, as a `.crt` of that name.
+fn signed(note: &str) -> Option<&str> {
+    note.strip_prefix(SIGN)?.strip_suffix(".crt")
 }
 
 fn sign(name: &str, authority: &Path, folder: &Path) {
@@ -120,40 +94,7 @@ fn sign(name: &str, authority: &Path, folder: &Path) {
         authority.display(),
         authority.with_extension("key").display(),
     );
-    bash(&command, folder);
-}
-
-/// What a command prints, mistakes too; it must succeed.
-fn bash(command: &str, folder: &Path) -> String {
-    let mut bash = Command::new("bash");
-    bash.args(["-o", "pipefail", "-c", &format!("exec 2>&1; {command}")]).current_dir(folder);
-    // The runner's own settings must not decide whom curl trusts, nor through whom it goes.
-    for variable in ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "CURL_HOME"] {
-        bash.env_remove(variable);
-    }
-    let output = bash.env("NO_PROXY", "localhost").env("no_proxy", "localhost").output().unwrap();
-    let printed = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "$ {command}\n{printed}");
-    printed
-}
-
-/// Without what is another at each run: times, serial numbers, hashes, and what the two libraries of TLS agree on.
-fn normalised(text: &str) -> Vec<String> {
-    let word = |word: &str| match word.parse::<Timestamp>() {
-        Ok(_) => "(time)".to_owned(),
-        Err(_) if word.len() >= 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') => {
-            "(number)".to_owned()
-        }
-        // SHA-512 in base64.
-        Err(_) if word.len() == 88 && word.ends_with("==") => "(hash)".to_owned(),
-        Err(_) if word.starts_with("pin:sha256:") => "(pin)".to_owned(),
-        Err(_) => word.to_owned(),
-    };
-    let line = |line: &str| match line.starts_with("connection ") {
-        true => "connection".to_owned(),
-        false => line.split(' ').map(word).collect::<Vec<_>>().join(" "),
-    };
-    text.trim_end().lines().map(line).collect()
+    bash(&command, folder, None);
 }
 
 /// Code, status and whether to come again, of a row of the guide's table.
@@ -208,4 +149,4 @@ fn root() -> PathBuf {
 
 const HTTPS: &str = "https://gateway.example:8443";
 const WHOAMI: &str = "https://gateway.example:8444";
-const SIGN: &str = "<!-- the authority answers: ";
+const SIGN: &str = "the authority answers: ";

@@ -75,7 +75,7 @@ async fn yesterdays_requests_are_held_against_tomorrows_bundle() {
                  resource in Group::\"identity\");\n";
     let new = candidate(&site, "candidate", |file, text| match file {
         "policies/telecom.cedar" => Some(text.replacen("@mask(\"year\")", "", 1) + wider),
-        // Nobody private may read by number alone.
+        // What else forbids it.
         "policies/common.cedar" => Some(text.replacen("    Action::\"citizen.read\",\n", "", 1)),
         "policies/province.cedar" => {
             Some(text.replacen("context.purpose != Purpose::\"civil-status-registration\"", "false", 1))

@@ -2,25 +2,42 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use popgate_policy::bundle::Source;
 
 /// Reads every file of a bundle's folder. Dotfiles and what editors leave behind (`x~`, `#x#`, `x.swp`, ...) are not part
-/// of it, nor is its manifest; symbolic links are followed.
+/// of it, nor are its manifest, what people read (`README.md`, in any folder) and the cases that it is tested with
+/// ([`read_cases`]); symbolic links are followed.
 ///
 /// # Errors
 /// If something cannot be read, is not UTF-8, or is larger than a bundle can be. The error names the file.
 pub fn read(dir: &Path) -> io::Result<Source> {
     let mut source = Source::default();
     let mut total = 0;
-    let root = fs::canonicalize(dir)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot read `{}`: {error}", dir.display())))?;
-    read_folder(&root, "", 0, &mut total, &mut source)?;
+    read_folder(&root(dir)?, "", 0, &mut total, &mut source)?;
     if source.files.is_empty() {
         return Err(invalid(format!("`{}` holds no files", dir.display())));
     }
     Ok(source)
+}
+
+/// Reads the cases beside a bundle, `cases/*`; none if there is no such folder.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_cases(dir: &Path) -> io::Result<Source> {
+    let mut source = Source::default();
+    let cases = root(dir)?.join(CASES);
+    if cases.is_dir() {
+        read_folder(&cases, &format!("{CASES}/"), 1, &mut 0, &mut source)?;
+    }
+    Ok(source)
+}
+
+fn root(dir: &Path) -> io::Result<PathBuf> {
+    fs::canonicalize(dir)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot read `{}`: {error}", dir.display())))
 }
 
 /// Reads the manifest beside a bundle's files; `None` if there is none.
@@ -54,6 +71,10 @@ fn read_folder(dir: &Path, prefix: &str, depth: usize, total: &mut u64, source: 
         }
         let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot read `{relative}`: {error}"));
         let kind = fs::metadata(&path).map_err(named)?;
+        // In this folder only: `policies/cases/` may hold a forbid.
+        if kind.is_dir() && relative == CASES {
+            continue;
+        }
         if kind.is_dir() {
             read_folder(&path, &format!("{relative}/"), depth + 1, total, source)?;
             continue;
@@ -80,7 +101,8 @@ fn read_folder(dir: &Path, prefix: &str, depth: usize, total: &mut u64, source: 
 
 /// Whether a name is no part of a bundle.
 pub(crate) fn is_ignored(name: &str) -> bool {
-    name.starts_with('.')
+    name == "README.md"
+        || name.starts_with('.')
         || name.ends_with('~')
         || (name.starts_with('#') && name.ends_with('#'))
         || LEFT_BEHIND.iter().any(|suffix| name.ends_with(suffix))
@@ -90,6 +112,7 @@ fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
+const CASES: &str = "cases";
 /// What operators sign; see [`crate::manifest`].
 pub(crate) const MANIFEST: &str = "manifest.json";
 const LEFT_BEHIND: [&str; 7] = [".swp", ".swo", ".swx", ".bak", ".orig", ".rej", ".tmp"];
@@ -126,6 +149,24 @@ mod tests {
         ]);
         let source = read(dir.path()).unwrap();
         assert_eq!(source.files.keys().collect::<Vec<_>>(), ["agencies/tax.toml", "purposes.toml"]);
+    }
+
+    #[test]
+    fn cases_and_what_people_read_are_no_part_of_a_bundle() {
+        let files: [(&str, &[u8]); 5] = [
+            ("purposes.toml", b"a"),
+            ("README.md", b"x"),
+            ("policies/README.md", b"x"),
+            ("policies/cases/tax.cedar", b"b"),
+            ("cases/tax.toml", b"c"),
+        ];
+        let dir = folder(&files);
+        assert_eq!(
+            read(dir.path()).unwrap().files.keys().collect::<Vec<_>>(),
+            ["policies/cases/tax.cedar", "purposes.toml"]
+        );
+        assert_eq!(read_cases(dir.path()).unwrap().files.keys().collect::<Vec<_>>(), ["cases/tax.toml"]);
+        assert!(read_cases(folder(&files[..1]).path()).unwrap().files.is_empty());
     }
 
     #[test]

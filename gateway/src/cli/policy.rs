@@ -18,6 +18,7 @@ pub mod explain;
 pub mod history;
 mod prove;
 pub mod replay;
+pub mod test;
 pub mod who;
 
 /// See what policies do, before they go live
@@ -33,6 +34,7 @@ enum Command {
     Explain(explain::Args),
     History(history::Args),
     Replay(replay::Args),
+    Test(test::Args),
     Who(who::Args),
 }
 
@@ -46,6 +48,7 @@ pub fn run(args: &Args, colour: bool, out: &mut dyn Write) -> Result<ExitCode, B
         Command::Explain(args) => explain::run(args, colour, out),
         Command::History(args) => history::run(args, out),
         Command::Replay(args) => replay::run(args, out),
+        Command::Test(args) => test::run(args, colour, out),
         Command::Who(args) => who::run(args, colour, out),
     }
 }

@@ -50,7 +50,7 @@ impl ShadowMetrics {
             policy_errors: counter(
                 r,
                 "popgate_shadow_policy_errors_total",
-                "Fields that the candidate bundle withholds because a policy fails to evaluate.",
+                "Fields of the candidate bundle for which a policy fails to evaluate.",
             )?,
             dropped: counter(
                 r,

@@ -15,7 +15,7 @@ use crate::audit::{PurposeSource, Shown};
 const NOON: &str = "2026-11-20T05:00:00Z";
 const TELECOM: (&str, &str, &str) = ("telecom-a/crm", "citizen.lookup", "subscriber-verification");
 const PROVINCE: (&str, &str, &str) = ("ha-noi/portal", "citizen.lookup", "residence-management");
-const BANK: (&str, &str, &str) = ("bank-a/loans", "citizen.lookup", "credit-assessment");
+const STATISTICS: (&str, &str, &str) = ("statistics/warehouse", "citizen.read", "statistics");
 
 fn reference() -> &'static Source {
     static SOURCE: OnceLock<Source> = OnceLock::new();
@@ -53,6 +53,7 @@ fn fields(operation: &str, names: &[&str]) -> FieldSet {
 struct Log {
     entries: Vec<Entry>,
     bundle: Option<Digest>,
+    source: Option<&'static str>,
 }
 
 impl Log {
@@ -77,7 +78,7 @@ impl Log {
             tag: Some(crate::audit::SubjectTag([1; 16])),
             sealed: None,
             brought,
-            source: "10.20.0.7".parse().unwrap(),
+            source: self.source.unwrap_or("10.20.0.7").parse().unwrap(),
             closed: true,
         };
         self.entries.push(Entry { seq, at: at.parse().unwrap(), what: What::Intent(Box::new(intent)) });
@@ -138,8 +139,6 @@ impl Log {
 }
 
 const ALL: Brought = Brought { user: true, case: true, assurance: false };
-/// What `credit-assessment` requires.
-const NEEDED: Brought = Brought { user: false, case: true, assurance: true };
 const YEAR: &str = "@mask(\"year\")\npermit (\n  principal in Sector::\"telecom\"";
 const CLEAR: &str = "permit (\n  principal in Sector::\"telecom\"";
 
@@ -165,7 +164,7 @@ fn a_mask_that_is_taken_away_shows_more_to_those_who_were_shown_it() {
     let mut log = Log::default();
     log.answered(TELECOM, &[], &["date_of_birth", "phone"]);
     log.answered(TELECOM, &[], &["phone"]);
-    log.answered(BANK, &[], &[]);
+    log.answered(PROVINCE, &["full_name"], &[]);
     let said = log.against(edited(&[("policies/telecom.cedar", YEAR, CLEAR)]));
     // The second person has no date of birth in the register.
     assert_eq!((&said["differ"], &said["more"]), (&json!(1), &json!({"Citizen.date_of_birth": 1})), "{said}");
@@ -199,7 +198,6 @@ fn a_permit_that_is_gone_refuses_and_one_that_is_new_answers() {
     let policy = &reference().files["policies/telecom.cedar"];
     let enrolled = edited(&[
         ("policies/telecom.cedar", policy, &format!("{policy}{wider}")),
-        // Nobody private may read by number alone.
         ("policies/common.cedar", "    Action::\"citizen.read\",\n", ""),
         (
             "agencies/telecom-a.toml",
@@ -215,26 +213,32 @@ fn a_permit_that_is_gone_refuses_and_one_that_is_new_answers() {
 
 #[test]
 fn gates_and_circumstances_are_those_of_then() {
-    let mut log = Log::default();
-    // 23:00 and 12:00 where the site is.
-    for (at, shown) in [("2026-11-20T16:00:00Z", false), (NOON, true)] {
-        let asked = log.intent(BANK, at, Some(NEEDED), fields(BANK.1, &["date_of_birth"]));
-        log.closing(
-            asked,
-            if shown { Ended::NoMatch(NoMatch::Unknown) } else { Ended::Refused("register_timeout".into()) },
-        );
+    let same = || Mirror::of(Arc::clone(live()));
+    let mut log = Log { source: Some("10.60.0.7"), ..Log::default() };
+    // 23:00 and 12:00 where the site is; at night the policies forbid all of it.
+    for at in ["2026-11-20T16:00:00Z", NOON] {
+        let asked = log.intent(STATISTICS, at, Some(ALL), fields(STATISTICS.1, &["sex"]));
+        log.closing(asked, Ended::NoMatch(NoMatch::Unknown));
     }
-    let said = log.against(Mirror::of(Arc::clone(live())));
+    let said = log.against(same());
     assert_eq!((&said["same"], &said["refused_now"]), (&json!(1), &json!({"policy_denied": 1})), "{said}");
+    log.source = Some("10.61.0.7");
+    let asked = log.intent(STATISTICS, NOON, Some(ALL), fields(STATISTICS.1, &["sex"]));
+    log.closing(asked, Ended::Refused("register_timeout".into()));
+    assert_eq!(log.against(same())["refused_now"]["network_not_listed"], 1);
+
     let mut log = Log::default();
-    log.intent(BANK, NOON, Some(NEEDED), fields(BANK.1, &["date_of_birth"]));
-    log.intent(BANK, NOON, None, fields(BANK.1, &["date_of_birth"]));
-    let asks = "context.env has claimed_assurance && context.env.claimed_assurance == \"high\"";
-    let user = edited(&[("policies/bank.cedar", asks, "context.env.claimed_user")]);
+    for brought in [Some(Brought::default()), Some(ALL), None] {
+        log.intent(TELECOM, NOON, brought, fields(TELECOM.1, &["date_of_birth"]));
+    }
+    let asked = ") when { context.purpose == Purpose::\"subscriber-verification\" };";
+    let user = edited(&[("policies/telecom.cedar", asked, &asked.replace(" };", " && context.env.claimed_user };"))]);
     let said = log.against(user);
     assert_eq!(said["depends_on"], json!({"claims": 1}), "only of the older record it is not known: {said}");
-    let expired = edited(&[("purposes.toml", "[credit-assessment]", "[credit-assessment]\nvalid_until = 2026-11-19")]);
-    assert_eq!(log.against(expired)["refused_now"], json!({"purpose_expired": 2}));
+    assert_eq!((&said["refused_now"], &said["same"]), (&json!({"parameter_denied": 1}), &json!(1)), "{said}");
+    let purpose = "[subscriber-verification]";
+    let expired = edited(&[("purposes.toml", purpose, &format!("{purpose}\nvalid_until = 2026-11-19"))]);
+    assert_eq!(log.against(expired)["refused_now"], json!({"purpose_expired": 3}));
 }
 
 #[test]

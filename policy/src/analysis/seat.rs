@@ -47,7 +47,7 @@ impl<'a> Seat<'a> {
     }
 
     /// Whether a request in those circumstances gets as far as the policies, as far as the space speaks of it.
-    fn admits(&self, space: &Space, point: &Point<'_>) -> bool {
+    pub(super) fn admits(&self, space: &Space, point: &Point<'_>) -> bool {
         let speaks = |axis: &Axis| space.axes.iter().any(|(known, _)| known == axis);
         let env = &point.env;
         let brings = |what: &Requirement| match what {

@@ -32,8 +32,13 @@ impl Engine {
             let force = if is_suspended(rule) { Force::Permit(Treatment::Withhold) } else { rule.force };
             Rule { force, ..rule.clone() }
         };
+        self.with_rules(self.rules.iter().map(narrowed).collect(), rows)
+    }
+
+    /// The same contracts and directory under other rules; `rows` as in [`Tables`].
+    pub(super) fn with_rules(&self, rules: Vec<Rule>, rows: Vec<Row>) -> Self {
         Self {
-            rules: self.rules.iter().map(narrowed).collect(),
+            rules,
             policies: Arc::clone(&self.policies),
             model: Arc::clone(&self.model),
             operations: Arc::clone(&self.operations),

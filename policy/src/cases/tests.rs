@@ -1,3 +1,5 @@
+//! What cases say, how they go, and what is told of it.
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -56,7 +56,7 @@ fn told(page: &str) -> Vec<String> {
         let mut told = String::new();
         let mut rest = line.strip_prefix("nothing changed: ").unwrap_or(line);
         while let Some(first) = rest.chars().next() {
-            let end = rest.find(|c| is_part(c) != is_part(first)).unwrap_or(rest.len());
+            let end = rest.find(|c: char| is_part(c) != is_part(first)).unwrap_or(rest.len());
             let (word, after) = rest.split_at(end);
             told += &if is_part(first) { part(word) } else { word.to_owned() };
             rest = after;
@@ -130,7 +130,6 @@ impl Reader {
             }
             _ if said == "the gateway requires signatures" => self.start(),
             _ if said == "a telecom asks" => self.asks().await,
-            _ if said == "the gateway looks" => drop(self.gateway.as_ref().unwrap().node().reload_bundle()),
             _ => panic!("nobody knows what to do at `{said}`"),
         }
     }
@@ -139,14 +138,16 @@ impl Reader {
     fn start(&mut self) {
         let keys = ["an", "binh"].map(|name| {
             let lines = self.printed.iter().flat_map(|printed| printed.lines());
-            lines.filter(|line| line.starts_with(&format!("{name} = "))).last().unwrap().to_owned()
+            lines.filter(|line| line.starts_with(&format!("{name} = "))).next_back().unwrap().to_owned()
         });
         let first = [
             "popgate bundle build /etc/popgate/bundle --first --note 'the first bundle'",
             "popgate bundle sign /etc/popgate/bundle --key an.key",
             "popgate bundle sign /etc/popgate/bundle --key binh.key",
         ];
-        first.map(|command| self.runs(command));
+        for command in first {
+            self.runs(command);
+        }
         let bundle = format!("require_signatures = true\n[bundle.keys]\n{}\n", keys.join("\n"));
         let operator =
             "[admin.operators.an]\nidentity = \"spiffe://gov.vn/operator/an\"\nroles = [\"viewer\", \"sre\"]\n";

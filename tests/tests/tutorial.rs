@@ -111,14 +111,16 @@ impl Reader {
     fn start(&mut self) {
         let keys = ["an", "binh"].map(|name| {
             let lines = self.printed.iter().flat_map(|printed| printed.lines());
-            lines.filter(|line| line.starts_with(&format!("{name} = "))).last().unwrap().to_owned()
+            lines.rev().find(|line| line.starts_with(&format!("{name} = "))).unwrap().to_owned()
         });
         let first = [
             "popgate bundle build /etc/popgate/bundle --first --note 'the first bundle'",
             "popgate bundle sign /etc/popgate/bundle --key an.key",
             "popgate bundle sign /etc/popgate/bundle --key binh.key",
         ];
-        first.map(|command| self.runs(command));
+        for command in first {
+            self.runs(command);
+        }
         let bundle = format!("require_signatures = true\n[bundle.keys]\n{}\n", keys.join("\n"));
         let operator =
             "[admin.operators.an]\nidentity = \"spiffe://gov.vn/operator/an\"\nroles = [\"viewer\", \"sre\"]\n";

@@ -138,7 +138,7 @@ impl Reader {
     fn start(&mut self) {
         let keys = ["an", "binh"].map(|name| {
             let lines = self.printed.iter().flat_map(|printed| printed.lines());
-            lines.filter(|line| line.starts_with(&format!("{name} = "))).next_back().unwrap().to_owned()
+            lines.rev().find(|line| line.starts_with(&format!("{name} = "))).unwrap().to_owned()
         });
         let first = [
             "popgate bundle build /etc/popgate/bundle --first --note 'the first bundle'",

@@ -250,24 +250,23 @@ impl Node {
             Offered::New(offer) => self.adopt(*offer).map(Some),
             Offered::Stays(_) => Ok(None),
         });
-        let adopted = adopted.inspect_err(|error| {
-            self.metrics.bundle_reloads.refused.inc();
-            self.last().bundle_problems = error.problems();
-        })?;
-        if adopted.is_none() {
-            self.metrics.bundle_reloads.unchanged.inc();
+        match &adopted {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                self.metrics.bundle_reloads.unchanged.inc();
+                self.last().bundle_problems.clear();
+            }
+            Err(error) => {
+                self.metrics.bundle_reloads.refused.inc();
+                self.last().bundle_problems = error.problems();
+            }
         }
-        let is_new = adopted.is_some() || !changes.is_empty();
-        changes.extend(adopted.unwrap_or_default());
         // It reads another folder: that must not hold up certificates.
         drop(alone);
-        let mut last = self.last();
-        last.bundle_problems.clear();
-        if is_new {
-            last.changes.clone_from(&changes);
-            drop(last);
+        if !changes.is_empty() || matches!(adopted, Ok(Some(_))) {
             self.reload_orders();
         }
+        changes.extend(adopted?.unwrap_or_default());
         Ok(changes)
     }
 
@@ -283,10 +282,6 @@ impl Node {
         let order = Rollback { to, by: by.to_owned(), reason: reason.to_owned(), at: self.clock.wall() };
         let changes = self.bring_back(&order)?;
         drop(alone);
-        let mut last = self.last();
-        last.bundle_problems.clear();
-        last.changes.clone_from(&changes);
-        drop(last);
         self.reload_orders();
         Ok(changes)
     }
@@ -374,6 +369,11 @@ impl Node {
         plugins::warn_of_unknown_names(&self.plugins, &loaded.bundle);
         self.metrics.bundle_reloads.accepted.inc();
         tables::make_hot(&loaded.bundle, &before.bundle);
+        // Told first: who sees the new one must not read of the old one's problems.
+        let mut last = self.last();
+        last.bundle_problems.clear();
+        last.changes.clone_from(&changes);
+        drop(last);
         self.put_in_force(Some(Live::new(source, loaded, gates, &self.metrics, &self.clock)));
         self.say_suspensions();
         self.record_bundles();

@@ -49,10 +49,12 @@ pub(super) fn prove(old: &Bundle, new: &Bundle) -> Result<Proof, Box<dyn std::er
         let (schema, _) = Schema::from_cedarschema_str(&wanted.schema).map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let solver = LocalSolver::cvc5().map_err(|error| io::Error::other(no_solver(&error)))?;
-            let mut solver = CedarSymCompiler::new(solver).map_err(|error| io::Error::other(error.to_string()))?;
             for obligation in &wanted.open {
                 let what = format!("{}, {}", obligation.operation, obligation.least);
+                // Each has a solver of its own: one that ran out of time answers nothing more.
+                let solver =
+                    LocalSolver::cvc5_with_args([LIMIT]).map_err(|error| io::Error::other(no_solver(&error)))?;
+                let mut solver = CedarSymCompiler::new(solver).map_err(|error| io::Error::other(error.to_string()))?;
                 match shown(&mut solver, obligation, &schema).await {
                     Ok(None) => proof.shown += 1,
                     Ok(Some(found)) => proof.counterexamples.push(Counterexample {
@@ -118,3 +120,6 @@ fn no_solver(error: &dyn std::error::Error) -> String {
         "the solver does not start ({error}): install cvc5 (Debian's package `cvc5`), or name it by the variable CVC5"
     )
 }
+
+/// For one question; what takes longer is not shown.
+const LIMIT: &str = "--tlimit-per=20000";

@@ -70,7 +70,7 @@ fn a_case_that_does_not_go_as_it_says_is_told_by_field_with_the_policies_that_de
     for part in [
         "telecom-sees-hints-of-a-subscriber (cases/telecom.toml:3), telecom-a/crm",
         "  Citizen.date_of_birth: expected mask year, got mask month",
-        "      telecom-year-only (policies/telecom.cedar:14): permits",
+        "      telecom-year-only (policies/telecom.cedar:15): permits",
         "3 not as expected: 1 case, asked by 3 systems",
     ] {
         assert!(printed.contains(part), "{part} in {printed}");

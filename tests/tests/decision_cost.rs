@@ -1,7 +1,5 @@
 //! Promise: a decision allocates nothing, however many policies have conditions, once it was decided the same way before.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use std::hint::black_box;
 use std::path::Path;
 

@@ -11,7 +11,7 @@ use popgate::pki::{Client as Subject, Validity};
 use popgate_demo::client::{Client, Http, post};
 use popgate_demo::deployment::{OPERATORS, Options, Register, Site, reference_bundle};
 use popgate_demo::scenario::{LOOKUP, keys_of_hoa};
-use popgate_tests::guide::{Step, bash, normalised, steps, with_outputs};
+use popgate_tests::guide::{Step, bash, steps, with_outputs};
 use popgate_tests::{build, eventually};
 
 #[tokio::test]
@@ -30,12 +30,40 @@ async fn every_step_prints_what_it_shows() {
         gateway.drain().await;
     }
     let differ = |(shown, printed): &(String, String)| shown != printed;
-    if let Some((shown, printed)) = normalised(&page).into_iter().zip(normalised(&now)).find(differ) {
+    if let Some((shown, printed)) = told(&page).into_iter().zip(told(&now)).find(differ) {
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("policies-README.md");
         fs::write(&file, &now).unwrap();
         panic!("the tutorial shows\n{shown}\nwhere is printed\n{printed}\nas it is now: {}", file.display());
     }
-    assert_eq!(normalised(&page).len(), normalised(&now).len());
+    assert_eq!(told(&page).len(), told(&now).len());
+}
+
+/// The lines without what is another at each run: times, digests, ids and keys, also within a line of JSON, the port, who runs it, and whether
+/// the gateway saw by itself that its folder had changed.
+fn told(page: &str) -> Vec<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || ":.+-/=".contains(c);
+    let part = |word: &str| {
+        let digits = word.bytes().any(|byte| byte.is_ascii_digit());
+        let is_hex = digits && word.len() >= 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let known = [("https://localhost:", "(node)"), ("local:", "(user)"), ("ed25519:", "(key)")];
+        match known.iter().find(|(start, _)| word.starts_with(start)) {
+            Some((_, name)) => (*name).to_owned(),
+            None if is_hex || word.parse::<Timestamp>().is_ok() => "(number)".to_owned(),
+            None => word.to_owned(),
+        }
+    };
+    let line = |line: &str| {
+        let mut told = String::new();
+        let mut rest = line.strip_prefix("nothing changed: ").unwrap_or(line);
+        while let Some(first) = rest.chars().next() {
+            let end = rest.find(|c: char| is_part(c) != is_part(first)).unwrap_or(rest.len());
+            let (word, after) = rest.split_at(end);
+            told += &if is_part(first) { part(word) } else { word.to_owned() };
+            rest = after;
+        }
+        told
+    };
+    page.lines().map(line).collect()
 }
 
 /// Somebody who does what the tutorial says.
@@ -102,7 +130,6 @@ impl Reader {
             }
             _ if said == "the gateway requires signatures" => self.start(),
             _ if said == "a telecom asks" => self.asks().await,
-            _ if said == "the gateway looks" => drop(self.gateway.as_ref().unwrap().node().reload_bundle()),
             _ => panic!("nobody knows what to do at `{said}`"),
         }
     }
@@ -111,14 +138,16 @@ impl Reader {
     fn start(&mut self) {
         let keys = ["an", "binh"].map(|name| {
             let lines = self.printed.iter().flat_map(|printed| printed.lines());
-            lines.filter(|line| line.starts_with(&format!("{name} = "))).last().unwrap().to_owned()
+            lines.rev().find(|line| line.starts_with(&format!("{name} = "))).unwrap().to_owned()
         });
         let first = [
             "popgate bundle build /etc/popgate/bundle --first --note 'the first bundle'",
             "popgate bundle sign /etc/popgate/bundle --key an.key",
             "popgate bundle sign /etc/popgate/bundle --key binh.key",
         ];
-        first.map(|command| self.runs(command));
+        for command in first {
+            self.runs(command);
+        }
         let bundle = format!("require_signatures = true\n[bundle.keys]\n{}\n", keys.join("\n"));
         let operator =
             "[admin.operators.an]\nidentity = \"spiffe://gov.vn/operator/an\"\nroles = [\"viewer\", \"sre\"]\n";

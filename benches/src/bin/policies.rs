@@ -247,6 +247,9 @@ fn nanoseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e9
 }
 
+/// A name, a colour, and what is drawn, in microseconds.
+type Line = (&'static str, RGBColor, fn(&Figures) -> Option<f64>);
+
 /// Cost against size, both on logarithmic scales.
 fn plot(file: &Path, against: &str, rows: &[(usize, Figures)]) -> Result<(), Failure> {
     let sizes: Vec<f64> = rows.iter().map(|(size, _)| *size as f64).collect();
@@ -266,7 +269,7 @@ fn plot(file: &Path, against: &str, rows: &[(usize, Figures)]) -> Result<(), Fai
         .x_label_formatter(&|size| format!("{size:.0}"))
         .y_label_formatter(&|cost| if *cost < 1.0 { format!("{cost}") } else { format!("{cost:.0}") })
         .draw()?;
-    let lines: [(&str, RGBColor, fn(&Figures) -> Option<f64>); 6] = [
+    let lines: [Line; 6] = [
         ("plain authorizer, one decision", RGBColor(190, 60, 50), |of| of.plain.map(|it| it.as_secs_f64() * 1e6)),
         ("compiled, one decision", RGBColor(30, 110, 70), |of| Some(of.decision.as_secs_f64() * 1e6)),
         ("compiling one table", RGBColor(60, 90, 180), |of| Some(of.table.as_secs_f64() * 1e6)),

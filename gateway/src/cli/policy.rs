@@ -64,9 +64,12 @@ struct Place {
     config: Option<PathBuf>,
 }
 
+/// A bundle, and the time zone of its site.
+type Placed = (Arc<Bundle>, String);
+
 impl Place {
     /// The bundle and the time zone of its site; `None` if nothing names a bundle.
-    fn load(&self) -> Result<Option<(Arc<Bundle>, String)>, Box<dyn Error>> {
+    fn load(&self) -> Result<Option<Placed>, Box<dyn Error>> {
         let (dir, zone) = match (&self.bundle, &self.config) {
             (Some(dir), _) => (dir.clone(), ZONE.to_owned()),
             (None, Some(file)) => {

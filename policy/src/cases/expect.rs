@@ -95,10 +95,10 @@ impl Expected {
         for (name, node) in table.node("errors").map(|node| sheet.texts(node, "`errors`")).unwrap_or_default() {
             errors = errors.union(meant(sheet, operation, name, &node.span));
         }
-        // Where a policy fails, the field is withheld: that need not be said twice.
+        // Where a policy fails, the field is withheld, whatever a name that means more says.
         let wanted = named.by.iter().zip(fields).map(|(by, field)| match by {
+            _ if errors.contains(field.index) => Some(Treatment::Withhold),
             Some((_, treatment)) => Some(*treatment),
-            None if errors.contains(field.index) => Some(Treatment::Withhold),
             None => rest,
         });
         Self::Fields { wanted: wanted.collect(), errors }

@@ -1,6 +1,6 @@
 //! A bundle that requests are held against which another bundle decided: by names, as a log or another contract has them.
 //!
-//! Nothing can be disclosed by it. What cannot be told from names and circumstances is not guessed: see [`Found::worlds`].
+//! Nothing can be disclosed by it. What cannot be told from names and circumstances is not guessed: it is a world of its own, see `worlds`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::scopes::{Numbering, Scopes};
+use super::unknown::{conjuncts, disjuncts};
 use super::words::treatment_words;
 use crate::bundle::Bundle;
-use crate::cedar::{Force, Rule, schema_text};
-use crate::contract::Field;
+use crate::cedar::{Force, Lineage, Rule, schema_text, uid};
 use crate::directory::Directory;
 use crate::engine::Ladder;
 use crate::model::{OperationId, Treatment};
@@ -55,23 +56,27 @@ pub fn obligations(old: &Bundle, new: &Bundle) -> Obligations {
     let mut settled = 0;
     let mut open: BTreeMap<(OperationId, Least, Vec<u32>, Vec<u32>), Obligation> = BTreeMap::new();
     for operation in new.contracts().operations() {
-        let old_rules =
-            old.contracts().operation(operation.id.as_str()).map(|operation| about(old, operation)).unwrap_or_default();
-        let new_rules = about(new, operation);
-        let mut ladders: BTreeMap<Vec<&str>, Vec<&Field>> = BTreeMap::new();
-        for field in &operation.record.fields {
-            ladders.entry(field.masks.iter().map(|mask| mask.as_str()).collect()).or_default().push(field);
-        }
-        for fields in ladders.into_values() {
-            let Some(first) = fields.first() else { continue };
-            let ladder = Ladder::of(first);
-            let masks = first.masks.iter().map(|mask| Treatment::Mask(*mask));
+        let Some((action, lineages)) = new.engine().lineages(operation) else { continue };
+        let old_action = old.contracts().operation(operation.id.as_str());
+        let old_action = old_action.and_then(|operation| Some(old.engine().lineages(operation)?.0));
+        for (field, lineage) in operation.record.fields.iter().zip(lineages) {
+            let before = old_action.map(|action| about(old, action, lineage)).unwrap_or_default();
+            let after = about(new, action, lineage);
+            let ladder = Ladder::of(field);
+            let masks = field.masks.iter().map(|mask| Treatment::Mask(*mask));
             for least in std::iter::once(Treatment::Reveal).chain(masks).chain([Treatment::Match]) {
-                let before = at_least(&old_rules, &ladder, least);
-                let after = at_least(&new_rules, &ladder, least);
+                let [before, after] = [&before, &after].map(|rules| at_least(rules, &ladder, least));
                 let (old_ids, new_ids) = (ids(old_scopes, &before), ids(new_scopes, &after));
-                let permits = after.iter().any(|(_, rule)| matches!(rule.force, Force::Permit(_)));
-                if old_ids == new_ids || !permits {
+                let forbids = |rules: &[Placed<'_>], scopes: &Scopes<'_>| {
+                    ids(scopes, &rules.iter().filter(|(_, rule)| !permits(rule)).copied().collect::<Vec<_>>())
+                };
+                // Where every forbid is still there, what an old permit gives was given before.
+                let new_forbids = forbids(&after, new_scopes);
+                let kept = forbids(&before, old_scopes).iter().all(|forbid| new_forbids.contains(forbid));
+                let is_old = |at: usize| new_scopes.wording(at).is_some_and(|identity| old_ids.contains(&identity));
+                let after: Vec<Placed<'_>> =
+                    after.into_iter().filter(|(at, rule)| !(kept && permits(rule) && is_old(*at))).collect();
+                if !after.iter().any(|(_, rule)| permits(rule)) {
                     settled += 1;
                     continue;
                 }
@@ -83,7 +88,7 @@ pub fn obligations(old: &Bundle, new: &Bundle) -> Obligations {
                     old: texts(&before),
                     new: texts(&after),
                 });
-                obligation.fields.extend(fields.iter().map(|field| field.name.to_string()));
+                obligation.fields.push(field.name.to_string());
             }
         }
     }
@@ -107,10 +112,47 @@ struct Least(String);
 
 type Placed<'a> = (usize, &'a Rule);
 
-/// The policies that are about an operation.
-fn about<'a>(bundle: &'a Bundle, operation: &crate::contract::Operation) -> Vec<Placed<'a>> {
-    let Some((action, _)) = bundle.engine().lineages(operation) else { return Vec::new() };
-    bundle.engine().rules().iter().enumerate().filter(|(_, rule)| rule.scope.takes_action(action)).collect()
+/// The policies that may be about an operation and a field of the new contract: those left out are not, whoever asks.
+fn about<'a>(bundle: &'a Bundle, action: &Lineage, field: &Lineage) -> Vec<Placed<'a>> {
+    let about = |rule: &Rule| {
+        rule.scope.takes_action(action) && rule.scope.takes_resource(field) && !is_about_others(&rule.conditions, field)
+    };
+    bundle.engine().rules().iter().enumerate().filter(|(_, rule)| about(rule)).collect()
+}
+
+/// Whether a condition says that the policy is about other fields.
+fn is_about_others(conditions: &Value, field: &Lineage) -> bool {
+    let all = conditions.as_array().map(Vec::as_slice).unwrap_or_default();
+    let whens = all.iter().filter(|condition| condition.get("kind").is_some_and(|kind| kind == "when"));
+    let bodies = whens.filter_map(|condition| condition.get("body"));
+    bodies.flat_map(conjuncts).any(|conjunct| of_resource(conjunct, field) == Some(false))
+}
+
+/// What an expression comes to that asks only which field it is; `None` for any other.
+fn of_resource(body: &Value, field: &Lineage) -> Option<bool> {
+    if let Some(within) = body.get("in") {
+        if within.get("left")?.get("Var")? != "resource" {
+            return None;
+        }
+        let right = within.get("right")?;
+        let named = right.get("Set").and_then(Value::as_array).map_or_else(|| vec![right], |set| set.iter().collect());
+        let named = named.into_iter().map(|entity| {
+            let entity = entity.get("Value")?.get("__entity")?;
+            uid(entity.get("type")?.as_str()?, entity.get("id")?.as_str()?).ok()
+        });
+        let named: Vec<_> = named.collect::<Option<_>>()?;
+        return Some(field.all().any(|within| named.contains(within)));
+    }
+    let alternatives = disjuncts(body);
+    if alternatives.len() < 2 {
+        return None;
+    }
+    let all: Vec<bool> = alternatives.into_iter().map(|one| of_resource(one, field)).collect::<Option<_>>()?;
+    Some(all.contains(&true))
+}
+
+fn permits(rule: &Rule) -> bool {
+    matches!(rule.force, Force::Permit(_))
 }
 
 /// Those that decide whether a field gets at least that.
@@ -124,9 +166,9 @@ fn at_least<'a>(rules: &[Placed<'a>], ladder: &Ladder, least: Treatment) -> Vec<
     rules.iter().filter(|(_, rule)| matters(rule)).copied().collect()
 }
 
+/// What they do matters here by effect alone: a mask that is enough permits, a cap that is strict enough forbids.
 fn ids(scopes: &Scopes<'_>, rules: &[Placed<'_>]) -> Vec<u32> {
-    // A cap that is strict enough forbids: which one it is matters no more than the text.
-    let mut ids: Vec<u32> = rules.iter().filter_map(|(at, _)| scopes.identity(*at)).collect();
+    let mut ids: Vec<u32> = rules.iter().filter_map(|(at, _)| scopes.wording(*at)).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
@@ -149,10 +191,8 @@ fn beyond(old: &Bundle, new: &Bundle) -> Vec<String> {
         vec!["records without an attribute that a policy asks for, and other ways in which policies fail".to_owned()];
     let entities = |bundle: &Bundle| {
         let all = bundle.engine().model().entities.iter().map(|entity| {
-            let mut within: Vec<String> = crate::cedar::Lineage::of(entity.uid(), &bundle.engine().model().entities)
-                .all()
-                .map(ToString::to_string)
-                .collect();
+            let mut within: Vec<String> =
+                Lineage::of(entity.uid(), &bundle.engine().model().entities).all().map(ToString::to_string).collect();
             within.sort_unstable();
             (entity.uid().to_string(), within)
         });

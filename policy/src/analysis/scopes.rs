@@ -24,6 +24,7 @@ pub(super) struct Scopes<'a> {
 struct Known {
     uses: Uses,
     identity: u32,
+    wording: u32,
 }
 
 /// Numbers policies so that two that say the same about the same have one number, in whichever bundle they are.
@@ -126,6 +127,11 @@ impl<'a> Scopes<'a> {
         identities
     }
 
+    /// What it says, whatever it is called, shows at the most and names: of two bundles the same number for the same.
+    pub(super) fn wording(&self, rule: usize) -> Option<u32> {
+        self.rules.get(rule).map(|rule| rule.wording)
+    }
+
     /// Which policy it is, whatever it is called and wherever it stands.
     pub(super) fn identity(&self, rule: usize) -> Option<u32> {
         self.rules.get(rule).map(|rule| rule.identity)
@@ -134,30 +140,39 @@ impl<'a> Scopes<'a> {
 
 impl Known {
     fn of(rule: &Rule, bundle: &Bundle, numbering: &mut Numbering) -> Self {
-        let next = u32::try_from(numbering.0.len()).unwrap_or(u32::MAX);
-        Self { uses: Uses::of(&rule.conditions), identity: *numbering.0.entry(said(rule, bundle)).or_insert(next) }
+        let wording = wording(rule);
+        let identity = numbering.number(format!("{:?} {wording} {}", rule.force, named(rule, bundle)));
+        Self { uses: Uses::of(&rule.conditions), identity, wording: numbering.number(wording) }
     }
 }
 
-/// What a policy says, without its name, basis and place; and what the entities that it names are in.
-fn said(rule: &Rule, bundle: &Bundle) -> String {
+impl Numbering {
+    fn number(&mut self, said: String) -> u32 {
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        *self.0.entry(said).or_insert(next)
+    }
+}
+
+/// What a policy says, without its annotations.
+fn wording(rule: &Rule) -> String {
     let mut json = rule.policy.to_json().unwrap_or_default();
     if let Some(members) = json.as_object_mut() {
         members.remove("annotations");
     }
+    json.to_string()
+}
+
+/// What the entities that a policy names are in.
+fn named(rule: &Rule, bundle: &Bundle) -> String {
     let entities = &bundle.engine().model().entities;
-    let mut named: Vec<String> = rule
-        .policy
-        .entity_literals()
-        .into_iter()
-        .map(|uid| {
-            let mut within: Vec<String> = Lineage::of(uid, entities).all().map(ToString::to_string).collect();
-            within.sort_unstable();
-            within.join(" ")
-        })
-        .collect();
+    let within = |uid| {
+        let mut within: Vec<String> = Lineage::of(uid, entities).all().map(ToString::to_string).collect();
+        within.sort_unstable();
+        within.join(" ")
+    };
+    let mut named: Vec<String> = rule.policy.entity_literals().into_iter().map(within).collect();
     named.sort_unstable();
-    format!("{:?} {json} {}", rule.force, named.join(";"))
+    named.join(";")
 }
 
 /// A set of policies.

@@ -1,6 +1,5 @@
 //! `popgate policy diff --prove`: that nobody sees more, shown by a solver for every request that the schema allows.
 
-use std::collections::BTreeSet;
 use std::io;
 
 use cedar_policy::{EntityUid, PolicySet, RequestEnv, Schema};
@@ -49,10 +48,12 @@ pub(super) fn prove(old: &Bundle, new: &Bundle) -> Result<Proof, Box<dyn std::er
         let (schema, _) = Schema::from_cedarschema_str(&wanted.schema).map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let solver = LocalSolver::cvc5().map_err(|error| io::Error::other(no_solver(&error)))?;
-            let mut solver = CedarSymCompiler::new(solver).map_err(|error| io::Error::other(error.to_string()))?;
             for obligation in &wanted.open {
                 let what = format!("{}, {}", obligation.operation, obligation.least);
+                // Each has a solver of its own: one that ran out of time answers nothing more.
+                let solver =
+                    LocalSolver::cvc5_with_args([LIMIT]).map_err(|error| io::Error::other(no_solver(&error)))?;
+                let mut solver = CedarSymCompiler::new(solver).map_err(|error| io::Error::other(error.to_string()))?;
                 match shown(&mut solver, obligation, &schema).await {
                     Ok(None) => proof.shown += 1,
                     Ok(Some(found)) => proof.counterexamples.push(Counterexample {
@@ -95,21 +96,26 @@ fn policies(texts: &[String]) -> Result<PolicySet, String> {
     texts.join("\n").parse::<PolicySet>().map_err(|error| error.to_string())
 }
 
-/// Who asks for what, what for, and what is known of it.
+/// Who asks for what, what for, and what is so of caller, field, circumstances and record; not the rest of the world.
 fn words(found: &Env) -> Vec<String> {
     let request = &found.request;
     let named = |uid: Option<&EntityUid>| uid.map_or_else(|| "anybody".to_owned(), ToString::to_string);
-    let mut words = vec![format!(
-        "{} asks {} about {}",
-        named(request.principal()),
-        named(request.action()),
-        named(request.resource())
-    )];
+    let (principal, resource) = (named(request.principal()), named(request.resource()));
+    let mut words = vec![format!("{principal} asks {} about {resource}", named(request.action()))];
     words.extend(request.context().map(|context| format!("context {context}")));
     let text = found.to_string();
-    let entities = text.lines().map(str::trim).filter(|line| line.ends_with(','));
-    let mentioned: BTreeSet<&str> = entities.filter(|line| !line.starts_with("Action::")).collect();
-    words.extend(mentioned.into_iter().map(|line| line.trim_end_matches(',').to_owned()));
+    let mut is_wanted = false;
+    for line in text.lines().skip_while(|line| *line != "entities: [").skip(1) {
+        let said = line.trim().trim_end_matches([',', '{', '}']).trim_end();
+        if !line.starts_with("    ") {
+            let begins = |name: &String| said == name || said.starts_with(&format!("{name} in "));
+            let kind = said.split("::").next().unwrap_or_default();
+            is_wanted = [&principal, &resource].into_iter().any(begins) || kind == "Env" || kind.ends_with("Record");
+            words.extend((is_wanted && !said.is_empty()).then(|| said.to_owned()));
+        } else if let Some(entity) = words.last_mut().filter(|_| is_wanted) {
+            entity.push_str(&format!("; {said}"));
+        }
+    }
     words
 }
 
@@ -118,3 +124,6 @@ fn no_solver(error: &dyn std::error::Error) -> String {
         "the solver does not start ({error}): install cvc5 (Debian's package `cvc5`), or name it by the variable CVC5"
     )
 }
+
+/// For one question; what takes longer is not shown.
+const LIMIT: &str = "--tlimit-per=20000";

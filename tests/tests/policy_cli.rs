@@ -279,3 +279,23 @@ fn table_and_text_agree_about_every_field_of_every_enrolled_system() {
         assert_eq!(code, 0, "{agency} {operation} {purpose}: {said}");
     }
 }
+
+#[test]
+fn a_solver_proves_that_nobody_sees_more_or_shows_who_would() {
+    let proof = |from: &str, to: &str| {
+        let new = edited("policies/bank.cedar", from, to);
+        let (code, said) = diff(new.path(), &["--prove", "--json", "--allow-widening", "a test"]);
+        let told: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+        (code, told["proof"].clone())
+    };
+    let (code, proven) = proof("context.env.hour >= 22", "context.env.hour >= 21");
+    assert_eq!((code, &proven["proven"]), (3, &Value::from(true)), "{proven}");
+    assert!(proven["shown"].as_u64().unwrap() > 0, "{proven}");
+    let (code, refuted) = proof("context.env.hour >= 22", "context.env.hour >= 23");
+    assert_eq!((code, &refuted["proven"]), (4, &Value::from(false)), "{refuted}");
+    let found = refuted["counterexamples"].as_array().unwrap();
+    assert!(
+        found.iter().any(|it| it["operation"] == "citizen.lookup" && it["request"].to_string().contains("Sector")),
+        "{refuted}"
+    );
+}

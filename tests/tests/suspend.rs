@@ -96,8 +96,7 @@ fn entries(site: &Site) -> Vec<Action> {
     entries.filter_map(|entry| action(entry.what)).collect()
 }
 
-/// The log's actions, as `what target by`.
-/// What was suspended and resumed, and by whom.
+/// What was suspended and resumed, as `what target by`.
 fn actions(site: &Site) -> Vec<String> {
     let about_suspensions =
         entries(site).into_iter().filter(|action| ["suspend", "resume"].contains(&action.what.as_str()));

@@ -1,3 +1,5 @@
+//! Cases are tried as a request would go, and told by what they say of which policy.
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -112,7 +114,7 @@ fn circumstances_and_record_decide_as_they_would_of_a_request() {
          [minor]\n{read}record = {{ minor = true }}\nreveal = [\"identity\"]\n\
          mask = {{ \"Citizen.date_of_birth\" = \"year\" }}\n\
          [nowhere]\n{read}missing = [\"province\"]\nunknown = true\n\
-         [failed]\n{READ}missing = [\"minor\"]\nreveal = [\"identity\"]\nerrors = [\"Citizen.date_of_birth\"]\n\
+         [failed]\n{READ}missing = [\"minor\"]\nreveal = [\"Citizen.id\", \"Citizen.full_name\", \"Citizen.sex\"]\nerrors = [\"Citizen.date_of_birth\"]\n\
          [unsaid]\n{READ}missing = [\"minor\"]\nreveal = [\"Citizen.id\"]\nrest = \"any\"\n"
     );
     let (went, covered) = tried(&world, &text);

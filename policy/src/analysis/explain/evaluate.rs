@@ -64,8 +64,12 @@ impl Cedar {
         // What is asked one after the other, until one settles it.
         let mut settled: Option<Answer> = None;
         for (kind, part) in parts(&rule.conditions) {
+            // What is settled before the record is looked at does not wait for it.
             let waits = !self.has_record && Uses::of(part).asks_record();
-            let alone = if waits { Answer::WaitsForRecord } else { self.evaluate(part, field) };
+            let alone = match self.evaluate(part, field) {
+                Answer::Failed if waits => Answer::WaitsForRecord,
+                answer => answer,
+            };
             let is = match (settled, alone) {
                 (Some(_), Answer::Failed | Answer::WaitsForRecord) => Answer::NotAsked,
                 _ => alone,

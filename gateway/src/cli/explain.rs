@@ -171,11 +171,13 @@ fn write_field(field: &Value, in_full: bool, out: &mut dyn Write) -> io::Result<
     let most = if waits { "at most " } else { "" };
     let line = format!("{most}{}: {}", text(field, "treatment"), text(field, "because"));
     writeln!(out, "\n{:<13} {}\n              {line}", text(field, "shown"), text(field, "field"))?;
-    for (at, policy) in list(field, "policies").enumerate() {
+    // Where nothing decides, the nearest permit says what was missing.
+    let permits = |policy: &&Value| text(policy, "effect").starts_with("permits");
+    let lacks = text(field, "because") == "no permit applies";
+    let nearest = list(field, "policies").find(permits).filter(|_| lacks);
+    for policy in list(field, "policies") {
         let decides = policy.get("decides").and_then(Value::as_bool) == Some(true);
-        // Where nothing decides, the nearest policy says what was missing.
-        let nearest = at == 0 && text(field, "because") == "no permit applies";
-        if !(in_full || decides || nearest) {
+        if !(in_full || decides || nearest.is_some_and(|nearest| std::ptr::eq(nearest, policy))) {
             continue;
         }
         let state = match text(policy, "state") {
@@ -196,7 +198,7 @@ fn write_field(field: &Value, in_full: bool, out: &mut dyn Write) -> io::Result<
                     "                {} is {}: {}",
                     text(condition, "kind"),
                     text(condition, "is"),
-                    one_line(text(condition, "text"))
+                    one_line(text(condition, "text"), in_full)
                 )?;
             }
         }
@@ -204,9 +206,14 @@ fn write_field(field: &Value, in_full: bool, out: &mut dyn Write) -> io::Result<
     Ok(())
 }
 
-/// Cedar writes conditions over several lines.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// Cedar writes conditions over several lines; long lists are cut short unless all is wanted.
+fn one_line(text: &str, in_full: bool) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let end = line.char_indices().nth(MOST_CHARACTERS).map(|(at, _)| at);
+    match end.and_then(|end| line.get(..end)).filter(|_| !in_full) {
+        Some(start) => format!("{start} ..."),
+        None => line,
+    }
 }
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {
@@ -224,3 +231,5 @@ fn request_id(typed: &str) -> Result<DisclosureId, String> {
         .map(DisclosureId::from_random)
         .ok_or_else(|| "a request id is 32 hex digits, as in `Gateway-Request-Id`".to_owned())
 }
+
+const MOST_CHARACTERS: usize = 120;

@@ -260,7 +260,13 @@ impl Judge<'_> {
             return gone;
         }
         let Some(worlds) = self.worlds else { return Class::Depends(Why::Record).into() };
-        let fits = |world: &&World| self.was(world).is_none_or(|was| visible.iter().all(|at| shows(was(at))));
+        // Something was told then.
+        let told = |world: &World| {
+            let before = self.before.zip(world.get(1));
+            before.is_none_or(|((found, _), decided)| found.answers(&given, |field| decided.treatment(field)))
+        };
+        let fits =
+            |world: &&World| told(world) && self.was(world).is_none_or(|was| visible.iter().all(|at| shows(was(at))));
         let fitting = self.fitting(worlds, fits);
         if let Some(class) = self.whole(&fitting, &given) {
             return class.into();

@@ -15,6 +15,7 @@ use crate::audit::{PurposeSource, Shown};
 const NOON: &str = "2026-11-20T05:00:00Z";
 const TELECOM: (&str, &str, &str) = ("telecom-a/crm", "citizen.lookup", "subscriber-verification");
 const PROVINCE: (&str, &str, &str) = ("ha-noi/portal", "citizen.lookup", "residence-management");
+const VERIFY: (&str, &str, &str) = ("bank-a/ekyc", "citizen.verify", "e-kyc");
 const STATISTICS: (&str, &str, &str) = ("statistics/warehouse", "citizen.read", "statistics");
 
 fn reference() -> &'static Source {
@@ -154,9 +155,13 @@ fn the_bundle_that_decided_would_decide_the_same() {
     let unknown = log.intent(TELECOM, NOON, Some(ALL), fields(TELECOM.1, &["phone"]));
     log.closing(unknown, Ended::NoMatch(NoMatch::Unknown));
     log.refused((TELECOM.0, "citizen.read", TELECOM.2), "policy_denied");
+    // Claims that a record could hide, and did not.
+    let matched = fields(VERIFY.1, &["full_name", "date_of_birth"]);
+    let verified = log.intent(VERIFY, NOON, Some(ALL), matched);
+    log.closing(verified, Ended::Complete(Shown { matched, ..Shown::default() }));
     let said = log.against(Mirror::of(Arc::clone(live())));
-    assert_eq!((&said["requests"], &said["same"]), (&json!(6), &json!(6)), "{said}");
-    assert_eq!(said["by_agency"][0]["agency"], "ha-noi");
+    assert_eq!((&said["requests"], &said["same"]), (&json!(7), &json!(7)), "{said}");
+    assert_eq!(said["by_agency"][0]["agency"], "bank-a");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod process;
 mod seals;
 mod shadow;
 mod suspensions;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod tls12;
@@ -31,6 +32,7 @@ pub use expiry::ExpiryMetrics;
 pub use operations::{Code, OperationTable};
 pub use shadow::ShadowMetrics;
 pub use suspensions::SuspensionMetrics;
+pub use tables::TableMetrics;
 pub use tls12::Tls12Table;
 
 /// A struct of counters that are one family with one label, each with its value fixed.
@@ -169,6 +171,8 @@ pub struct Metrics {
     pub shadow: ShadowMetrics,
     /// What ends.
     pub expiry: ExpiryMetrics,
+    /// What is compiled.
+    pub tables: TableMetrics,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -378,6 +382,7 @@ impl Metrics {
             break_glass: BreakGlassMetrics::new(r)?,
             shadow: ShadowMetrics::new(r)?,
             expiry: ExpiryMetrics::new(r)?,
+            tables: TableMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };

@@ -136,6 +136,10 @@ async fn a_province_sees_its_residents_and_others_as_nobody() {
     let answer = ask(&harness, "ha-noi/portal", read(&HUSBAND, "residence-management"), &[]).await;
     assert_eq!(refusal(&answer), "404 no_match");
     assert!(harness.metric("popgate_policy_errors_total").await > 0, "a policy that cannot be evaluated alarms");
+    let tables = async |state| harness.metric(&format!("popgate_policy_tables{{state=\"{state}\"}}")).await;
+    let (enrolled, made, distinct) = (tables("enrolled").await, tables("made").await, tables("distinct").await);
+    assert!(0 < distinct && distinct <= made && made <= enrolled, "{distinct} {made} {enrolled}");
+    assert!(harness.metric("popgate_policy_table_bytes").await > 0);
 }
 
 #[tokio::test]

@@ -196,9 +196,10 @@ impl Expr {
         }
     }
 
-    /// What it takes in memory, but for texts. Bytes.
+    /// What it takes in memory, but for texts; what is left to Cedar is estimated. Bytes.
     pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.parts().map(Self::bytes).sum::<usize>()
+        let left = if let Self::Cedar(left) = self { left.bytes() } else { 0 };
+        size_of::<Self>() + left + self.parts().map(Self::bytes).sum::<usize>()
     }
 
     fn entity(uid: EntityUid) -> Self {

@@ -137,8 +137,8 @@ async fn a_province_sees_its_residents_and_others_as_nobody() {
     assert_eq!(refusal(&answer), "404 no_match");
     assert!(harness.metric("popgate_policy_errors_total").await > 0, "a policy that cannot be evaluated alarms");
     let tables = async |state| harness.metric(&format!("popgate_policy_tables{{state=\"{state}\"}}")).await;
-    let (enrolled, made, distinct) = (tables("enrolled").await, tables("made").await, tables("distinct").await);
-    assert!(0 < distinct && distinct <= made && made <= enrolled, "{distinct} {made} {enrolled}");
+    let (known, made, distinct) = (tables("known").await, tables("made").await, tables("distinct").await);
+    assert!(0 < distinct && distinct <= made && made <= known, "{distinct} {made} {known}");
     assert!(harness.metric("popgate_policy_table_bytes").await > 0);
 }
 

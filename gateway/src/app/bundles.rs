@@ -13,7 +13,7 @@ use crate::admit::Gates;
 use crate::app::bundle_store::{Entry, History, How, NotFound, Rollback, Store, StoreError};
 use crate::app::config::Config;
 use crate::app::node::{Live, Node, ReloadError};
-use crate::app::{bundle_files, diff, plugins, tables};
+use crate::app::{bundle_files, diff, plugins};
 use crate::audit::Action;
 use crate::clock::Clock;
 use crate::suspend::{MOST_REASON, is_plain};
@@ -368,7 +368,6 @@ impl Node {
         super::node::warn_of_missing_registers(&self.config, &loaded.bundle);
         plugins::warn_of_unknown_names(&self.plugins, &loaded.bundle);
         self.metrics.bundle_reloads.accepted.inc();
-        tables::make_hot(&loaded.bundle, &before.bundle);
         // Told first: who sees the new one must not read of the old one's problems.
         let mut last = self.last();
         last.bundle_problems.clear();

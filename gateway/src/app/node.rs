@@ -23,7 +23,7 @@ use crate::app::plugins::{self, SiteFiles};
 use crate::app::seals::Seals;
 use crate::app::shadow::Shadow;
 use crate::app::suspensions::Suspensions;
-use crate::app::tables;
+use crate::app::tables::{self, Maker};
 use crate::audit::Audit;
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -65,6 +65,8 @@ pub struct Node {
     last: Mutex<LastReload>,
     /// Held while a bundle is narrowed and swapped: short, unlike `reloading`, so that no suspension waits for a compilation.
     swapping: Mutex<()>,
+    /// Makes the policies' tables beforehand.
+    tables: Maker,
     /// What the listener counts.
     pub counters: Arc<Counters>,
     /// Each register's counters.
@@ -240,10 +242,11 @@ impl Node {
                 ..LastReload::default()
             }),
             swapping: Mutex::default(),
+            tables: Maker::default(),
             counters: Arc::default(),
             upstream,
         });
-        tables::make_rest(&node.live().bundle);
+        node.tables.make_rest(&node.live().bundle, None);
         node.record_suspensions();
         node.record_bundles();
         node.let_go_of_bundles();
@@ -333,6 +336,12 @@ impl Node {
 
     /// Puts a bundle in force, or the one that is again, without the permits that are suspended now.
     pub(super) fn put_in_force(&self, live: Option<Live>) {
+        // Nobody who suspends something waits for these.
+        let live = live.map(|live| {
+            let live = live.without(self.suspensions.policies(self.clock.wall()));
+            tables::make_hot(&live.bundle, &self.live().bundle);
+            live
+        });
         let _alone = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
         let suspended = self.suspensions.policies(self.clock.wall());
         let current = self.live();
@@ -343,7 +352,7 @@ impl Node {
         };
         let live = Arc::new(live.without(suspended));
         self.live.store(Arc::clone(&live));
-        tables::make_rest(&live.bundle);
+        self.tables.make_rest(&live.bundle, Some(Arc::clone(&current.bundle)));
     }
 
     pub(super) fn reloading(&self) -> std::sync::MutexGuard<'_, ()> {

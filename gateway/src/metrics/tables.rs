@@ -14,7 +14,7 @@ pub struct TableMetrics {
 
 impl TableMetrics {
     pub(super) fn new(r: &Registry) -> Result<Self> {
-        let help = "Decision tables: `enrolled` combinations of caller, operation and purpose, of which `made`, of which `distinct`.";
+        let help = "Decision tables in force: `known` combinations of kind of caller, operation and purpose; of them `made`; of these `distinct`.";
         Ok(Self {
             tables: gauges(r, "popgate_policy_tables", help, "state")?,
             bytes: gauge(
@@ -29,7 +29,7 @@ impl TableMetrics {
     pub fn show(&self, footprint: Footprint) {
         let Footprint { combinations, made, distinct, bytes } = footprint;
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        for (state, count) in [("enrolled", combinations), ("made", made), ("distinct", distinct)] {
+        for (state, count) in [("known", combinations), ("made", made), ("distinct", distinct)] {
             self.tables.with_label_values(&[state]).set(number(count));
         }
         self.bytes.set(number(bytes));

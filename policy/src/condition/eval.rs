@@ -1,4 +1,4 @@
-//! Evaluating what waited for the request or the record. Nothing is allocated, and nothing is done twice.
+//! Evaluating what waited for the request or the record. Nothing is allocated but for what is left to Cedar.
 
 use super::value::{Seen, midnight};
 use super::{Circumstance, Expr, Operator, Value};

@@ -26,7 +26,7 @@ enum State {
 
 #[derive(Debug)]
 struct Bound {
-    /// What makes two of them equal: the expression, and what it may ask about.
+    /// What makes two of them equal, with the entities and the record: the expression, and what it may ask about.
     key: (String, [Option<EntityUid>; 4]),
     phase: Option<Phase>,
     policies: PolicySet,
@@ -52,6 +52,14 @@ impl Left {
         match &*self.0 {
             State::Read { speaks, .. } => speaks.phase(),
             State::Bound(bound) => bound.phase,
+        }
+    }
+
+    /// Estimated: what Cedar makes of an expression is about ten times its text, and an entity with what is above it about 1 kB.
+    pub(super) fn bytes(&self) -> usize {
+        match &*self.0 {
+            State::Read { body, .. } => 10 * body.to_string().len(),
+            State::Bound(bound) => size_of::<Bound>() + 10 * bound.key.0.len() + 1024 * bound.entities.iter().count(),
         }
     }
 
@@ -94,18 +102,20 @@ impl Bound {
             [("purpose", known.purpose.clone()), ("env", uid("Env", REQUEST)?), ("record", uid(&returned, RETURNED)?)];
         let members = members.map(|(name, uid)| (name.to_owned(), RestrictedExpression::new_entity_uid(uid)));
         let context = Context::from_pairs(members).map_err(|error| error.to_string())?;
-        let resource = known.resource.map_or_else(|| uid("Field", ""), |field| Ok(field.uid.clone()))?;
+        // An expression that does not ask for the field is one for all fields.
+        let field = known.resource.filter(|_| speaks.resource);
+        let resource = field.map_or_else(|| uid("Field", ""), |field| Ok(field.uid.clone()))?;
         let (principal, action) = (known.principal.uid.clone(), known.action.uid.clone());
         let request = Request::new(principal, action, resource, context, None).map_err(|error| error.to_string())?;
         let named = policy.entity_literals();
         let named: Vec<Lineage> = named.into_iter().map(|uid| Lineage::of(uid, known.entities)).collect();
-        let known_lineages = [Some(known.principal), Some(known.action), known.resource].into_iter().flatten();
+        let known_lineages = [Some(known.principal), Some(known.action), field].into_iter().flatten();
         let needed: HashSet<&EntityUid> = known_lineages.chain(&named).flat_map(Lineage::all).collect();
         let needed = needed.into_iter().filter_map(|uid| known.entities.get(uid).cloned());
         let key = [
             Some(known.principal.uid.clone()),
             Some(known.action.uid.clone()),
-            known.resource.map(|field| field.uid.clone()),
+            field.map(|field| field.uid.clone()),
             Some(known.purpose.clone()),
         ];
         Ok(Self {
@@ -162,7 +172,7 @@ impl PartialEq for Left {
     fn eq(&self, other: &Self) -> bool {
         match (&*self.0, &*other.0) {
             (State::Read { body: a, .. }, State::Read { body: b, .. }) => a == b,
-            (State::Bound(a), State::Bound(b)) => a.key == b.key && a.record == b.record,
+            (State::Bound(a), State::Bound(b)) => a.key == b.key && a.record == b.record && a.entities == b.entities,
             _ => false,
         }
     }

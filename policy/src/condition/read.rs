@@ -73,7 +73,7 @@ fn value(json: &Json) -> Option<Expr> {
         }
         "like" => {
             let part = |part: &Json| match part.get("Literal").and_then(Json::as_str) {
-                Some(text) => Some(Some(text.into())),
+                Some(text) => Some(Some(text.to_owned())),
                 None => (part.as_str() == Some("Wildcard")).then_some(None),
             };
             let parts = body.get("pattern")?.as_array()?.iter().map(part).collect::<Option<Vec<_>>>()?;

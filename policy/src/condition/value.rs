@@ -124,8 +124,17 @@ impl AddressTest {
 }
 
 impl Pattern {
-    pub(super) fn new(parts: impl Iterator<Item = Option<Box<str>>>) -> Self {
-        Self(parts.collect())
+    /// Of wildcards (`None`) and texts. Texts that follow each other are one: Cedar gives each character by itself.
+    pub(super) fn new(parts: impl Iterator<Item = Option<String>>) -> Self {
+        let mut all: Vec<Option<String>> = Vec::new();
+        for part in parts {
+            match (all.last_mut(), part) {
+                (Some(Some(text)), Some(more)) => text.push_str(&more),
+                (Some(None), None) => {}
+                (_, part) => all.push(part),
+            }
+        }
+        Self(all.into_iter().map(|part| part.map(String::into_boxed_str)).collect())
     }
 
     /// Whether all of the text fits. Each text part is taken where it comes first: what is after a wildcard can only gain by that.

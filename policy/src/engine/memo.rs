@@ -35,14 +35,14 @@ impl<K: Hash + Eq + Copy, V> Memo<K, V> {
         using(&make())
     }
 
-    /// The first value that is wanted.
-    pub(super) fn find(&self, wanted: impl Fn(&V) -> bool) -> Option<&V> {
-        self.0.iter().filter_map(OnceLock::get).map(|(_, value)| value).find(|value| wanted(value))
+    /// The first value that is wanted, with its key.
+    pub(super) fn find(&self, wanted: impl Fn(&V) -> bool) -> Option<&(K, V)> {
+        self.0.iter().filter_map(OnceLock::get).find(|(_, value)| wanted(value))
     }
 
-    /// What it takes in memory, but for what its values own.
-    pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.0)
+    /// What it takes in memory, with what each value owns.
+    pub(super) fn bytes(&self, owned: impl Fn(&V) -> usize) -> usize {
+        size_of_val(&*self.0) + self.0.iter().filter_map(OnceLock::get).map(|(_, value)| owned(value)).sum::<usize>()
     }
 
     fn of_size(size: usize) -> Self {

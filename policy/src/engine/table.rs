@@ -101,14 +101,16 @@ impl Table {
 
     /// What it takes in memory, with what it remembers. Bytes, estimated.
     pub(super) fn bytes(&self) -> usize {
-        let fields = self.fixed.treatments.0.len() * 2 * size_of::<Treatment>();
+        let remembered = |memo: &Memo<Verdicts, Arc<Outcome>>| memo.bytes(|outcome| outcome.bytes());
+        let decided = |decided: &Decided| decided.outcome.bytes() + remembered(&decided.by_record);
         let late: usize = self
             .late
             .iter()
             .map(|late| size_of_val(late) + size_of_val(&*late.forces) + size_of_val(&*late.fields))
             .sum();
         let conditions: usize = self.conditions.iter().map(|condition| condition.expr.bytes()).sum();
-        size_of_val(self) + fields + late + conditions + self.decided.bytes() + self.by_record.bytes()
+        let memos = self.decided.bytes(decided) + remembered(&self.by_record);
+        size_of_val(self) + self.fixed.bytes() + late + conditions + memos
     }
 
     /// Whether it is the same for everybody whom it can be asked about.
@@ -141,17 +143,25 @@ impl Table {
         }
         let outcome =
             |verdicts: &dyn Fn(usize) -> Result<bool, Failed>| Arc::new(self.resolve(Phase::Record, known, verdicts));
-        let Some(verdicts) = self.verdicts(|_| true, env, facts) else {
+        // What the circumstances decided is not asked again for each record.
+        let before = if Arc::ptr_eq(known, &self.fixed) {
+            (!self.waits_for(Phase::Env)).then_some((Verdicts::default(), &self.by_record))
+        } else {
+            let decided = self.decided.find(|decided| Arc::ptr_eq(&decided.outcome, known));
+            decided.map(|(verdicts, decided)| (*verdicts, &decided.by_record))
+        };
+        let verdicts = match before {
+            Some((of_env, _)) => self
+                .verdicts(|condition| condition.phase == Phase::Record, env, facts)
+                .map(|of_record| of_env.with(of_record)),
+            None => self.verdicts(|_| true, env, facts),
+        };
+        let Some(verdicts) = verdicts else {
             return outcome(&|at| self.holds(at, env, facts));
         };
         let outcome = || outcome(&|at| verdicts.of(at));
-        let before = if Arc::ptr_eq(known, &self.fixed) {
-            Some(&self.by_record)
-        } else {
-            self.decided.find(|decided| Arc::ptr_eq(&decided.outcome, known)).map(|decided| &decided.by_record)
-        };
         match before {
-            Some(before) => before.with(verdicts, outcome, Arc::clone),
+            Some((_, by_record)) => by_record.with(verdicts, outcome, Arc::clone),
             None => outcome(),
         }
     }
@@ -248,6 +258,11 @@ impl Late {
 }
 
 impl Verdicts {
+    /// Those of other conditions too.
+    fn with(self, others: Self) -> Self {
+        Self { hold: self.hold | others.hold, failed: self.failed | others.failed }
+    }
+
     fn of(self, at: usize) -> Result<bool, Failed> {
         let bit = 1_u128.checked_shl(u32::try_from(at).unwrap_or(u32::MAX)).unwrap_or(0);
         if self.failed & bit == 0 { Ok(self.hold & bit != 0) } else { Err(Failed) }
@@ -259,6 +274,10 @@ impl Outcome {
     pub(super) fn closed(fields: usize) -> Self {
         let withheld = Treatments(vec![Treatment::Withhold; fields].into());
         Self { treatments: withheld.clone(), most: withheld, errors: FieldSet::EMPTY }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(self) + self.treatments.0.len() * 2 * size_of::<Treatment>()
     }
 
     pub(crate) fn set(&mut self, field: FieldIx, treatment: Treatment, most: Treatment) {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::engine::warn::Findings;
 use crate::engine::{Engine, Table};
-use crate::model::{PurposeId, SystemId};
+use crate::model::{OperationId, PurposeId, SystemId};
 
 /// The tables of one bundle.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub struct Wanting {
 /// How much the tables of a bundle are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Footprint {
-    /// Combinations of shape, operation and purpose that somebody is enrolled for.
+    /// Combinations of kind of caller, operation and purpose that somebody is enrolled for, or could be lent.
     pub combinations: usize,
     /// Of these, the ones that were made.
     pub made: usize,
@@ -74,9 +74,15 @@ impl Engine {
         let old: HashMap<&SystemId, usize> =
             before.iter().flat_map(|before| before.shape_of.iter()).map(|(id, shape)| (id, *shape)).collect();
         let of_systems = self.shape_of.iter().filter_map(|(id, shape)| Some((shape, *old.get(id)?)));
+        let places: HashMap<&OperationId, usize> = before
+            .iter()
+            .flat_map(|before| before.operations.iter().enumerate())
+            .map(|(at, asked)| (&asked.operation.id, at))
+            .collect();
         for (shape, old) in of_systems {
-            for operation in 0..self.operations.len() {
-                let was_used = before.and_then(|before| before.tables.row(old, operation)).is_some_and(Row::is_used);
+            for (operation, asked) in self.operations.iter().enumerate() {
+                let row = before.zip(places.get(&asked.operation.id));
+                let was_used = row.and_then(|(before, at)| before.tables.row(old, *at)).is_some_and(Row::is_used);
                 if let Some(hot) = hot.get_mut(shape * self.operations.len() + operation) {
                     *hot |= was_used;
                 }
@@ -147,13 +153,17 @@ impl Tables {
     pub(super) fn footprint(&self) -> Footprint {
         let mut distinct: HashMap<*const Table, usize> = HashMap::new();
         let (mut combinations, mut made) = (0, 0);
+        let mut count = |table: &Arc<Table>| {
+            made += 1;
+            distinct.entry(Arc::as_ptr(table)).or_insert_with(|| table.bytes());
+        };
         for slot in self.rows.iter().flat_map(|row| row.slots.iter()) {
             combinations += 1;
-            if let Some(table) = slot.table.get() {
-                made += 1;
-                distinct.entry(Arc::as_ptr(table)).or_insert_with(|| table.bytes());
-            }
+            slot.table.get().map(&mut count);
         }
+        let others = self.others();
+        combinations += others.len();
+        others.values().for_each(&mut count);
         Footprint { combinations, made, distinct: distinct.len(), bytes: distinct.values().sum() }
     }
 }
@@ -174,11 +184,12 @@ impl Row {
         }
         let slot = |purpose: &PurposeId| {
             let known = self.purposes.iter().position(|known| known == purpose);
-            let known = known.and_then(|at| self.slots.get(at)?.table.get());
+            let known = known.and_then(|at| self.slots.get(at));
             let slot = Slot::default();
-            if let Some(table) = known {
+            if let Some(table) = known.and_then(|known| known.table.get()) {
                 slot.table.get_or_init(|| Arc::clone(table));
             }
+            slot.used.store(known.is_some_and(|known| known.used.load(Ordering::Relaxed)), Ordering::Relaxed);
             slot
         };
         Self { purposes: Arc::clone(purposes), slots: purposes.iter().map(slot).collect(), findings: Arc::default() }

@@ -87,7 +87,7 @@ impl Point {
         let purposes: Vec<&Purpose> = bundle.directory().purposes().map(|purpose| &**purpose).collect();
         let fact = |dice: &mut Dice, text: bool| {
             (!dice.one_in(6)).then(|| match text {
-                true => Said::Text((*dice.of(&world::TEXTS)).to_owned()),
+                true => Said::Text(world::text(dice)),
                 false => Said::Truth(dice.one_in(2)),
             })
         };

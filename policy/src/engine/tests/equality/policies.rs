@@ -1,7 +1,7 @@
 //! Random policies that are validated strictly, and say everything that Cedar can say of a request here.
 
 use super::dice::Dice;
-use super::world::{ADDRESSES, GROUPS, LEVELS, Names, PURPOSES, SECTORS, TEXTS};
+use super::world::{ADDRESSES, GROUPS, LEVELS, Names, PURPOSES, SECTORS, TEXTS, pattern};
 
 pub(super) fn policy(at: i64, names: &Names, dice: &mut Dice) -> String {
     let field = dice.of(&names.fields).clone();
@@ -108,7 +108,8 @@ fn of_record(names: &Names, dice: &mut Dice) -> String {
     let literal = *dice.of(&TEXTS);
     match dice.below(7) {
         0 => format!("{text} == \"{literal}\""),
-        1 => format!("{text} like \"{}\"", dice.of(&["0*", "*1", "*4*", "00\\*", "*", "0*6", "001*01", "*0*0*"])),
+        1 if dice.one_in(2) => format!("{text} like \"{}\"", pattern(dice)),
+        1 => format!("{text} like \"{}\"", dice.of(&["0*", "*1", "*4*", "00\\*", "*", "0*6", "001*01", "*01"])),
         2 => format!("[\"001\", \"{literal}\"].contains({text})"),
         3 => format!("(principal has province && {text} == principal.province)"),
         4 => format!("{text} != (if context.env.hour < 12 then \"001\" else \"{literal}\")"),
@@ -160,7 +161,7 @@ fn of_resource(names: &Names, dice: &mut Dice) -> String {
 }
 
 fn of_principal(names: &Names, dice: &mut Dice) -> String {
-    match dice.below(9) {
+    match dice.below(12) {
         0 => format!("principal in Sector::\"{}\"", sector(dice)),
         1 => format!("principal == System::\"{}\"", dice.of(&names.systems)),
         2 => format!("principal.sector == \"{}\"", sector(dice)),
@@ -169,7 +170,16 @@ fn of_principal(names: &Names, dice: &mut Dice) -> String {
         5 => format!("principal is System in Agency::\"{}\"", dice.of(&names.agencies)),
         6 => "(principal has province && principal.province == \"001\")".to_owned(),
         7 => format!("[\"tax\", \"{}\"].contains(principal.sector)", sector(dice)),
-        _ => format!("action == Action::\"{}\"", dice.of(&names.operations)),
+        8 => format!("action == Action::\"{}\"", dice.of(&names.operations)),
+        // Left to Cedar, with the caller in it.
+        9 => format!(
+            "context.env.today.offset(duration(\"1d\")) < (if principal in Sector::\"{}\" then datetime(\"2026-11-24\") else datetime(\"2026-11-21\"))",
+            sector(dice)
+        ),
+        _ => format!(
+            "(principal has province && [context.record.{}].contains(principal.province))",
+            dice.of(&names.texts)
+        ),
     }
 }
 

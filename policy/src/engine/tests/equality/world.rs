@@ -8,6 +8,8 @@ use super::policies;
 use crate::bundle::Source;
 
 pub(super) const TEXTS: [&str; 5] = ["001", "046", "079", "", "00*"];
+/// What texts of records and patterns are put together of.
+const DIGITS: [&str; 4] = ["0", "1", "4", "6"];
 pub(super) const ADDRESSES: [&str; 6] = ["10.20.0.5", "10.0.0.1", "127.0.0.1", "192.0.2.9", "2001:db8::5", "::1"];
 pub(super) const LEVELS: [&str; 3] = ["low", "substantial", "high"];
 pub(super) const GROUPS: [&str; 4] = ["identity", "contact", "residence", "civil"];
@@ -61,6 +63,16 @@ pub(super) fn source(dice: &mut Dice) -> Source {
     Source { files }
 }
 
+/// What a record may say in an attribute.
+pub(super) fn text(dice: &mut Dice) -> String {
+    if dice.one_in(2) { (*dice.of(&TEXTS)).to_owned() } else { (0..dice.below(7)).map(|_| *dice.of(&DIGITS)).collect() }
+}
+
+/// What `like` may want of it: wildcards, and between them texts of any length.
+pub(super) fn pattern(dice: &mut Dice) -> String {
+    (0..1 + dice.below(6)).map(|_| if dice.one_in(3) { "*" } else { *dice.of(&DIGITS) }).collect()
+}
+
 /// The same world after somebody changed a policy or two, an agency, or both.
 pub(super) fn edited(source: &Source, dice: &mut Dice) -> Source {
     let mut source = source.clone();
@@ -74,10 +86,13 @@ pub(super) fn edited(source: &Source, dice: &mut Dice) -> Source {
     }
     if !dice.one_in(3) {
         let spare = source.files.contains_key("agencies/a3.toml");
-        let text = source.files.get_mut("agencies/a0.toml").unwrap();
-        *text = match dice.below(3) {
+        let agency = format!("agencies/a{}.toml", dice.below(3));
+        let text = source.files.get_mut(&agency).unwrap();
+        *text = match dice.below(4) {
             0 => text.replace("[\"assessment\"]", "[\"assessment\", \"treatment\"]"),
             1 => text.replace("level = \"central\"", "level = \"private\""),
+            2 if text.contains("\"001\"") => text.replace("\"001\"", "\"046\""),
+            2 => text.replace("\"046\"", "\"001\""),
             // Every sector keeps an agency: policies may name it.
             _ if spare => text.replace("sector = \"tax\"", "sector = \"health\""),
             _ => text.replace("spiffe://gov.vn/a0/s0", "spiffe://gov.vn/a0/moved"),

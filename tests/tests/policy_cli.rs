@@ -92,13 +92,15 @@ fn a_mask_that_is_taken_away_is_told_for_all_who_see_more() {
 
 #[test]
 fn a_solver_proves_that_nobody_sees_more_or_names_a_request_that_does() {
-    let new = edited("policies/telecom.cedar", "@mask(\"last3\")\n", "");
-    let (code, wider) = popgate(&["policy", "diff", text(&reference()), text(new.path()), "--prove", "--json"]);
+    let phone =
+        "resource == Field::\"Citizen.phone\"\n) when { context.purpose == Purpose::\"subscriber-verification\"";
+    let new = edited("policies/telecom.cedar", phone, &format!("{phone} && context.env.hour < 22"));
+    let (code, wider) = popgate(&["policy", "diff", text(new.path()), text(&reference()), "--prove", "--json"]);
     let wider: Value = serde_json::from_str(&wider).unwrap_or_else(|error| panic!("{error}: {wider}"));
     assert_eq!((code, &wider["proof"]["proven"]), (4, &Value::from(false)), "{wider}");
     let found = wider["proof"]["counterexamples"].to_string();
     assert!(found.contains("citizen.lookup") && found.contains("Citizen.phone"), "{found}");
-    let (code, narrower) = popgate(&["policy", "diff", text(new.path()), text(&reference()), "--prove", "--json"]);
+    let (code, narrower) = popgate(&["policy", "diff", text(&reference()), text(new.path()), "--prove", "--json"]);
     let narrower: Value = serde_json::from_str(&narrower).unwrap_or_else(|error| panic!("{error}: {narrower}"));
     assert_eq!((code, &narrower["proof"]["proven"]), (3, &Value::from(true)), "{narrower}");
     assert!(narrower["proof"]["shown"].as_u64().unwrap() > 0, "something was left to show: {narrower}");

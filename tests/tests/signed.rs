@@ -16,6 +16,7 @@ use popgate::pki::{Client as Subject, Validity};
 use popgate_demo::client::{Client, Http, get};
 use popgate_demo::deployment::{DeploymentError, OPERATORS, Options, Register, Site};
 use popgate_demo::register::demo::HOA;
+use popgate_policy::bundle::Digest;
 use popgate_tests::{build, eventually, node};
 use serde_json::{Value, json};
 
@@ -28,6 +29,12 @@ permit (principal in Agency::"tax", action == Action::"citizen.read", resource =
 permit (principal in Agency::"tax", action == Action::"citizen.read", resource == Field::"Citizen.full_name");
 @id("tax-born") @basis("Law, art. 2")
 permit (principal in Agency::"tax", action == Action::"citizen.read", resource == Field::"Citizen.date_of_birth");
+"#;
+
+/// A sensitive field more.
+const SEX: &str = r#"
+@id("tax-sex") @basis("Law, art. 3")
+permit (principal in Agency::"tax", action == Action::"citizen.read", resource == Field::"Citizen.sex");
 "#;
 
 /// A site with a small bundle in a folder of its own for each version, and people who sign.
@@ -264,9 +271,7 @@ async fn nothing_unsigned_comes_into_force_and_what_is_in_force_stays() {
     assert_eq!(in_force(&node), Some(2));
 
     // What widens needs two, and a sensitive field a reason.
-    let sex = "\n@id(\"tax-sex\") @basis(\"Law, art. 3\")\npermit (principal in Agency::\"tax\", \
-               action == Action::\"citizen.read\", resource == Field::\"Citizen.sex\");\n";
-    shop.author("3", "2", |text| text + sex);
+    shop.author("3", "2", |text| text + SEX);
     let second = shop.version("2");
     let from = ["--from", text(&second), "--note", "CR-3: sex for the tariff"];
     let (good, said) = shop.build("3", &from);
@@ -408,6 +413,63 @@ async fn an_older_bundle_comes_back_by_name_alone_and_every_step_is_told() {
     );
     assert_eq!(actions.len(), 5, "{actions:#?}");
     gateway.drain().await;
+}
+
+#[tokio::test]
+async fn a_rollback_tells_what_it_shows_again_and_counts_only_who_may_sign_today() {
+    let mut shop = Shop::new(true);
+    edit(&shop.version("1"), POLICY, |text| text + SEX);
+    assert!(shop.build("1", &["--first", "--note", "the first bundle"]).0);
+    shop.sign("1", &["an", "binh"]);
+    let gateway = shop.start().unwrap();
+    shop.author("2", "1", |text| text.replace(SEX, ""));
+    assert!(shop.build("2", &["--from", text(&shop.version("1")), "--note", "CR-2: no sex"]).0);
+    shop.sign("2", &["binh"]);
+    shop.publish("2");
+    gateway.node().reload_bundle().unwrap();
+    assert_eq!(in_force(gateway.node()), Some(2));
+
+    let (good, said) = shop.remote(&gateway, "son", &["bundle", "rollback", "1", "--reason", "INC-1"]);
+    assert!(good && said.contains("shows more again of the sensitive Citizen.sex\n"), "{said}");
+    assert_eq!(in_force(gateway.node()), Some(1));
+    let back = shop.actions().pop().unwrap();
+    assert!(back.ends_with(": INC-1; shows more again of Citizen.sex"), "{back}");
+    let (good, said) = shop.local(&["bundle", "list"]);
+    assert!(good && said.contains("shows more again of the sensitive Citizen.sex\n"), "{said}");
+    gateway.drain().await;
+
+    // Who signed version 2 may no longer.
+    let others: Vec<&str> = shop.options.bundle.lines().filter(|line| !line.starts_with("binh")).collect();
+    shop.options.bundle = others.join("\n") + "\n";
+    let gateway = shop.start().unwrap();
+    assert_eq!(in_force(gateway.node()), Some(1));
+    let (good, said) = shop.remote(&gateway, "son", &["bundle", "rollback", "2", "--reason", "INC-2"]);
+    assert!(!good && said.contains("is not known to be signed by as many of those in `[bundle.keys]`"), "{said}");
+    assert_eq!(in_force(gateway.node()), Some(1));
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn what_is_kept_is_not_exported_over_files_elsewhere() {
+    let shop = Shop::new(false);
+    let gateway = shop.start().unwrap();
+    let (store, first) = (gateway.node().bundles.store().clone(), gateway.node().live().bundle.digest());
+    let mut kept = store.load(&first).unwrap().source;
+    gateway.drain().await;
+    let out = shop.dir.path().join("out");
+    let (good, said) = shop.local(&["bundle", "export", &first.to_string()[..12], "--to", text(&out)]);
+    assert!(good && fs::read_to_string(out.join(POLICY)).unwrap() == FIRST, "{said}");
+    // Whoever may write the state folder names a file elsewhere.
+    kept.files.insert("../elsewhere.toml".into(), "x".into());
+    let digest = Digest::of(&kept);
+    store.keep(&kept, None).unwrap();
+    let mut history = store.history().unwrap();
+    history.entries.last_mut().unwrap().digest = digest;
+    store.write_history(&history).unwrap();
+    let out = shop.dir.path().join("out-2");
+    let (good, said) = shop.local(&["bundle", "export", &digest.to_string()[..12], "--to", text(&out)]);
+    assert!(!good && said.contains("`../elsewhere.toml`, which is not below its folder"), "{said}");
+    assert!(!shop.dir.path().join("elsewhere.toml").exists());
 }
 
 #[tokio::test]

@@ -57,9 +57,9 @@ pub enum RollbackError {
     /// It is in force.
     #[error("bundle {0} is in force already")]
     InForce(Digest),
-    /// Nobody had to sign it then, and somebody has to now.
+    /// Nobody had to sign it then, or those who did may no longer, and somebody has to now.
     #[error(
-        "bundle {0} was not in force under signatures, and `[bundle] require_signatures` is on; have it signed as a new version"
+        "bundle {0} is not known to be signed by as many of those in `[bundle.keys]` as it needs, and `[bundle] require_signatures` is on; have it signed as a new version"
     )]
     Unsigned(Digest),
     /// Another bundle came into force since it was asked for.
@@ -142,7 +142,11 @@ impl Bundles {
         let mut problems = Vec::new();
         let now = clock.wall();
         if let Some(order) = take_rollback(&store) {
-            let wanted = checked(&order, &history, config).and_then(|()| again(&store, &history, &order, config, now));
+            let wanted = checked(&order, &history, config).and_then(|()| {
+                let before = history.last().and_then(|last| load(&store, &last.digest).ok());
+                let before = before.as_ref().map(|(_, loaded)| &*loaded.bundle);
+                again(&store, &history, &order, config, before, now)
+            });
             match wanted {
                 Ok(offer) => return Self::begin(store, history, offer),
                 Err(error) => tracing::error!(%error, by = order.by, "a rollback is refused"),
@@ -348,9 +352,11 @@ impl Node {
 
     fn bring_back(&self, order: &Rollback) -> Result<Vec<String>, RollbackError> {
         let now = self.clock.wall();
-        let offer = again(&self.bundles.store, &self.bundles.history(), order, &self.config, now)?;
+        let before = Arc::clone(&self.live().loaded);
+        let offer = again(&self.bundles.store, &self.bundles.history(), order, &self.config, Some(&*before), now)?;
+        let widened = offer.entry.widened.join(", ");
         let changes = self.adopt(offer)?;
-        tracing::warn!(to = %order.to, by = order.by, "an older bundle is in force again");
+        tracing::warn!(to = %order.to, by = order.by, widened, "an older bundle is in force again");
         Ok(changes)
     }
 
@@ -412,11 +418,15 @@ fn action(entry: &Entry) -> Action {
     };
     let widening = entry.allow_widening.as_ref().filter(|_| entry.how != How::Rollback);
     let widening = widening.map(|why| format!("; sensitive fields are widened: {why}")).unwrap_or_default();
+    let widened = match entry.widened.as_slice() {
+        [] => String::new(),
+        fields => format!("; shows more again of {}", fields.join(", ")),
+    };
     Action {
         by: entry.by.clone(),
         what: if entry.how == How::Rollback { "rollback" } else { "install" }.to_owned(),
         target: format!("bundle {}{version}{signed}", entry.digest),
-        reason: format!("{}{widening}", entry.why),
+        reason: format!("{}{widening}{widened}", entry.why),
         until: None,
     }
 }

@@ -60,8 +60,10 @@ pub struct Node {
     trust: ArcSwap<Trust>,
     trust_changed: watch::Sender<Arc<Trust>>,
     registers: Arc<ArcSwap<Registers>>,
-    /// Held while files are read and put in force: of two reloads at once, the one that read older files must not come last.
+    /// Held while a bundle's files are read and put in force: of two reloads at once, the one that read older files must not come last.
     pub(super) reloading: Mutex<()>,
+    /// Likewise of certificates and revocation lists, which MUST NOT wait for a bundle to be compiled.
+    trusting: Mutex<()>,
     last: Mutex<LastReload>,
     /// Held while a bundle is narrowed and swapped: short, unlike `reloading`, so that no suspension waits for a compilation.
     swapping: Mutex<()>,
@@ -236,6 +238,7 @@ impl Node {
             trust_changed,
             registers: Arc::new(ArcSwap::from_pointee(registers)),
             reloading: Mutex::default(),
+            trusting: Mutex::default(),
             last: Mutex::new(LastReload {
                 bundle_problems: problems,
                 trust_warnings: trust_warnings.iter().map(ToString::to_string).collect(),
@@ -294,7 +297,7 @@ impl Node {
     /// # Errors
     /// If nothing of them was put in force.
     pub fn reload_trust(&self) -> Result<(), ReloadError> {
-        let _alone = self.reloading();
+        let _alone = self.trusting();
         let before = self.trust.load();
         let generation = before.generation() + 1;
         let (trust, warnings) =
@@ -324,7 +327,7 @@ impl Node {
     /// # Errors
     /// For the first file that cannot be used.
     pub fn reload_registers(&self) -> Result<(), ReloadError> {
-        let _alone = self.reloading();
+        let _alone = self.trusting();
         let before = self.registers.load();
         let registers = Registers::load(&self.config.registers, before.generation() + 1)?;
         // A revocation list on the agencies' side must not cost the connections to the registers.
@@ -353,6 +356,10 @@ impl Node {
         let live = Arc::new(live.without(suspended));
         self.live.store(Arc::clone(&live));
         self.tables.make_rest(&live.bundle, Some(Arc::clone(&current.bundle)));
+    }
+
+    fn trusting(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.trusting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn reloading(&self) -> std::sync::MutexGuard<'_, ()> {

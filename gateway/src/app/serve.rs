@@ -109,11 +109,12 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     }
     let metrics = Arc::new(Metrics::new());
     let (targets, switches) = (Targets::of(&config), Targets::of_suspensions(&config));
-    let orders = Targets::of_orders(&config);
+    let (orders, bundles) = (Targets::of_orders(&config), Targets::of_bundle(&config));
     let candidate = config.shadow.as_ref().map(Targets::of_shadow);
     // Before anything of it is read.
     let seen_candidate = candidate.as_ref().map(Targets::seen);
     let (seen_files, seen_suspensions, seen_orders) = (targets.seen(), switches.seen(), orders.seen());
+    let seen_bundles = bundles.seen();
     let (http, cores, listen) = (config.http.clone(), config.cores, config.listen.clone());
     let parts = Parts { config, clock: clock.clone(), audit, secrets, metrics };
     let node = Node::new(parts)?;
@@ -157,7 +158,6 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         if changed.orders {
             reloaded.reload_orders();
         }
-        // A revocation does not wait for a bundle to be compiled.
         if changed.trust {
             reload_credentials(&reloaded);
         }
@@ -168,16 +168,17 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
             plugins::reload(&reloaded);
             seals::reload(&reloaded);
         }
-        if changed.bundle {
-            reload_bundle(&reloaded);
-        }
     })
     .map_err(StartError::Watch)?;
+    let renewed = Arc::clone(&node);
+    let bundles = watch::watch(bundles, seen_bundles, sighup, move |_| reload_bundle(&renewed));
     let suspended = Arc::clone(&node);
     let switch = watch::watch(switches, seen_suspensions, false, move |_| suspensions::reload(&suspended));
     let lender = Arc::clone(&node);
     let lent = watch::watch(orders, seen_orders, false, move |_| lender.reload_orders());
-    let mut watchers = vec![watcher, switch.map_err(StartError::Watch)?, lent.map_err(StartError::Watch)?];
+    let own = [bundles, switch, lent].into_iter().collect::<Result<Vec<_>, _>>().map_err(StartError::Watch)?;
+    let mut watchers = vec![watcher];
+    watchers.extend(own);
     if let (Some(candidate), Some(seen)) = (candidate, seen_candidate) {
         let shadowed = Arc::clone(&node);
         let reload = move |_| shadowed.shadow.iter().for_each(Shadow::reload);

@@ -45,7 +45,7 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Every file that a configuration names and that may change while the node runs, but for suspensions and orders.
+    /// Every file that a configuration names and that may change while the node runs, but for those that have a watch of their own.
     pub fn of(config: &Config) -> Self {
         let tls = &config.tls;
         let mut trust = vec![tls.certificate.clone(), tls.key.clone(), tls.client_cas.clone()];
@@ -60,8 +60,13 @@ impl Targets {
         }
         let sealed = config.sealed.iter().flat_map(|sealed| [sealed.list.clone(), sealed.key.clone()]);
         let plugins = config.plugins.iter().flat_map(|plugin| plugin.blueprint.files()).chain(sealed).collect();
+        Self { trust, admin, plugins, ..Self::default() }
+    }
+
+    /// The bundle and the rollbacks, for a watch of their own: a revocation MUST NOT wait for a bundle to be compiled.
+    pub fn of_bundle(config: &Config) -> Self {
         let rollbacks = vec![bundle_store::Store::new(&config.state).rollback_file()];
-        Self { bundle: config.bundle.clone(), rollbacks, trust, admin, plugins, ..Self::default() }
+        Self { bundle: config.bundle.clone(), rollbacks, ..Self::default() }
     }
 
     /// The suspensions alone, for a watch of their own: the kill switch MUST NOT wait for a bundle to be compiled.

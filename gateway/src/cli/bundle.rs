@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fs;
 use std::io::{BufRead, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -299,10 +299,17 @@ fn export(name: &str, to: &Path, place: &Place, out: &mut dyn Write) -> Result<(
     let manifest = old.manifest.iter().map(|text| (MANIFEST, text.as_str()));
     let files = old.source.files.iter().map(|(path, text)| (path.as_str(), text.as_str()));
     for (path, text) in files.chain(manifest) {
+        // What is kept is the gateway user's, and who exports it may be root.
+        if !Path::new(path).components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(format!(
+                "the bundle has a file `{path}`, which is not below its folder: nothing is trusted of it"
+            )
+            .into());
+        }
         let file = to.join(path);
         let failed = |error: std::io::Error| format!("cannot write `{}`: {error}", file.display());
         fs::create_dir_all(file.parent().unwrap_or(to)).map_err(failed)?;
-        fs::write(&file, text).map_err(failed)?;
+        fs::File::create_new(&file).and_then(|mut new| new.write_all(text.as_bytes())).map_err(failed)?;
     }
     writeln!(out, "wrote bundle {} into {}", Digest::of(&old.source), to.display())?;
     Ok(())

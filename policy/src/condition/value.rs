@@ -165,3 +165,26 @@ pub(super) fn midnight(day: jiff::civil::Date) -> i64 {
     let days = day.since(epoch).map_or(0, |span| i64::from(span.get_days()));
     days * 86_400_000
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_fits_as_cedars_does_though_each_character_comes_by_itself() {
+        let fits = |pattern: &str, text: &str| {
+            let parts = pattern.chars().map(|c| (c != '*').then(|| c.to_string()));
+            Pattern::new(parts).fits(text)
+        };
+        for (pattern, text) in
+            [("*01", "00101"), ("*99", "00999"), ("*ab*", "axab"), ("0*46", "04046"), ("**", ""), ("", "")]
+        {
+            assert!(fits(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in
+            [("*01", "0010"), ("01*", "001"), ("ab", "abc"), ("a*b*c", "acb"), ("", "a"), ("a*a", "a")]
+        {
+            assert!(!fits(pattern, text), "{pattern} {text}");
+        }
+    }
+}

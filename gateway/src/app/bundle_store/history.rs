@@ -41,6 +41,9 @@ pub struct Entry {
     /// Of a rollback: the bundle that stood in the folder, which does not come back by itself.
     #[serde(default)]
     pub instead_of: Option<Digest>,
+    /// Of a rollback: the sensitive fields of which it shows more again than the one before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub widened: Vec<String>,
     /// Whether the audit log has it.
     #[serde(default)]
     pub recorded: bool,
@@ -176,6 +179,7 @@ pub(super) mod tests {
             signed_by: vec!["an".into()],
             signatures: 1,
             allow_widening: None,
+            widened: Vec::new(),
             instead_of: None,
             recorded: true,
         }

@@ -11,7 +11,7 @@ use crate::app::bundle_files;
 use crate::app::bundle_store::{Entry, History, How, NotFound, Rollback, Store};
 use crate::app::config::Config;
 use crate::app::node::ReloadError;
-use crate::manifest::{self, Inspected, Refused};
+use crate::manifest::{self, Held, Inspected, Refused};
 use crate::suspend::{MOST_REASON, is_plain};
 
 /// What becomes of the folder's bundle.
@@ -77,22 +77,36 @@ pub(super) fn offer(
         signatures,
         allow_widening: about.and_then(|about| about.allow_widening),
         instead_of: None,
+        widened: Vec::new(),
         recorded: false,
     };
     Ok(Offered::New(Box::new(Offer { source, manifest: manifest.filter(|_| version.is_some()), loaded, entry })))
 }
 
-/// A bundle that was in force, to be so again.
+/// A bundle that was in force, to be so again; `before` is the one that is. Who signed it must still be of those who may: what the
+/// state folder says of signatures is not believed.
 pub(super) fn again(
     store: &Store,
     history: &History,
     order: &Rollback,
     config: &Config,
+    before: Option<&Bundle>,
     at: Timestamp,
 ) -> Result<Offer, RollbackError> {
     let to = &order.to;
     let then = history.latest(to).ok_or(RollbackError::NotFound(NotFound::Unknown(to.to_string())))?;
+    let kept = store.load(to).map_err(ReloadError::from)?;
+    if config.signing.required {
+        let held = Held { digest: *to, signatures: then.signatures.max(1), highest: 0 };
+        let stands = |manifest: &String| {
+            manifest::inspect(Some(manifest), &kept.source, &config.signing.keys, Some(&held)).refused.is_empty()
+        };
+        if !kept.manifests.iter().any(stands) {
+            return Err(RollbackError::Unsigned(*to));
+        }
+    }
     let (source, loaded) = load(store, to)?;
+    let change = before.map(|before| analysis::diff(before, &loaded.bundle));
     let folder = bundle_files::read(&config.bundle).ok().map(|source| Digest::of(&source));
     let entry = Entry {
         at,
@@ -101,6 +115,7 @@ pub(super) fn again(
         why: order.reason.clone(),
         instead_of: folder.or_else(|| history.last().map(|last| last.digest)).filter(|folder| folder != to),
         recorded: false,
+        widened: change.map(|change| change.sensitive).unwrap_or_default(),
         ..then.clone()
     };
     Ok(Offer { source, manifest: None, loaded, entry })

@@ -76,6 +76,9 @@ pub(super) fn done(told: &Value, tail: &str, out: &mut dyn Write) -> io::Result<
     let digest = part("digest").and_then(Value::as_str).unwrap_or("-");
     let version = part("version").and_then(Value::as_u64).map(|it| format!(" version {it}")).unwrap_or_default();
     let what = if count == 0 { "nothing changed: " } else { "" };
+    if let Some(entry) = told.get("in_force") {
+        widened(entry, "", out)?;
+    }
     writeln!(out, "{what}bundle {digest}{version} is {tail}")
 }
 
@@ -105,11 +108,21 @@ pub(super) fn list(told: &Value, out: &mut dyn Write) -> io::Result<()> {
         if !part("why").is_empty() {
             writeln!(out, "         {}", part("why"))?;
         }
-        if !part("allow_widening").is_empty() {
+        if !part("allow_widening").is_empty() && part("how") != "rollback" {
             writeln!(out, "         sensitive fields were widened: {}", part("allow_widening"))?;
         }
+        widened(entry, "         ", out)?;
     }
     Ok(())
+}
+
+/// Of a rollback, the sensitive fields of which it shows more again.
+fn widened(entry: &Value, indent: &str, out: &mut dyn Write) -> io::Result<()> {
+    let fields = entry.get("widened").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    match fields.collect::<Vec<_>>().as_slice() {
+        [] => Ok(()),
+        fields => writeln!(out, "{indent}shows more again of the sensitive {}", fields.join(", ")),
+    }
 }
 
 /// Digits of a digest that people tell apart.

@@ -4,16 +4,14 @@
 pub(super) struct Dice(u64);
 
 impl Dice {
+    /// The seed is mixed first: sequences of seeds that follow each other would be one sequence, begun one later.
     pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        Self(mixed(seed.wrapping_mul(STEP)))
     }
 
     fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0 = self.0.wrapping_add(STEP);
+        mixed(self.0)
     }
 
     pub(super) fn below(&mut self, end: i64) -> i64 {
@@ -28,3 +26,11 @@ impl Dice {
         &all[usize::try_from(self.below(i64::try_from(all.len()).unwrap())).unwrap()]
     }
 }
+
+fn mixed(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -7,7 +7,7 @@ use super::dice::Dice;
 use super::policies;
 use crate::bundle::Source;
 
-pub(super) const TEXTS: [&str; 5] = ["001", "046", "079", "", "00*"];
+pub(super) const TEXTS: [&str; 6] = ["001", "046", "079", "", "00*", "00101"];
 /// What texts of records and patterns are put together of.
 const DIGITS: [&str; 4] = ["0", "1", "4", "6"];
 pub(super) const ADDRESSES: [&str; 6] = ["10.20.0.5", "10.0.0.1", "127.0.0.1", "192.0.2.9", "2001:db8::5", "::1"];

@@ -340,7 +340,9 @@ fn what_a_search_counts_depends_on_more_than_policies() {
         if let Some(What::Intent(intent)) = log.entries.last_mut().map(|entry| &mut entry.what) {
             intent.tag = None;
         }
-        outcome.map(|outcome| log.closing(asked, outcome));
+        if let Some(outcome) = outcome {
+            log.closing(asked, outcome);
+        }
     }
     assert_eq!(log.against(edited(&[]))["same"], 3);
     let uncounted = || edited(&[("policies/several.cedar", ", Group::\"paging\"]", "]")]);

@@ -6,6 +6,7 @@ use super::*;
 use crate::bundle::Bundle;
 use crate::engine::fixture::{World, contracts, directory, policy};
 
+mod contracts;
 mod random;
 mod told;
 

@@ -7,6 +7,7 @@ use crate::bundle::Bundle;
 use crate::engine::fixture::{World, contracts, directory, policy};
 
 mod contracts;
+mod masks;
 mod random;
 mod told;
 

@@ -272,7 +272,7 @@ impl Both<'_> {
     }
 
     fn add(&self, compared: &mut Compared, name: &str, live: Treatment, candidate: Treatment, field: FieldIx) {
-        let change = self.found.change(field, live, candidate);
+        let change = self.found.change(field, Some(self.known), live, candidate);
         if change != Change::Same && !compared.fields.iter().any(|it| it.name == name && it.change == change) {
             compared.fields.push(Differing { name: name.to_owned(), live, candidate, change });
         }

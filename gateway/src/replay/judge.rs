@@ -289,10 +289,10 @@ impl Judge<'_> {
                 let now = self.now(world, field);
                 let was = at.and_then(|at| self.was(world).map(|was| was(at)));
                 if is_in(shown.revealed) {
-                    Some(self.found.change(field, Treatment::Reveal, now))
+                    Some(self.change(field, Treatment::Reveal, now))
                 } else if is_in(shown.masked) {
                     Some(match (was, now) {
-                        (Some(was @ Treatment::Mask(_)), now) => self.found.change(field, was, now),
+                        (Some(was @ Treatment::Mask(_)), now) => self.change(field, was, now),
                         (_, Treatment::Reveal) => Change::More,
                         // Which mask it was the log does not say.
                         (_, Treatment::Mask(_)) => Change::Same,
@@ -336,7 +336,7 @@ impl Judge<'_> {
             let change = tried(fitting.iter().copied(), |world| {
                 let now = self.now(world, field);
                 match at.and_then(|at| self.was(world).map(|was| was(at))) {
-                    Some(was) => Some(self.found.change(field, visible(was), visible(now))),
+                    Some(was) => Some(self.change(field, visible(was), visible(now))),
                     None if at.is_some_and(|at| widest.contains(at)) => {
                         Some(if shows(now) { Change::Same } else { Change::Less })
                     }
@@ -396,7 +396,7 @@ impl Judge<'_> {
                 let was = known.zip(world.get(1)).map_or(Treatment::Withhold, |(known, was)| was.treatment(known));
                 let now = self.now(world, field);
                 let least = |treatment| if by_match { claim(treatment) } else { visible(treatment) };
-                Some(self.found.change(field, least(was), least(now)))
+                Some(self.change(field, least(was), least(now)))
             });
             // That policies give otherwise does not say that it was shown, or would be.
             let change = change.filter(|change| *change == Change::Same || !counted.contains(field));
@@ -469,6 +469,10 @@ impl Judge<'_> {
             })
             .collect::<Vec<_>>()
             .into_iter()
+    }
+
+    fn change(&self, field: FieldIx, was: Treatment, now: Treatment) -> Change {
+        self.found.change(field, self.before.map(|(before, _)| before), was, now)
     }
 
     fn now(&self, world: &World, field: FieldIx) -> Treatment {

@@ -172,7 +172,10 @@ impl PartialEq for Left {
     fn eq(&self, other: &Self) -> bool {
         match (&*self.0, &*other.0) {
             (State::Read { body: a, .. }, State::Read { body: b, .. }) => a == b,
-            (State::Bound(a), State::Bound(b)) => a.key == b.key && a.record == b.record && a.entities == b.entities,
+            // Not `==`: to that two entities are equal that have the same name.
+            (State::Bound(a), State::Bound(b)) => {
+                a.key == b.key && a.record == b.record && a.entities.deep_eq(&b.entities)
+            }
             _ => false,
         }
     }

@@ -53,6 +53,7 @@ pub fn collect(node: &Node) {
     node.show_suspensions();
     node.show_orders();
     metrics.expiry.show(&node.live().loaded.expiries(), node.clock.local().date(), |day| node.clock.end_of(day));
+    metrics.fleets.show(&node.registers(), node.clock.now());
     metrics.tables.show(node.live().bundle.engine().footprint());
     certificates(metrics, &node.trust());
     follow(&metrics.guesses_failed, node.guesses.failures());

@@ -52,6 +52,6 @@ mod tests {
         assert_eq!(spent(start), 40);
         assert_eq!(spent(start + Duration::from_secs(9)), 0);
         assert_eq!(spent(start + Duration::from_secs(10)), 10);
-        assert_eq!(Budget::new(0, 0, start).withdraw(start), false);
+        assert!(!Budget::new(0, 0, start).withdraw(start));
     }
 }

@@ -1,9 +1,8 @@
 //! The targets of a register, and which of them is asked next. Shared by all cores; nothing here waits, and no clock is read.
 
-use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -45,10 +44,11 @@ pub struct Target {
     id: u64,
     name: String,
     endpoint: usize,
-    address: Option<SocketAddr>,
+    /// Not known until the name is resolved.
+    address: OnceLock<SocketAddr>,
     near: bool,
-    /// Of its name, the same on every node.
-    hash: u64,
+    /// Of its name or its address, the same on every node.
+    hash: AtomicU64,
     load: Load,
     health: Health,
 }
@@ -56,7 +56,7 @@ pub struct Target {
 /// What a target is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Host and port, with the address if there are several.
+    /// Host and port.
     pub name: String,
     /// Which endpoint of the configuration it is of.
     pub endpoint: usize,
@@ -64,6 +64,12 @@ pub struct Place {
     pub address: Option<SocketAddr>,
     /// Whether it is in the gateway's own zone, or no zones are told apart.
     pub near: bool,
+}
+
+impl Place {
+    fn hash(&self) -> u64 {
+        hash_of(&self.address.map_or_else(|| self.name.clone(), |address| address.to_string()))
+    }
 }
 
 /// The targets of one register.
@@ -78,7 +84,6 @@ pub struct Fleet {
     /// Of two that would be ejected at once, the second counts the first.
     ejecting: Mutex<()>,
     dice: AtomicU64,
-    ids: AtomicU64,
 }
 
 /// A request to a target, which MUST be told how it ended; dropped, it is nobody's fault.
@@ -111,7 +116,6 @@ impl Fleet {
             hedges: Budget::new(rules.hedge_percent, 0, now),
             ejecting: Mutex::default(),
             dice: AtomicU64::new(mixed(seed)),
-            ids: AtomicU64::new(0),
         };
         let targets = places.into_iter().map(|place| fleet.target(place, None, now)).collect();
         fleet.targets.store(Arc::new(targets));
@@ -126,13 +130,10 @@ impl Fleet {
     /// Puts other places in force. What is known of a target that stays is kept; a new one begins slowly.
     pub fn place(&self, places: Vec<Place>, now: Instant) {
         let before = self.targets.load();
-        let known = |place: &Place| {
-            before.iter().find(|target| {
-                target.address == place.address && target.endpoint == place.endpoint && target.near == place.near
-            })
-        };
-        // The first address of a name is no new target: only now is it known where it was all the time.
-        let slowly = before.iter().any(|target| target.address.is_some()).then_some(self.rules.health.slow_start);
+        // Only now is it known where a target was all the time: it is no new one.
+        let known = |place: &Place| before.iter().find(|target| target.is_at(place));
+        // What is found in the first place was there before.
+        let slowly = before.iter().any(|it| it.address.get().is_some()).then_some(self.rules.health.slow_start);
         let targets: Vec<_> = places
             .into_iter()
             .map(|place| known(&place).cloned().unwrap_or_else(|| self.target(place, slowly, now)))
@@ -224,7 +225,7 @@ impl Fleet {
             Some(subject) => {
                 let in_flight: u32 = choice().map(|target| target.load.in_flight()).sum();
                 let most = in_flight as f32 * CROWDED / count as f32 + 1.0;
-                let score = |target: &&Arc<Target>| mixed(subject ^ target.hash);
+                let score = |target: &&Arc<Target>| mixed(subject ^ target.hash.load(Ordering::Relaxed));
                 let free = choice().filter(|target| (target.load.in_flight() as f32) < most);
                 free.max_by_key(score).or_else(|| choice().max_by_key(score))
             }
@@ -233,9 +234,8 @@ impl Fleet {
                 let first = (roll >> 32) as usize % count;
                 let second = (first + 1 + (roll & 0xffff_ffff) as usize % (count - 1)) % count;
                 let (one, other) = (choice().nth(first)?, choice().nth(second)?);
-                let cost = |target: &Target| {
-                    target.load.cost(now) / target.health.weight(self.rules.health.slow_start, now)
-                };
+                let cost =
+                    |target: &Target| target.load.cost(now) / target.health.weight(self.rules.health.slow_start, now);
                 Some(if cost(other) < cost(one) { other } else { one })
             }
         }
@@ -261,14 +261,12 @@ impl Fleet {
     }
 
     fn target(&self, place: Place, slowly: Option<Duration>, now: Instant) -> Arc<Target> {
-        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-        place.name.hash(&mut hasher);
         Arc::new(Target {
-            id: self.ids.fetch_add(1, Ordering::Relaxed),
-            hash: mixed(hasher.finish()),
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            hash: AtomicU64::new(place.hash()),
             name: place.name,
             endpoint: place.endpoint,
-            address: place.address,
+            address: place.address.map(OnceLock::from).unwrap_or_default(),
             near: place.near,
             load: Load::new(self.origin),
             health: Health::new(self.origin, now, slowly),
@@ -281,14 +279,37 @@ impl Fleet {
 }
 
 impl Target {
-    /// Different for each target that the register ever had.
+    /// Different for each target that the process ever had.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Host and port, with the address if there are several.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// Host and port, with the address that the host's name means.
+    pub fn label(&self) -> String {
+        match self.address.get().map(|address| address.ip().to_string()) {
+            Some(address) if !self.name.contains(&address) => format!("{} ({address})", self.name),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// Whether it is there, or may be: then it is from now on.
+    fn is_at(&self, place: &Place) -> bool {
+        let like = self.endpoint == place.endpoint && self.near == place.near;
+        match place.address {
+            Some(address) if like => {
+                let mut adopted = false;
+                let known = self.address.get_or_init(|| {
+                    adopted = true;
+                    address
+                });
+                if adopted {
+                    self.hash.store(place.hash(), Ordering::Relaxed);
+                }
+                *known == address
+            }
+            None => like,
+            Some(_) => false,
+        }
     }
 
     /// Which endpoint of the configuration it is of.
@@ -298,7 +319,7 @@ impl Target {
 
     /// The address, once it is known.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.address
+        self.address.get().copied()
     }
 
     /// How it stands.
@@ -345,6 +366,13 @@ impl Try {
     }
 }
 
+impl Try {
+    /// Another target answered first: it is as slow as that at least.
+    pub(super) fn outrun(self, now: Instant) {
+        self.target.load.observe(now.saturating_duration_since(self.begun), now);
+    }
+}
+
 impl Drop for Try {
     fn drop(&mut self) {
         self.target.load.end();
@@ -354,26 +382,10 @@ impl Drop for Try {
     }
 }
 
-/// FNV-1a: the same on every node and in every version.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// A hash of a person's number that is the same on every node.
-pub(super) fn hash_of(subject: &str) -> u64 {
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-    hasher.write(subject.as_bytes());
-    mixed(hasher.finish())
+/// A hash that is the same on every node and in every version (FNV-1a, mixed).
+pub(super) fn hash_of(text: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    mixed(text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
 }
 
 /// SplitMix64's last step.
@@ -383,6 +395,8 @@ fn mixed(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
+/// Different for each target of the process: connections are kept by it.
+static IDS: AtomicU64 = AtomicU64::new(1);
 /// A person's target is passed over that has so many times its part in flight.
 const CROWDED: f32 = 1.25;
 

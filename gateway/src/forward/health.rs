@@ -283,7 +283,10 @@ mod tests {
         let (health, at) = health();
         health.eject(&rules(), at(0));
         assert_eq!(health.standing(at(9)), Standing::Ejected);
-        assert!((0..20).all(|_| health.failed(&rules(), false, at(9)).is_none()), "what was under way is no second reason");
+        assert!(
+            (0..20).all(|_| health.failed(&rules(), false, at(9)).is_none()),
+            "what was under way is no second reason"
+        );
         assert_eq!(health.standing(at(10)), Standing::Due);
         assert!(health.take_trial() && !health.take_trial(), "one at a time");
         assert_eq!(health.failed(&rules(), true, at(10)), Some(Cause::Trial));
@@ -307,7 +310,9 @@ mod tests {
         let (health, at) = health();
         assert!(!health.checked(false, 3, at(0)) && !health.checked(false, 3, at(1)));
         assert!(!health.checked(true, 2, at(2)), "that breaks the row");
-        assert!(!health.checked(false, 3, at(3)) && !health.checked(false, 3, at(4)) && health.checked(false, 3, at(5)));
+        assert!(
+            !health.checked(false, 3, at(3)) && !health.checked(false, 3, at(4)) && health.checked(false, 3, at(5))
+        );
         assert_eq!(health.standing(at(5)), Standing::Unhealthy);
         assert!(!health.checked(true, 2, at(6)) && health.checked(true, 2, at(7)));
         assert_eq!(health.standing(at(7)), Standing::In);

@@ -82,7 +82,9 @@ fn run(seed: u64, count: usize, faults: &[Fault]) -> Outcome {
     let over = faults.iter().map(|fault| fault.until).max().unwrap_or(0);
     let all_gone = |now: u64| {
         (0..count).all(|at| {
-            let gone = |it: &&Fault| it.target == at && matches!(it.illness, Illness::Gone) && (it.from..it.until).contains(&now);
+            let gone = |it: &&Fault| {
+                it.target == at && matches!(it.illness, Illness::Gone) && (it.from..it.until).contains(&now)
+            };
             faults.iter().any(|fault| gone(&fault))
         })
     };
@@ -134,7 +136,8 @@ fn run(seed: u64, count: usize, faults: &[Fault]) -> Outcome {
             What::Ends { attempt, waited, retried, .. } => {
                 let id = attempt.target().id();
                 attempt.failed(waited, at(now));
-                let again = (!retried && fleet.may_retry(at(now))).then(|| fleet.choose(None, &[id], at(now))).flatten();
+                let again =
+                    (!retried && fleet.may_retry(at(now))).then(|| fleet.choose(None, &[id], at(now))).flatten();
                 match again {
                     Some(attempt) => {
                         outcome.retries += 1;

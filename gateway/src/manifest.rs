@@ -2,7 +2,8 @@
 //! signatures takes nothing else.
 //!
 //! It stands beside the bundle's files as `manifest.json` and is no part of what it describes. [`inspect`] and [`Inspected::weigh`] say
-//! what is against it: one signature is enough for what is shown only to narrow, everything else needs two people.
+//! what is against it: one signature is enough for what is shown only to narrow, everything else needs two people. Where signatures
+//! are required, a bundle must follow the one in force: what was signed is that change, and no other.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +30,7 @@ pub struct Manifest {
     pub bundle: Digest,
     /// SHA-256 of each file in hex, by its path.
     pub files: BTreeMap<String, String>,
-    /// The bundle that its author had before.
+    /// The bundle that its author had before: the one in force, unless there is none.
     pub follows: Option<Digest>,
     /// When it was made.
     pub built: Timestamp,

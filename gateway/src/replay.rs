@@ -4,7 +4,7 @@
 //! the candidate's answer hangs on the record, every kind of record that its policies can tell apart is tried; where those that fit what
 //! was shown do not agree, the answer "depends on the record", and nothing is guessed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use judge::{Case, Then};
+use judge::{Case, Part, Then};
 pub use judge::{Class, Verdict, Why};
 pub use report::{Report, Row};
 
@@ -36,6 +36,8 @@ pub struct Replay<'a> {
     known: HashMap<Digest, Option<Arc<Mirror>>>,
     places: HashMap<Asked, Place>,
     open: HashMap<u64, Open>,
+    /// Requests whose own intent is open: further ones are of persons whom the answer named.
+    begun: HashSet<DisclosureId>,
     examples: usize,
     /// Bundles that decided, and of which the files are not known.
     unknown: Vec<Digest>,
@@ -109,6 +111,7 @@ struct Open {
     schema: Arc<Schema>,
     disclosure: DisclosureId,
     fields: FieldSet,
+    part: Part,
     names_nobody: bool,
     env: Env,
     claims: Claims,
@@ -125,6 +128,7 @@ impl<'a> Replay<'a> {
             known: HashMap::new(),
             places: HashMap::new(),
             open: HashMap::new(),
+            begun: HashSet::new(),
             examples,
             unknown: Vec::new(),
             first: None,
@@ -137,11 +141,16 @@ impl<'a> Replay<'a> {
         let Entry { seq, at, what } = entry;
         match what {
             What::Intent(intent) if self.is_wanted(at, Some(&intent.system)) => {
-                let open = self.opened(at, &intent);
+                // A person whom only the answer named is recorded after the request, and before its closing.
+                let part = if self.begun.insert(intent.disclosure) { Part::Request } else { Part::Person };
+                let open = self.opened(at, &intent, part);
                 self.open.insert(seq, open);
             }
             What::Closing(closing) => {
                 if let Some(open) = self.open.remove(&closing.intent) {
+                    if open.part == Part::Request {
+                        self.begun.remove(&open.disclosure);
+                    }
                     self.closed(open, Some(&closing));
                 }
             }
@@ -176,7 +185,7 @@ impl<'a> Replay<'a> {
         wanted
     }
 
-    fn opened(&self, at: Timestamp, intent: &IntentEntry) -> Open {
+    fn opened(&self, at: Timestamp, intent: &IntentEntry, part: Part) -> Open {
         let (env, claims) = self.env(at, intent.source, intent.brought, intent.sealed.as_ref());
         Open {
             asked: Asked {
@@ -189,6 +198,7 @@ impl<'a> Replay<'a> {
             schema: Arc::clone(&intent.schema),
             disclosure: intent.disclosure,
             fields: intent.fields,
+            part,
             names_nobody: intent.tag.is_none(),
             env,
             claims,
@@ -198,15 +208,16 @@ impl<'a> Replay<'a> {
     fn closed(&mut self, open: Open, closing: Option<&ClosingEntry>) {
         let widest = open.fields;
         let then = match closing.map(|closing| &closing.outcome) {
-            // What is counted of a search has rules of its own; whom it found has entries of their own.
+            // Whom a search found has entries of their own.
+            Some(Ended::Complete(_) | Ended::Partial(_)) | None if open.names_nobody => Then::Counted { widest },
             Some(_) if open.names_nobody => Then::Allowed,
             Some(Ended::Complete(shown) | Ended::Partial(shown)) => Then::Shown { shown: *shown, widest },
             Some(Ended::NoMatch(NoMatch::Hidden)) => Then::Hidden { widest },
             Some(Ended::NoMatch(_) | Ended::Refused(_) | Ended::Aborted) => Then::Allowed,
             None => Then::Open { widest },
         };
-        let Open { asked, schema, disclosure, env, claims, .. } = open;
-        self.count(asked, Some(&schema), then, (&env, claims), disclosure);
+        let Open { asked, schema, disclosure, part, env, claims, .. } = open;
+        self.count(asked, Some(&schema), (then, part), (&env, claims), disclosure);
     }
 
     fn refused(&mut self, at: Timestamp, refused: RefusedEntry) {
@@ -236,14 +247,14 @@ impl<'a> Replay<'a> {
             bundle,
         };
         let (env, claims) = self.env(at, source, brought, sealed.as_ref());
-        self.count(asked, None, then, (&env, claims), disclosure);
+        self.count(asked, None, (then, Part::Request), (&env, claims), disclosure);
     }
 
     fn count(
         &mut self,
         asked: Asked,
         schema: Option<&Arc<Schema>>,
-        then: Then,
+        (then, part): (Then, Part),
         (env, claims): (&Env, Claims),
         disclosure: DisclosureId,
     ) {
@@ -260,7 +271,7 @@ impl<'a> Replay<'a> {
         if place.schema.is_none() {
             place.schema = schema.cloned();
         }
-        place.count(&self.candidate, then, env, claims, disclosure, self.examples);
+        place.count(&self.candidate, (then, part), (env, claims), disclosure, self.examples);
     }
 
     fn place(&mut self, asked: &Asked) -> Place {
@@ -351,9 +362,8 @@ impl Place {
     fn count(
         &mut self,
         candidate: &Mirror,
-        then: Then,
-        env: &Env,
-        claims: Claims,
+        (then, part): (Then, Part),
+        (env, claims): (&Env, Claims),
         disclosure: DisclosureId,
         examples: usize,
     ) {
@@ -373,7 +383,7 @@ impl Place {
                 self.cases.entry(circumstances).or_insert(case)
             }
         };
-        case.count(found, before.as_ref(), self.schema.as_deref(), (then, gates), disclosure, examples);
+        case.count(found, before.as_ref(), self.schema.as_deref(), (then, part, gates), disclosure, examples);
     }
 }
 

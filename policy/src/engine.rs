@@ -48,7 +48,7 @@ pub use facts::Fact;
 pub(crate) use facts::Facts;
 use tables::Tables;
 
-pub(crate) use ladder::{Ladder, Rank};
+pub(crate) use ladder::{Ladder, Rank, hides};
 pub(crate) use prospect::{Chance, Prospect};
 pub(crate) use said::{Folded, Said, together};
 pub use shows::Shows;

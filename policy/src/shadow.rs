@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::contract::{Answer, Arguments, Operation, Role};
 use crate::engine::mirror::{Change, Found, Given, Gone, Mirror, Named, Turned, shows};
 use crate::engine::{Fact, Trial};
-use crate::model::{ExchangeId, FieldIx, OperationId, PurposeId, SystemId, Treatment};
+use crate::model::{ExchangeId, FieldIx, FieldSet, OperationId, PurposeId, SystemId, Treatment};
 use crate::permit::{Ask, Env, Permit};
 
 /// One request, as far as a bundle must know it to decide. Clones share it.
@@ -23,8 +23,15 @@ struct Noted {
     purpose: PurposeId,
     env: Env,
     given: Vec<Given>,
-    /// The attributes of each record that was opened, at most [`MOST_RECORDS`].
-    records: Mutex<Vec<Attributes>>,
+    /// Each record that was opened: the one that was asked for, and at most [`MOST_RECORDS`] in all.
+    records: Mutex<Vec<Opened>>,
+}
+
+/// A record that was opened.
+struct Opened {
+    /// Whether it is about the person whom the request names: what goes around a list is decided with that record.
+    is_asked_for: bool,
+    attributes: Attributes,
 }
 
 /// By name: positions are another contract's.
@@ -44,7 +51,8 @@ pub struct Compared {
     pub answered_now: bool,
     /// A name that the candidate does not have.
     pub gone: Option<Gone>,
-    /// Fields that would be shown more or less, each once, in the contract's order.
+    /// Fields that would be shown more or less, each once, in the contract's order. What a search says of all that it found is compared
+    /// by the most that policies give: whether a hidden record took it away is not known.
     pub fields: Vec<Differing>,
     /// Fields of the candidate that are withheld because a policy fails.
     pub errors: u32,
@@ -104,13 +112,23 @@ impl Note {
         &self.0.purpose
     }
 
-    /// Notes the attributes of a record that is being opened.
-    pub(crate) fn record<'f>(&self, operation: &Operation, fact: impl Fn(usize) -> Option<Fact<'f>>) {
+    /// Notes the attributes of a record that is being opened, and whether it is about the person whom the request names.
+    pub(crate) fn record<'f>(
+        &self,
+        operation: &Operation,
+        is_asked_for: bool,
+        fact: impl Fn(usize) -> Option<Fact<'f>>,
+    ) {
         let mut records = self.0.records.lock().unwrap_or_else(PoisonError::into_inner);
-        if records.len() < MOST_RECORDS {
-            let attributes = operation.record.attributes.iter().enumerate();
-            records.push(attributes.map(|(at, attribute)| (attribute.name.clone(), fact(at).map(Told::of))).collect());
+        if records.len() == MOST_RECORDS {
+            if !is_asked_for {
+                return;
+            }
+            records.pop();
         }
+        let attributes = operation.record.attributes.iter().enumerate();
+        let attributes = attributes.map(|(at, attribute)| (attribute.name.clone(), fact(at).map(Told::of))).collect();
+        records.push(Opened { is_asked_for, attributes });
     }
 
     fn named(&self) -> Named<'_> {
@@ -201,11 +219,13 @@ impl Both<'_> {
     fn records(&self, note: &Note) -> Compared {
         let records = note.0.records.lock().unwrap_or_else(PoisonError::into_inner);
         let mut compared = Compared::default();
+        let most = (|field: FieldIx| self.trial.most(field), |field: FieldIx| self.tried.most(field));
         if records.is_empty() {
-            self.differ(&mut compared, |field| self.trial.most(field), |field| self.tried.most(field));
+            self.differ(&mut compared, Found::answered, most.0, most.1);
         }
-        for record in records.iter() {
-            let (live, candidate) = (of(self.known, self.trial, record), of(self.found, self.tried, record));
+        for Opened { is_asked_for, attributes } in records.iter() {
+            let part = if *is_asked_for { Found::answered } else { Found::of_each };
+            let (live, candidate) = (of(self.known, self.trial, attributes), of(self.found, self.tried, attributes));
             compared.errors = compared.errors.max(u32::try_from(candidate.errors().len()).unwrap_or(u32::MAX));
             let (before, after) = (|field: FieldIx| live.treatment(field), |field: FieldIx| candidate.treatment(field));
             match (self.known.answers(self.given, before), self.found.answers(self.given, after)) {
@@ -213,20 +233,22 @@ impl Both<'_> {
                 (false, true) => compared.answered_now = true,
                 _ => {}
             }
-            self.differ(&mut compared, before, after);
+            self.differ(&mut compared, part, before, after);
         }
+        self.differ(&mut compared, Found::counted, most.0, most.1);
         compared
     }
 
-    /// Adds the fields that an answer shows otherwise.
+    /// Adds the fields that a part of an answer shows otherwise.
     fn differ(
         &self,
         compared: &mut Compared,
+        part: fn(&Found) -> FieldSet,
         before: impl Fn(FieldIx) -> Treatment,
         after: impl Fn(FieldIx) -> Treatment,
     ) {
         let by_match = self.found.operation().answer == Answer::Match;
-        for field in self.found.answered().iter() {
+        for field in part(self.found).iter() {
             let name = self.found.name(field);
             let known = self.known.operation().record.field_named(name);
             let live = known.map_or(Treatment::Withhold, |known| before(known.index));
@@ -239,7 +261,7 @@ impl Both<'_> {
             };
             self.add(compared, name, rung(live), rung(candidate), field);
         }
-        for field in self.known.answered().iter() {
+        for field in part(self.known).iter() {
             let name = self.known.name(field);
             let live = before(field);
             if self.found.operation().record.field_named(name).is_none() && shows(live) {
@@ -250,7 +272,7 @@ impl Both<'_> {
     }
 
     fn add(&self, compared: &mut Compared, name: &str, live: Treatment, candidate: Treatment, field: FieldIx) {
-        let change = self.found.change(field, live, candidate);
+        let change = self.found.change(field, Some(self.known), live, candidate);
         if change != Change::Same && !compared.fields.iter().any(|it| it.name == name && it.change == change) {
             compared.fields.push(Differing { name: name.to_owned(), live, candidate, change });
         }

@@ -107,6 +107,39 @@ fn a_solver_proves_that_nobody_sees_more_or_names_a_request_that_does() {
 }
 
 #[test]
+fn a_search_that_may_leave_more_out_widens_and_two_people_must_sign() {
+    let contract = "contracts/population.openapi.yaml";
+    let new = edited(contract, "required: [date_of_birth, province_code]", "required: [province_code]");
+    let (code, said) = diff(new.path(), &[]);
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("widens   operation `citizen.search` no longer requires `date_of_birth`\n"), "{said}");
+    assert!(said.contains("\nwidens: 1 change widens\n"), "{said}");
+    let (code, said) = popgate(&["policy", "diff", text(new.path()), text(&reference())]);
+    assert!(code == 3 && said.contains("narrows  operation `citizen.search` now requires `date_of_birth`\n"), "{said}");
+    let old = reference();
+    let (code, said) = popgate(&["bundle", "build", text(new.path()), "--from", text(&old), "--note", "CR-1"]);
+    assert!(code == 0 && said.contains("change   it widens\n") && said.contains("two people must"), "{code} {said}");
+    // A lookup shows some agencies what is sensitive: whoever lets more be looked up has to say why.
+    let lookup = edited(contract, "x-gateway-guard: [full_name, date_of_birth]", "x-gateway-guard: [full_name]");
+    let (code, said) = diff(lookup.path(), &[]);
+    assert!(code == 1 && said.contains("more is shown of sensitive fields: `Citizen."), "{code} {said}");
+}
+
+#[test]
+fn a_contract_that_reorders_its_masks_does_not_make_a_widening_narrow() {
+    let new = edited("policies/telecom.cedar", "@mask(\"year\")", "@mask(\"month\")");
+    let path = new.path().join("contracts/population.openapi.yaml");
+    let contract = fs::read_to_string(&path).unwrap();
+    assert!(contract.contains("x-gateway-masks: [month, year, decade]"));
+    fs::write(&path, contract.replace("[month, year, decade]", "[year, month, decade]")).unwrap();
+    let (code, found) = told(new.path());
+    assert_eq!((code, &found["verdict"]), (4, &Value::from("widens")), "{found}");
+    assert!(found["changes"].as_array().unwrap().iter().any(|change| {
+        change["direction"] == "both" && change["fields"].to_string().contains("Citizen.date_of_birth")
+    }));
+}
+
+#[test]
 fn a_condition_that_is_loosened_is_told_before_and_after() {
     let new = edited("policies/bank.cedar", "context.env.hour >= 22", "context.env.hour >= 23");
     let (code, found) = told(new.path());
@@ -208,6 +241,27 @@ fn who_can_see_a_field_is_told_with_conditions_and_policies() {
     assert_eq!((code, &found["fields"]), (0, &serde_json::json!(["Citizen.religion"])));
     let nobody = popgate(&["policy", "who", "--field", "Citizen.religion", "--bundle", text(&bundle)]);
     assert_eq!(nobody, (0, "nobody can ever see it\n0 agencies, 0 systems; exact\n".to_owned()));
+    // What no circumstances that were tried make true may be true in others.
+    let odd = copied();
+    let like = |pattern: &str| format!("context.env.claimed_assurance like \"{pattern}\"");
+    let odd_policy = format!(
+        "@id(\"odd\") @basis(\"none\")\npermit (principal in Sector::\"telecom\", action == Action::\"citizen.lookup\", \
+         resource == Field::\"Citizen.religion\")\nwhen {{ context.env has claimed_assurance && {} && {} }};\n",
+        like("high*"),
+        like("*-2"),
+    );
+    fs::write(odd.path().join("policies/odd.cedar"), odd_policy).unwrap();
+    let (code, said) = popgate(&["policy", "who", "--field", "Citizen.religion", "--bundle", text(odd.path())]);
+    assert!(code == 0 && said.contains("  Citizen.religion: withheld as far as was tried\n"), "{code} {said}");
+    assert!(
+        said.contains("  whether it is ever shown is not known: `claimed_assurance` is compared with a pattern\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("\nnobody is known to see it\n0 agencies, 0 systems, and perhaps ")
+            && !said.ends_with("; exact\n"),
+        "{said}"
+    );
     let (code, said) = popgate(&["policy", "who", "--field", "Citizen.religoin", "--bundle", text(&bundle)]);
     assert!(code == 1 && said.contains("did you mean `Citizen.religion`?"), "{code} {said}");
     let (code, _) = popgate(&["policy", "who", "--bundle", text(&bundle)]);

@@ -133,6 +133,11 @@ async fn what_cannot_be_replayed_is_said() {
     });
     let (code, said) = replay(&site, &gone, &[]);
     assert!(code == 1 && said.contains("the candidate does not have this system"), "{said}");
+    // An agency that nobody has is a slip of the pen, and not one that asked for nothing.
+    let (code, said) = replay(&site, &site.bundle(), &["--agency", "taxx"]);
+    assert!(code == 1 && said.contains("the bundle has no agency `taxx`; did you mean `tax`?"), "{said}");
+    let (code, said) = replay(&site, &site.bundle(), &["--agency", "bank-a"]);
+    assert!(code == 0 && said.starts_with("0 requests"), "{said}");
     // A log that was tampered with is none.
     let log = std::fs::read_dir(site.dir().join("audit")).unwrap().map(|entry| entry.unwrap().path());
     let segment = log.filter(|path| path.extension().is_some_and(|end| end == "log")).max().unwrap();

@@ -160,6 +160,50 @@ async fn a_candidate_never_has_a_say_and_what_it_would_do_is_counted_and_written
 }
 
 #[tokio::test]
+async fn what_goes_around_a_list_is_compared_and_another_candidate_is_counted_anew() {
+    let settings = "\n[shadow]\npath = \"candidate\"\n\n[cache]\ncapacity = 0\n";
+    let province = "    Field::\"Household.address.province\",\n";
+    let wider = format!("{province}    Field::\"Household.address.address\",\n");
+    let edited = |file: &str, text: &str| {
+        let changed = || text.replacen(province, &wider, 1).replacen(", Group::\"paging\"]", "]", 1);
+        (file == "policies/several.cedar").then(changed)
+    };
+    let made = |site: &popgate_demo::deployment::Site| {
+        candidate(site, "candidate", edited);
+    };
+    let harness = Harness::start_made(settings, made, |_| {});
+    eventually("the candidate runs", || status(&harness).digest.is_some()).await;
+    let question = json!({"date_of_birth": HOA.date_of_birth.to_string(), "limit": 3});
+    let household = format!("{}/household", read_path(HOA.number));
+    let search = post("/population/v1/citizens/search", Some("residence-management"), &question);
+    let requests = [("social-insurance/claims", get(&household, Some("social-benefit"))), ("ha-noi/portal", search)];
+    let mut answers = Vec::new();
+    for (system, mut request) in requests {
+        request.headers_mut().insert("gateway-case", http::HeaderValue::from_static("c-1"));
+        answers.push(harness.client(system).send(request).await.unwrap());
+    }
+    assert_eq!(answers.iter().map(|answer| answer.status.as_u16()).collect::<Vec<_>>(), [200, 200]);
+    eventually("both are compared, and differ", || lines(&harness).len() == 2).await;
+    assert_eq!((status(&harness).compared, status(&harness).differing), (2, 2));
+    let lines = lines(&harness);
+    let of = |answer: &Answer| lines.iter().find(|line| line["request_id"] == id(answer)).unwrap();
+    let household = of(&answers[0]);
+    let field = json!([{"field": "Household.address.address", "live": "withhold", "candidate": "reveal"}]);
+    assert_eq!((&household["kinds"], &household["fields"]), (&json!(["widened"]), &field), "{household}");
+    let search = of(&answers[1]);
+    let counted = ["CitizenPage.total", "CitizenPage.next"];
+    let fields = counted.map(|name| json!({"field": name, "live": "reveal", "candidate": "withhold"}));
+    assert_eq!((&search["kinds"], &search["fields"]), (&json!(["narrowed"]), &json!(fields)), "{search}");
+
+    // What one candidate would do is not said of the next.
+    let before = status(&harness).digest;
+    let live = fs::read_to_string(harness.deployment.site.bundle().join("policies/several.cedar")).unwrap();
+    fs::write(harness.deployment.site.dir().join("candidate/policies/several.cedar"), live).unwrap();
+    eventually("another one runs", || status(&harness).digest != before).await;
+    assert_eq!((status(&harness).compared, status(&harness).differing), (0, 0));
+}
+
+#[tokio::test]
 async fn a_share_of_the_requests_can_be_compared_and_a_suspended_permit_is_so_in_the_candidate_too() {
     let site = |site: &popgate_demo::deployment::Site| {
         candidate(site, "candidate", edited);

@@ -309,6 +309,88 @@ async fn nothing_unsigned_comes_into_force_and_what_is_in_force_stays() {
 }
 
 #[tokio::test]
+async fn a_bundle_that_was_signed_as_another_change_is_refused_and_who_signs_is_shown_the_change() {
+    let shop = Shop::new(true);
+    assert!(shop.build("1", &["--first", "--note", "the first bundle"]).0);
+    let (first, an) = (shop.version("1"), shop.dir.path().join("an.key"));
+    let sign = |name: &str, more: &[&str]| {
+        let dir = shop.version(name);
+        popgate(&[&["bundle", "sign", text(&dir), "--key", text(&an)], more].concat())
+    };
+    let (good, said) = sign("1", &[]);
+    assert!(good && said.contains("change   it follows none: everything that it shows is new\n"), "{said}");
+    shop.sign("1", &["binh"]);
+    let gateway = shop.start().unwrap();
+    let node = Arc::clone(gateway.node());
+
+    // Two people work on the same bundle; what the second has made shows the day again that the first takes away.
+    shop.author("2", "1", |text| text.replace("@id(\"tax-born\")", "@id(\"tax-born\") @mask(\"year\")"));
+    assert!(shop.build("2", &["--from", text(&first), "--note", "CR-2: the year is enough"]).0);
+    shop.author("3", "1", |text| text.replace("Law, art. 2", "Law, art. 2a"));
+    let (good, said) = shop.build("3", &["--from", text(&first), "--note", "CR-3: another article", "--version", "3"]);
+    assert!(good && said.contains("nobody sees anything else") && said.contains("one person must"), "{said}");
+    // Each who signs is shown what it changes, where the bundle that it follows is at hand.
+    let change = "change   it only narrows\n  - tax: Citizen.date_of_birth revealed → masked (year) for assessment";
+    for (more, says) in [
+        (&["--from", text(&first)][..], change),
+        (&["--config", &shop.config()], change),
+        (&[], "change   not shown: the bundle that it follows is not here ("),
+    ] {
+        let (good, said) = sign("2", more);
+        assert!(good && said.contains(says) && said.contains("signed as an"), "{more:?}: {said}");
+    }
+    let (good, said) = sign("3", &["--from", text(&shop.version("2"))]);
+    assert!(!good && said.contains("and the manifest follows ") && !said.contains("signed as"), "{said}");
+    shop.sign("3", &["an", "binh"]);
+    shop.publish("2");
+    node.reload_bundle().unwrap();
+    let (one, two) = (node.bundles.history().find("1").unwrap(), node.live().bundle.digest());
+    shop.publish("3");
+    let why = format!("follows-another: the manifest follows bundle {one}, and bundle {two} is in force");
+    assert_eq!((refused(&node), in_force(&node)), (why.clone(), Some(2)));
+    let (good, said) = shop.local(&["bundle", "verify", text(&shop.version("3"))]);
+    assert!(
+        !good && said.contains("[follows-another]") && said.contains("build it anew with `popgate bundle"),
+        "{said}"
+    );
+    // Nor does it come into force over a restart.
+    gateway.drain().await;
+    let gateway = shop.start().unwrap();
+    let node = Arc::clone(gateway.node());
+    assert_eq!(in_force(&node), Some(2));
+    assert!(node.last_reload().bundle_problems.iter().any(|problem| problem.code == "follows-another"));
+    // Built again it says what it really changes, and needs who may sign that.
+    let (good, said) = shop.build("3", &["--from", text(&shop.version("2")), "--note", "CR-3: another article"]);
+    assert!(good && said.contains("it widens") && said.contains("two people must"), "{said}");
+    shop.sign("3", &["an", "binh"]);
+    node.reload_bundle().unwrap();
+    assert_eq!(in_force(&node), Some(3));
+
+    // After a rollback the next one follows what came back, and not what was rolled back.
+    let (good, said) = shop.remote(&gateway, "son", &["bundle", "rollback", "2", "--reason", "INC-3"]);
+    assert!(good, "{said}");
+    assert_eq!(node.reload_bundle().unwrap(), Vec::<String>::new(), "the folder's is set aside");
+    shop.author("4", "3", |text| text.replace("Law, art. 2a", "Law, art. 2b"));
+    assert!(shop.build("4", &["--from", text(&shop.version("3")), "--note", "CR-4"]).0);
+    shop.sign("4", &["an", "binh"]);
+    shop.publish("4");
+    assert!(refused(&node).starts_with("follows-another: "), "{}", refused(&node));
+    let (good, said) = shop.local(&["bundle", "build", text(&shop.version("4")), "--from", "2", "--note", "CR-4"]);
+    assert!(good && said.contains("version  4\n"), "{said}");
+    shop.sign("4", &["an", "binh"]);
+    node.reload_bundle().unwrap();
+    assert_eq!(in_force(&node), Some(4));
+    assert_eq!(node.reload_bundle().unwrap(), Vec::<String>::new(), "offered again, it stays");
+    // One that follows none is a first one, and that there was.
+    shop.author("5", "4", |text| text.replace("Law, art. 2b", "Law, art. 2c"));
+    assert!(shop.build("5", &["--first", "--note", "CR-5", "--version", "5"]).0);
+    shop.sign("5", &["an", "binh"]);
+    shop.publish("5");
+    assert!(refused(&node).starts_with("follows-another: the manifest follows none"), "{}", refused(&node));
+    gateway.drain().await;
+}
+
+#[tokio::test]
 async fn an_older_bundle_comes_back_by_name_alone_and_every_step_is_told() {
     let shop = Shop::new(true);
     assert!(shop.build("1", &["--first", "--note", "the first bundle"]).0);

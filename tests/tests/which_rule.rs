@@ -4,14 +4,18 @@
 
 use std::path::Path;
 
+use http::{HeaderValue, Request};
 use popgate::app::bundle_files;
 use popgate::app::bundle_store::Store;
+use popgate::app::trace::{self, FindError};
 use popgate::pki::{Client as Subject, Validity};
 use popgate::suspend::{Kind, Order, Target};
 use popgate_demo::client::{Answer, get, post};
 use popgate_demo::deployment::{OPERATORS, Site};
 use popgate_demo::register::demo::{HOA, RESIDENT_OF_079};
-use popgate_demo::scenario::{LOOKUP, keys_of_hoa, read_path};
+use popgate_demo::scenario::{LOOKUP, VERIFY, keys_of_hoa, read_path};
+use popgate_policy::model::DisclosureId;
+use popgate_tests::made::write;
 use popgate_tests::{Harness, node};
 use serde_json::{Value, json};
 
@@ -160,4 +164,81 @@ async fn each_request_is_explained_by_the_bundle_of_then() {
     std::fs::rename(&bundles, bundles.with_extension("away")).unwrap();
     let (code, said) = beside(&looked_up, &[]);
     assert!(code == 1 && said.contains("outcome   complete") && said.contains("not explained: no bundle"), "{said}");
+}
+
+#[tokio::test]
+async fn what_an_answer_shows_of_several_persons_is_explained_with_what_goes_around_them() {
+    // One whose searches no record has a say in.
+    let policy = "@id(\"test-search\") @basis(\"a test\")\n\
+                  permit (principal in Sector::\"tax\", action == Action::\"citizen.search\", resource)\n\
+                  when { resource in [Group::\"identity\", Group::\"residence\", Group::\"paging\"] };\n";
+    let harness = Harness::start_made("", |site| write(site, "policies/test.cedar", policy), |_| {});
+    let ask = async |system: &str, request| harness.client(system).send(with_case(request)).await.unwrap();
+    let search = async |born: &str| {
+        let question = json!({"date_of_birth": born, "province_code": "001", "limit": 3});
+        ask("tax/etax", post("/population/v1/citizens/search", Some("assessment"), &question)).await
+    };
+    let (found, nobody) = (search(&HOA.date_of_birth.to_string()).await, search("1899-01-01").await);
+    let household = format!("{}/household", read_path(HOA.number));
+    let household = ask("social-insurance/claims", get(&household, Some("social-benefit"))).await;
+    assert_eq!([&found, &nobody, &household].map(|answer| answer.status.as_u16()), [200; 3]);
+    assert!(!found.json()["items"].as_array().unwrap().is_empty());
+    let (site, _dir) = harness.stop().await;
+    Store::new(&site.dir().join("state")).keep(&bundle_files::read(&site.bundle()).unwrap(), None).unwrap();
+    let config = site.config_file();
+    let beside = |answer: &Answer, more: &[&str]| {
+        explain(&[&[id(answer).as_str(), "--config", text(&config)][..], more].concat())
+    };
+
+    let traced = parsed(&beside(&found, &["--json"]).1);
+    for name in ["Citizen.id", "Citizen.full_name", "CitizenPage.total"] {
+        assert_eq!(field(&traced, name)["shown"], "revealed", "{name} in {traced}");
+    }
+    assert_eq!(field(&traced, "Citizen.religion")["shown"], "not shown");
+    // Nobody was found: no record is to be blamed for what was not shown.
+    let traced = parsed(&beside(&nobody, &["--json"]).1);
+    assert_eq!((&traced["outcome"], &traced["persons"]), (&json!("complete"), &json!(0)));
+    let name = field(&traced, "Citizen.full_name");
+    assert_eq!((&name["shown"], &name["answered"]), (&json!("not shown"), &json!("revealed")));
+    assert!(!traced["notes"].to_string().contains("the record did not have it"), "{traced}");
+
+    let traced = parsed(&beside(&household, &["--json"]).1);
+    assert_eq!((&traced["outcome"], &traced["persons"]), (&json!("complete"), &json!(3)));
+    for name in ["Household.id", "Household.address.province", "Citizen.full_name"] {
+        assert_eq!(field(&traced, name)["shown"], "revealed", "{name} in {traced}");
+    }
+    assert_eq!(field(&traced, "Household.address.ward")["shown"], "not shown");
+    let (code, said) = beside(&household, &["--field", "Household.address"]);
+    assert!(code == 0 && said.contains("revealed      Household.address.province"), "{said}");
+    // Who does not wait any more is not searched for.
+    let given_up = trace::find(&site.audit(), None, DisclosureId::from_random(1), &|| true);
+    assert!(matches!(given_up, Err(FindError::GivenUp)), "{given_up:?}");
+}
+
+#[tokio::test]
+async fn the_gate_that_refused_is_the_one_that_the_record_names() {
+    let harness = Harness::start();
+    let ask = async |system: &str, request| harness.client(system).send(with_case(request)).await.unwrap();
+    let mut claims = keys_of_hoa();
+    claims["old_id"] = "012345678".into();
+    // Which parameters a request had the log does not say, nor what was lent.
+    let asked = ask("bank-a/ekyc", post(VERIFY, Some("e-kyc"), &claims)).await;
+    let lent = ask("tax/etax", get(&read_path(HOA.number), Some("disaster-response"))).await;
+    assert_eq!((asked.code(), lent.code()), ("parameter_denied".into(), "purpose_not_enrolled".into()));
+    let (site, _dir) = harness.stop().await;
+    Store::new(&site.dir().join("state")).keep(&bundle_files::read(&site.bundle()).unwrap(), None).unwrap();
+    for (answer, name, after) in [(&asked, "policies", None), (&lent, "directory", Some("policies"))] {
+        let traced = parsed(&explain(&[&id(answer), "--config", text(&site.config_file()), "--json"]).1);
+        let shut = json!({"gate": name, "agreed": false, "code": answer.code()});
+        assert_eq!(gate(&traced, name), &shut, "{traced}");
+        assert!(after.is_none_or(|after| gate(&traced, after)["agreed"].is_null()), "{traced}");
+        assert!(traced["notes"].to_string().contains("is not in the log"), "{traced}");
+    }
+}
+
+fn with_case<B>(mut request: Request<B>) -> Request<B> {
+    for name in ["gateway-user", "gateway-case"] {
+        request.headers_mut().insert(name, HeaderValue::from_static("c-1"));
+    }
+    request
 }

@@ -12,13 +12,13 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::civil::Date;
 use popgate_policy::bundle::Bundle;
 use popgate_policy::model::DisclosureId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::AdminState;
 use super::routes::{Who, json, problem};
 use super::suspensions::decoded;
 use crate::app::config::Role;
-use crate::app::trace::Trace;
+use crate::app::trace::{FindError, Trace};
 use crate::listing;
 use crate::records::{About, Form, Wanted};
 
@@ -33,11 +33,11 @@ pub trait Reads: Send + Sync {
     /// If the log may not or cannot be read so.
     fn log(&self, ask: &LogAsk, out: &mut dyn Write) -> Result<(), LogError>;
 
-    /// Why one request was answered as it was; `None` if the log does not have it.
+    /// Why one request was answered as it was; `None` if the log does not have it. Ends soon after `is_given_up` says so.
     ///
     /// # Errors
-    /// If the log may not or cannot be read.
-    fn explain(&self, id: DisclosureId) -> Result<Option<Trace>, LogError>;
+    /// If the log may not or cannot be read, or the search was given up.
+    fn explain(&self, id: DisclosureId, is_given_up: &dyn Fn() -> bool) -> Result<Option<Trace>, LogError>;
 }
 
 /// What is asked of the audit log.
@@ -91,6 +91,15 @@ pub enum LogError {
     /// Nobody reads what is written any more.
     #[error("the answer was given up: {0}")]
     Given(#[from] io::Error),
+}
+
+impl From<FindError> for LogError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Damaged(damage) => Self::Damaged(damage),
+            FindError::GivenUp => Self::Given(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
 }
 
 pub(super) fn routes() -> Router<AdminState> {
@@ -155,7 +164,16 @@ async fn explain(who: Who, State(state): State<AdminState>, Path(id): Path<Strin
             ("the question cannot be read", "a request id is 32 hex digits, as in `Gateway-Request-Id`");
         return who.seen(EXPLAIN, problem(StatusCode::BAD_REQUEST, "query_invalid", title, detail));
     };
-    let response = match tokio::task::spawn_blocking(move || state.reads.explain(id)).await {
+    let (answer, answered) = oneshot::channel();
+    let reader = reader(move || {
+        let explained = state.reads.explain(id, &|| answer.is_closed());
+        // If nobody listens any more, nobody must be told.
+        let _ = answer.send(explained);
+    });
+    if reader.is_err() {
+        return who.seen(EXPLAIN, internal());
+    }
+    let response = match answered.await {
         Ok(Ok(Some(trace))) => json(StatusCode::OK, &trace),
         Ok(Ok(None)) => {
             let detail = "the log of this node has no request of that id; it may be another node's";
@@ -191,18 +209,22 @@ async fn entries(who: Who, State(state): State<AdminState>, RawQuery(query): Raw
     }
 }
 
-/// Reads the log on a thread of its own, and passes on what it writes as fast as the operator takes it. The thread ends with the
-/// process: a node that drains does not wait for it.
+/// A thread of its own that reads the log. It ends with the process: a node that drains does not wait for it.
+fn reader(read: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name("audit-reader".into()).spawn(read);
+    thread.map(drop).inspect_err(|error| tracing::error!(%error, "no thread to read the audit log"))
+}
+
+/// Reads the log, and passes on what it writes as fast as the operator takes it.
 async fn log(state: AdminState, ask: LogAsk, form: Form) -> Response {
     let (pieces, mut read) = mpsc::channel(PIECES);
-    let reader = std::thread::Builder::new().name("audit-reader".into()).spawn(move || {
+    let reader = reader(move || {
         let mut out = Pieces { to: pieces.clone(), buffer: Vec::with_capacity(PIECE) };
         let ended = state.reads.log(&ask, &mut out).and_then(|()| Ok(out.flush()?));
         // If nobody listens any more, nobody must be told.
         let _ = pieces.blocking_send(Piece::End(ended));
     });
-    if let Err(error) = reader {
-        tracing::error!(%error, "no thread to read the audit log");
+    if reader.is_err() {
         return internal();
     }
     let first = match read.recv().await {

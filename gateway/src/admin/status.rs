@@ -36,7 +36,7 @@ pub struct ShadowStatus {
     pub digest: Option<String>,
     /// Since when.
     pub since: Option<Timestamp>,
-    /// Requests that were held against it or another candidate, since the node started.
+    /// Requests that were held against it, since it runs.
     pub compared: u64,
     /// Of those, the ones that it would have answered otherwise.
     pub differing: u64,

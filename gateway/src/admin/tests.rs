@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty};
 use popgate_policy::directory::Identity;
@@ -186,7 +188,7 @@ impl Reads for Told {
         }
     }
 
-    fn explain(&self, _id: DisclosureId) -> Result<Option<Trace>, LogError> {
+    fn explain(&self, _id: DisclosureId, _is_given_up: &dyn Fn() -> bool) -> Result<Option<Trace>, LogError> {
         Ok(None)
     }
 }
@@ -216,6 +218,78 @@ async fn the_log_is_for_auditors_and_what_is_asked_of_it_is_read_strictly() {
     let long = site.get(server.local_addr(), Some("minh"), "/audit/entries?limit=7").await.unwrap();
     assert_eq!(long.body.lines().count(), 20_000, "every piece arrives");
     assert!(long.body.ends_with("line 19999\n"));
+}
+
+/// Reads a log that never ends.
+#[derive(Default)]
+struct Endless {
+    readers: AtomicU64,
+    /// Whether it goes on though nobody waits for it.
+    deaf: bool,
+    over: AtomicBool,
+}
+
+impl Reads for Endless {
+    fn bundle(&self) -> Option<(Arc<popgate_policy::bundle::Bundle>, jiff::civil::Date)> {
+        None
+    }
+
+    fn log(&self, _ask: &LogAsk, _out: &mut dyn std::io::Write) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn explain(&self, _id: DisclosureId, is_given_up: &dyn Fn() -> bool) -> Result<Option<Trace>, LogError> {
+        self.readers.fetch_add(1, Ordering::SeqCst);
+        while !self.over.load(Ordering::SeqCst) && (self.deaf || !is_given_up()) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.readers.fetch_sub(1, Ordering::SeqCst);
+        Ok(None)
+    }
+}
+
+impl Endless {
+    async fn has(&self, readers: u64) {
+        let counted = async {
+            while self.readers.load(Ordering::SeqCst) != readers {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), counted).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_search_for_a_request_ends_when_nobody_waits_for_it() {
+    let (site, log) = (Site::new(), Arc::new(Endless::default()));
+    let reads = Arc::clone(&log) as Arc<dyn Reads>;
+    let server = start(site.settings(), AdminState { reads, ..state(&[]) }).unwrap();
+    let path = format!("/explain/{}", "0".repeat(32));
+    let mut asked = Box::pin(site.get(server.local_addr(), Some("minh"), &path));
+    tokio::select! {
+        answer = &mut asked => panic!("{:?}", answer.map(|answer| answer.status)),
+        () = log.has(1) => {}
+    }
+    drop(asked);
+    log.has(0).await;
+}
+
+#[tokio::test]
+async fn a_node_that_drains_does_not_wait_for_who_reads_its_log() {
+    let (site, log) = (Site::new(), Arc::new(Endless { deaf: true, ..Endless::default() }));
+    let reads = Arc::clone(&log) as Arc<dyn Reads>;
+    let server = start(site.settings(), AdminState { reads, ..state(&[]) }).unwrap();
+    let path = format!("/explain/{}", "0".repeat(32));
+    let mut asked = Box::pin(site.get(server.local_addr(), Some("minh"), &path));
+    tokio::select! {
+        answer = &mut asked => panic!("{:?}", answer.map(|answer| answer.status)),
+        () = log.has(1) => {}
+    }
+    let stopped = tokio::task::spawn_blocking(move || server.stop());
+    let stopped = tokio::time::timeout(Duration::from_secs(10), stopped).await;
+    let readers = log.readers.load(Ordering::SeqCst);
+    log.over.store(true, Ordering::SeqCst);
+    assert!(stopped.is_ok() && readers == 1, "it stopped while the log was read");
 }
 
 #[tokio::test]

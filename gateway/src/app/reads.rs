@@ -69,13 +69,13 @@ impl Reads for NodeReads {
         Ok(())
     }
 
-    fn explain(&self, id: DisclosureId) -> Result<Option<Trace>, LogError> {
+    fn explain(&self, id: DisclosureId, is_given_up: &dyn Fn() -> bool) -> Result<Option<Trace>, LogError> {
         let _reader = self.readers.try_acquire().map_err(|_| LogError::Busy)?;
         let node = self.node.upgrade().ok_or(LogError::Ending)?;
         let (dir, store, clock) = (node.config.audit.dir.clone(), Store::new(&node.config.state), node.clock.clone());
         // The node may go while its log is read.
         drop(node);
-        Ok(trace::find(&dir, None, id)?.map(|traced| traced.explain(&store, &clock)))
+        Ok(trace::find(&dir, None, id, is_given_up)?.map(|traced| traced.explain(&store, &clock)))
     }
 }
 

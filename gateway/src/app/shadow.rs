@@ -37,7 +37,6 @@ pub struct Shadow {
     running: Arc<ArcSwapOption<Running>>,
     notes: SyncSender<Job>,
     asked: AtomicU64,
-    counts: Arc<Counts>,
     /// Why what is offered does not run.
     problems: Mutex<Vec<Problem>>,
 }
@@ -47,6 +46,8 @@ pub struct Shadow {
 struct Running {
     bundle: Arc<Bundle>,
     since: jiff::Timestamp,
+    /// Of this candidate alone: another one answers for nothing of it.
+    counts: Counts,
 }
 
 /// A request that was decided.
@@ -56,7 +57,7 @@ struct Job {
     live: Arc<Live>,
 }
 
-/// Since the node started.
+/// How many requests were held against it.
 #[derive(Debug, Default)]
 struct Counts {
     compared: AtomicU64,
@@ -71,8 +72,7 @@ impl Shadow {
     pub fn open(config: &config::Shadow, metrics: &Metrics, clock: &Clock) -> io::Result<Self> {
         let (notes, waiting) = mpsc::sync_channel(MOST_WAITING);
         let running = Arc::new(ArcSwapOption::empty());
-        let counts = Arc::new(Counts::default());
-        let worker = Worker::new(config, &metrics.shadow, clock, &running, &counts);
+        let worker = Worker::new(config, &metrics.shadow, clock, &running);
         std::thread::Builder::new().name("shadow".into()).spawn(move || worker.run(&waiting))?;
         let shadow = Self {
             config: config.clone(),
@@ -81,7 +81,6 @@ impl Shadow {
             running,
             notes,
             asked: AtomicU64::new(0),
-            counts,
             problems: Mutex::default(),
         };
         shadow.reload();
@@ -134,7 +133,8 @@ impl Shadow {
                 }
                 tracing::info!(%digest, %path, "a candidate bundle runs beside the live one");
                 self.metrics.reloads.accepted.inc();
-                self.running.store(Some(Arc::new(Running { bundle: loaded.bundle, since: self.clock.wall() })));
+                let running = Running { bundle: loaded.bundle, since: self.clock.wall(), counts: Counts::default() };
+                self.running.store(Some(Arc::new(running)));
                 self.metrics.runs(Some(&digest.to_string()));
             }
             Err(problems) => {
@@ -147,12 +147,15 @@ impl Shadow {
     pub fn status(&self) -> ShadowStatus {
         let running = self.running.load_full();
         let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = |of: fn(&Counts) -> &AtomicU64| {
+            running.as_ref().map(|running| of(&running.counts).load(Ordering::Relaxed)).unwrap_or_default()
+        };
         ShadowStatus {
             path: self.config.path.display().to_string(),
             digest: running.as_ref().map(|running| running.bundle.digest().to_string()),
             since: running.as_ref().map(|running| running.since),
-            compared: self.counts.compared.load(Ordering::Relaxed),
-            differing: self.counts.differing.load(Ordering::Relaxed),
+            compared: count(|counts| &counts.compared),
+            differing: count(|counts| &counts.differing),
             log: self.config.log.display().to_string(),
             problems: problems.iter().map(ProblemStatus::from).collect(),
         }

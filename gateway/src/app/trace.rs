@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use popgate_policy::analysis::{Explanation, Situation, explain};
 use popgate_policy::bundle::{Bundle, Digest};
 use popgate_policy::engine::mirror::{Found, Mirror, Named, Turned};
-use popgate_policy::model::{DisclosureId, FieldSet};
+use popgate_policy::model::{DisclosureId, FieldIx, FieldSet};
 use popgate_policy::permit::Env;
 use serde::Serialize;
 
@@ -29,9 +29,8 @@ pub struct Traced {
     purpose: Option<Arc<str>>,
     source: IpAddr,
     bundle: Option<Digest>,
-    schema: Option<Arc<Schema>>,
-    /// The most that may have been shown.
-    widest: FieldSet,
+    /// What was shown of each field, by its full name: of all persons, the most.
+    seen: BTreeMap<String, How>,
     brought: Option<Brought>,
     assurance: Option<String>,
     became: Became,
@@ -46,6 +45,26 @@ enum Became {
     Refused(Arc<str>),
     Ended(Ended),
     Open,
+}
+
+/// How much of a field was shown: the later the more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum How {
+    Matched,
+    PossiblySeen,
+    Masked,
+    Revealed,
+}
+
+/// Why a request was not found.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// The log cannot be read, or is damaged before the request's end.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// Nobody waits for it any more.
+    #[error("nobody waits for the request any more")]
+    GivenUp,
 }
 
 /// One request, explained.
@@ -104,20 +123,28 @@ pub struct FieldTraced {
     pub explained: popgate_policy::analysis::FieldExplained,
 }
 
-/// Finds a request in a log. With the key, what it claimed is known.
+/// Finds a request in a log. With the key, what it claimed is known. `is_given_up` is asked at each record: a log may be long.
 ///
 /// # Errors
-/// If the log cannot be read, or is damaged before the request's end.
-pub fn find(dir: &Path, key: Option<&AuditKey>, id: DisclosureId) -> Result<Option<Traced>, Damage> {
+/// If the log cannot be read, is damaged before the request's end, or the search was given up.
+pub fn find(
+    dir: &Path,
+    key: Option<&AuditKey>,
+    id: DisclosureId,
+    is_given_up: &dyn Fn() -> bool,
+) -> Result<Option<Traced>, FindError> {
     let mut suspended = BTreeMap::new();
     let mut traced: Option<Traced> = None;
-    let (mut first, mut open) = (None, BTreeSet::new());
+    let (mut first, mut open) = (None, BTreeMap::new());
     for entry in read::once(dir, key, None)? {
         let entry = entry?;
+        if is_given_up() {
+            return Err(FindError::GivenUp);
+        }
         match entry.what {
             What::Action(action) => note(&mut suspended, *action),
             What::Intent(intent) if intent.disclosure == id => {
-                open.insert(entry.seq);
+                open.insert(entry.seq, (Arc::clone(&intent.schema), intent.fields));
                 if let Some(traced) = &mut traced {
                     traced.persons += 1;
                     continue;
@@ -133,18 +160,21 @@ pub fn find(dir: &Path, key: Option<&AuditKey>, id: DisclosureId) -> Result<Opti
                     purpose: Some(intent.purpose),
                     source: intent.source,
                     bundle: Some(intent.schema.bundle),
-                    widest: intent.fields,
+                    seen: BTreeMap::new(),
                     brought: brought(intent.brought, intent.sealed.as_ref()),
                     assurance: assurance.map(|value| value.expose().clone()),
-                    schema: Some(intent.schema),
                     became: Became::Open,
                     persons: 0,
                     suspended: in_force(&suspended, entry.at),
                 });
             }
-            What::Closing(closing) if open.remove(&closing.intent) => {
-                if let Some(traced) = traced.as_mut().filter(|_| first == Some(closing.intent)) {
-                    traced.became = Became::Ended(closing.outcome);
+            What::Closing(closing) => {
+                let Some((schema, _)) = open.remove(&closing.intent) else { continue };
+                if let Some(traced) = &mut traced {
+                    traced.closed(&schema, &closing.outcome);
+                    if first == Some(closing.intent) {
+                        traced.became = Became::Ended(closing.outcome);
+                    }
                 }
                 if open.is_empty() {
                     break;
@@ -161,8 +191,7 @@ pub fn find(dir: &Path, key: Option<&AuditKey>, id: DisclosureId) -> Result<Opti
                     purpose: refused.purpose,
                     source: refused.source,
                     bundle: refused.bundle,
-                    schema: None,
-                    widest: FieldSet::EMPTY,
+                    seen: BTreeMap::new(),
                     brought: brought(refused.brought, refused.sealed.as_ref()),
                     assurance: assurance.map(|value| value.expose().clone()),
                     became: Became::Refused(refused.code),
@@ -171,13 +200,33 @@ pub fn find(dir: &Path, key: Option<&AuditKey>, id: DisclosureId) -> Result<Opti
                 });
                 break;
             }
-            What::Intent(_) | What::Closing(_) | What::Refused(_) => {}
+            What::Intent(_) | What::Refused(_) => {}
         }
+    }
+    if let Some(traced) = &mut traced {
+        open.values().for_each(|(schema, widest)| traced.saw(schema, *widest, How::PossiblySeen));
     }
     Ok(traced)
 }
 
 impl Traced {
+    /// What a closing says was shown: the request's own, or that of a person whom only the answer named.
+    fn closed(&mut self, schema: &Schema, ended: &Ended) {
+        if let Ended::Complete(shown) | Ended::Partial(shown) = ended {
+            let Shown { revealed, masked, matched } = *shown;
+            for (fields, how) in [(revealed, How::Revealed), (masked, How::Masked), (matched, How::Matched)] {
+                self.saw(schema, fields, how);
+            }
+        }
+    }
+
+    fn saw(&mut self, schema: &Schema, fields: FieldSet, how: How) {
+        for name in fields.iter().filter_map(|FieldIx(at)| schema.fields.get(usize::from(at))) {
+            let most = self.seen.entry(name.clone()).or_insert(how);
+            *most = how.max(*most);
+        }
+    }
+
     /// Explains it by the bundle that was in force, if that is kept.
     pub fn explain(&self, store: &Store, clock: &Clock) -> Trace {
         let mut trace = Trace {
@@ -217,7 +266,8 @@ impl Traced {
         let env = self.env(clock);
         let trial = mirror.trial(&found, &env).ok_or("the bundle that is kept has no table for it")?;
         let given = found.given(|_| false);
-        let turned = found.gates(&env, self.brought.is_some()).err().or_else(|| found.denial(&trial, &given));
+        let computed = found.gates(&env, self.brought.is_some()).err().or_else(|| found.denial(&trial, &given));
+        let turned = self.turned(computed);
         trace.gates = self.gates(turned);
         let situation = Situation {
             bundle: mirror.bundle(),
@@ -228,15 +278,26 @@ impl Traced {
             record: None,
         };
         let parameters = found.operation().parameters.iter().map(|parameter| parameter.field).collect();
-        let explained = explain(&situation, found.answered().union(parameters));
+        let explained = explain(&situation, found.answered().union(found.counted()).union(parameters));
         let Explanation { fields, disagreements } = explained.ok_or("the bundle that is kept has no table for it")?;
         trace.fields = fields
             .into_iter()
             .map(|explained| FieldTraced { shown: self.shown(&explained.field), explained })
             .collect();
         trace.notes.extend(disagreements);
+        trace.notes.extend(contradiction(turned, computed));
         self.remark(&found, trace);
         Ok(())
+    }
+
+    /// What shut a gate. The record has the last word: of the parameters that a request had, and of what was lent, it has nothing.
+    fn turned(&self, computed: Option<Turned>) -> Option<Turned> {
+        let of = |code: &str| GATES.iter().flat_map(|(_, all)| *all).copied().find(|turned| turned.code() == code);
+        match &self.became {
+            Became::Refused(code) => of(code).or(computed),
+            Became::Ended(Ended::Refused(code)) => of(code),
+            Became::Ended(_) | Became::Open => None,
+        }
     }
 
     /// What policies cannot tell.
@@ -255,15 +316,25 @@ impl Traced {
                 .notes
                 .push("policies ask which assurance was claimed, which is sealed: name the audit key".to_owned());
         }
-        let is_more = |field: &FieldTraced| {
-            field.shown == NOT_SHOWN
-                && !field.explained.waits_for_record
-                && SHOWN_WORDS.iter().any(|word| field.explained.answered.starts_with(word))
+        if !matches!(self.became, Became::Ended(Ended::Complete(_) | Ended::Partial(_))) {
+            return;
+        }
+        let is_more_of = |fields: FieldSet| {
+            trace.fields.iter().any(|FieldTraced { shown, explained }| {
+                *shown == NOT_SHOWN
+                    && !explained.waits_for_record
+                    && SHOWN_WORDS.iter().any(|word| explained.answered.starts_with(word))
+                    && fields.iter().any(|field| found.name(field) == explained.field)
+            })
         };
-        if matches!(self.became, Became::Ended(Ended::Complete(_) | Ended::Partial(_)))
-            && trace.fields.iter().any(is_more)
-        {
+        // A search that found nobody had no record that could have a field.
+        let had_record = found.operation().subject.is_some() || self.persons > 0;
+        let (of_record, of_all) = (had_record && is_more_of(found.answered()), is_more_of(found.counted()));
+        if of_record {
             trace.notes.push("a field that policies show and that was not shown: the record did not have it, or a plugin or a sealed person stood in the way".to_owned());
+        }
+        if of_all {
+            trace.notes.push("what a search says of all that it found is shown only where the register says it and nobody of them can be hidden".to_owned());
         }
     }
 
@@ -313,19 +384,29 @@ impl Traced {
 
     /// What was shown of a field, by its full name.
     fn shown(&self, field: &str) -> &'static str {
-        let at = self.schema.as_ref().and_then(|schema| schema.fields.iter().position(|name| name == field));
-        let Some(at) = at.and_then(|at| u16::try_from(at).ok()).map(popgate_policy::model::FieldIx) else {
-            return NOT_SHOWN;
-        };
-        match &self.became {
-            Became::Ended(Ended::Complete(shown) | Ended::Partial(shown)) => {
-                let Shown { revealed, masked, matched } = shown;
-                let all = [(revealed, "revealed"), (masked, "masked"), (matched, "matched")];
-                all.into_iter().find(|(set, _)| set.contains(at)).map_or(NOT_SHOWN, |(_, how)| how)
-            }
-            Became::Open if self.widest.contains(at) => "possibly seen",
-            _ => NOT_SHOWN,
+        match self.seen.get(field) {
+            Some(How::Revealed) => "revealed",
+            Some(How::Masked) => "masked",
+            Some(How::PossiblySeen) => "possibly seen",
+            Some(How::Matched) => "matched",
+            None => NOT_SHOWN,
         }
+    }
+}
+
+/// That the record and what can be computed from it do not agree about the gates.
+fn contradiction(turned: Option<Turned>, computed: Option<Turned>) -> Option<String> {
+    match (turned, computed) {
+        (turned, computed) if turned == computed => None,
+        (Some(turned), _) => Some(format!(
+            "it was refused with `{}`, and what brought that about is not in the log, such as the parameters that it had and what was lent",
+            turned.code()
+        )),
+        (None, Some(computed)) => Some(format!(
+            "every gate let it pass, though by what the log has it would have been refused with `{}`: what it claimed is sealed, or the log is of an older version",
+            computed.code()
+        )),
+        (None, None) => None,
     }
 }
 

@@ -13,14 +13,16 @@ use serde_json::{Value, json};
 
 use super::break_glass::{confirmed, make_key, signing_key};
 use super::node::encoded;
-use super::suspend::{Place, local_user};
+use super::suspend::{CONFIG, Place, local_user};
 use super::{report, unnamed};
 use crate::app::bundle_files::{self, MANIFEST};
 use crate::app::bundle_store::{Kept, Rollback, Store};
 use crate::app::bundles::{BundlesStatus, rollback_target};
+use crate::app::config::Config;
 use crate::beside;
 use crate::clock::Clock;
 use crate::manifest::{Manifest, Signed};
+use crate::signed::SigningKey;
 use crate::suspend::{MOST_REASON, is_plain};
 
 pub(super) mod text;
@@ -35,7 +37,7 @@ mod verify;
 Examples:
   popgate bundle key nguyen-an
   popgate bundle build ./bundle --from /etc/popgate/bundle --note \"CR-118: phone numbers for hospitals\"
-  popgate bundle sign ./bundle --key nguyen-an.key
+  popgate bundle sign ./bundle --key nguyen-an.key --from /etc/popgate/bundle
   popgate bundle verify ./bundle --config /etc/popgate/gateway.toml
   popgate bundle list
   popgate bundle rollback --reason \"INC-91: hospitals are refused\"
@@ -59,7 +61,10 @@ enum Command {
     },
     /// Write a bundle's manifest, which nobody has signed yet, and say what the bundle changes
     Build(Build),
-    /// Show what a bundle's manifest says, and sign it
+    /// Show what a bundle's manifest says and what the bundle changes, and sign it
+    ///
+    /// The change is shown against the bundle that it follows: in the folder that --from names, else as the gateway of the configuration
+    /// has kept it.
     Sign {
         /// The bundle's folder; the signature is added to its manifest
         dir: PathBuf,
@@ -69,6 +74,12 @@ enum Command {
         /// The key's name in `[bundle.keys]`; that of its file if not given
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// The folder of the bundle that it follows
+        #[arg(long, value_name = "OLD")]
+        from: Option<PathBuf>,
+        /// The configuration of a gateway on this machine; /etc/popgate/gateway.toml, if not given
+        #[arg(long, value_name = "FILE", conflicts_with = "from")]
+        config: Option<PathBuf>,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -154,7 +165,11 @@ pub fn run(args: &Args, clock: &Clock, input: &mut dyn BufRead, out: &mut dyn Wr
     match &args.command {
         Command::Key { name, out: file } => make_key(name, file.as_deref(), "bundle", out)?,
         Command::Build(build) => return build.run(clock.wall(), out),
-        Command::Sign { dir, key, name, yes } => return sign(dir, key, name.as_deref(), *yes, input, out),
+        Command::Sign { dir, key, name, from, config, yes } => {
+            let key = signing_key(key, name.as_deref())?;
+            let followed = |follows: &Digest| followed(follows, from.as_deref(), config.as_deref());
+            return sign(dir, &key, followed, *yes, input, out);
+        }
         Command::Verify(args) => return verify::run(args, out),
         Command::List { json, place } => {
             let told = listed(place)?;
@@ -238,29 +253,60 @@ fn needed(change: Option<&Diff>) -> usize {
 
 fn sign(
     dir: &Path,
-    key: &Path,
-    name: Option<&str>,
+    key: &SigningKey,
+    followed: impl FnOnce(&Digest) -> Result<Result<Source, Failed>, Failed>,
     yes: bool,
     input: &mut dyn BufRead,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Failed> {
-    let key = signing_key(key, name)?;
     let file = dir.join(MANIFEST);
     let mut signed = manifest_of(dir)?;
-    let differences = signed.manifest().differences(&bundle_files::read(dir)?);
+    let source = bundle_files::read(dir)?;
+    let differences = signed.manifest().differences(&source);
     if !differences.is_empty() {
         let said = differences.join(", ");
         return Err(format!("the manifest is of other files: {said}; build it anew with `popgate bundle build`").into());
     }
     text::manifest(signed.manifest(), out)?;
-    if !confirmed(&key, yes, input, out)? {
+    match signed.manifest().follows.as_ref().map(followed).transpose()? {
+        None => writeln!(out, "change   it follows none: everything that it shows is new")?,
+        Some(Err(why)) => writeln!(
+            out,
+            "change   not shown: the bundle that it follows is not here ({why}); name its folder with --from"
+        )?,
+        Some(Ok(old)) => {
+            let before = loaded(&old, "that it follows", out)?;
+            let after = loaded(&source, &dir.display().to_string(), out)?;
+            let Some((before, after)) = before.zip(after) else { return Ok(ExitCode::FAILURE) };
+            text::change(&diff(&before, &after), out)?;
+        }
+    }
+    if !confirmed(key, yes, input, out)? {
         return Ok(ExitCode::FAILURE);
     }
-    signed.sign(&key)?;
+    signed.sign(key)?;
     beside::replace(&file, &signed.to_json()).map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
     let by = signed.claimed().collect::<Vec<_>>().join(", ");
     writeln!(out, "signed as {}; {} has the signatures of {by}", key.name(), file.display())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The files of the bundle that a manifest follows, or why they cannot be had.
+///
+/// # Errors
+/// If another one was named.
+fn followed(follows: &Digest, from: Option<&Path>, config: Option<&Path>) -> Result<Result<Source, Failed>, Failed> {
+    let Some(dir) = from else {
+        let config = Config::read(config.unwrap_or(Path::new(CONFIG)));
+        let kept = config.map_err(Failed::from).and_then(|config| Ok(Store::new(&config.state).load(follows)?));
+        return Ok(kept.map(|kept| kept.source));
+    };
+    let source = bundle_files::read(dir)?;
+    let digest = Digest::of(&source);
+    if digest != *follows {
+        return Err(format!("`{}` is bundle {digest}, and the manifest follows {follows}", dir.display()).into());
+    }
+    Ok(Ok(source))
 }
 
 fn listed(place: &Place) -> Result<Value, Failed> {

@@ -104,7 +104,7 @@ fn beside(args: &Args) -> Result<Option<Value>, Box<dyn Error>> {
     let zone = args.zone.as_deref().or_else(|| config.as_ref().map(|config| config.time_zone.as_str()));
     let clock = Clock::system(zone.unwrap_or("Asia/Ho_Chi_Minh"))?;
     let key = args.audit_key.as_deref().map(custody::symmetric_key).transpose()?.map(AuditKey::new);
-    let traced = trace::find(&dir, key.as_ref(), args.id)?;
+    let traced = trace::find(&dir, key.as_ref(), args.id, &|| false)?;
     Ok(traced.map(|traced| serde_json::to_value(traced.explain(&store, &clock))).transpose()?)
 }
 

@@ -49,6 +49,13 @@ pub enum Refused {
         /// The highest that was in force.
         highest: u64,
     },
+    /// It was made to follow another bundle than the one in force: whoever signed saw another change.
+    Follows {
+        /// What it follows.
+        follows: Option<Digest>,
+        /// What is in force.
+        in_force: Digest,
+    },
     /// Too few people signed.
     Signatures {
         /// Who did.
@@ -82,10 +89,17 @@ pub fn inspect(manifest: Option<&str>, source: &Source, keys: &Keys, held: Optio
     if !differences.is_empty() {
         found.refused.push(Refused::Files(differences));
     }
-    let (version, in_force) =
-        (signed.manifest().version, held.filter(|held| held.signatures > 0 && held.digest == Digest::of(source)));
-    if let (None, Some(highest)) = (in_force, held.map(|held| held.highest).filter(|highest| version <= *highest)) {
-        found.refused.push(Refused::Version { version, highest });
+    let (version, follows) = (signed.manifest().version, signed.manifest().follows);
+    let in_force = held.filter(|held| held.signatures > 0 && held.digest == Digest::of(source));
+    match held.filter(|_| in_force.is_none()) {
+        Some(held) if version <= held.highest => {
+            found.refused.push(Refused::Version { version, highest: held.highest });
+        }
+        // What nobody had to sign may be in force, and what comes after it be the first that somebody has.
+        Some(held) if follows != Some(held.digest) && (follows.is_some() || held.signatures > 0) => {
+            found.refused.push(Refused::Follows { follows, in_force: held.digest });
+        }
+        _ => {}
     }
     (found.signed_by, found.strangers) = signed.signers(keys);
     found.signed = Some(signed);
@@ -155,6 +169,15 @@ impl Refused {
                 format!("the manifest has version {version}, and version {highest} was in force"),
                 "build it anew with a higher version; an older bundle comes back by `popgate bundle rollback` alone",
             ),
+            Self::Follows { follows, in_force } => {
+                let follows = follows.map_or_else(|| "none".to_owned(), |digest| format!("bundle {digest}"));
+                error(
+                    "follows-another",
+                    format!("the manifest follows {follows}, and bundle {in_force} is in force"),
+                    "build it anew with `popgate bundle build --from` what is in force, and have that signed; or put in force first \
+                     what it follows",
+                )
+            }
             Self::Signatures { signed_by, strangers, needed, because } => {
                 let people = if *needed == 1 { "person" } else { "different people" };
                 let by = if signed_by.is_empty() { "nobody".to_owned() } else { signed_by.join(", ") };
@@ -195,6 +218,7 @@ const MOST_SHOWN: usize = 5;
 mod tests {
     use super::super::tests::{manifest, source};
     use super::*;
+    use crate::manifest::Manifest;
     use crate::signed::SigningKey;
 
     struct Bench {
@@ -261,7 +285,8 @@ mod tests {
     fn what_was_not_signed_or_is_no_newer_is_told_with_its_reason() {
         let bench = bench();
         let files = source(&[("a.toml", "a")]);
-        let mut signed = Signed::unsigned(manifest(2, &files));
+        let before = Digest([1; 32]);
+        let mut signed = Signed::unsigned(Manifest { follows: Some(before), ..manifest(2, &files) });
         signed.sign(&bench.an).unwrap();
         let text = signed.to_json();
         let found = inspect(None, &files, &bench.keys, None);
@@ -271,7 +296,7 @@ mod tests {
         let found = inspect(Some(&text), &changed, &bench.keys, None);
         assert_eq!(codes(&found), ["bundle-changed"]);
         assert_eq!(found.problems()[0].message, "the bundle is not what was signed: `a.toml` was changed");
-        let held = Held { digest: Digest([1; 32]), signatures: 2, highest: 2 };
+        let held = Held { digest: before, signatures: 2, highest: 2 };
         assert_eq!(codes(&inspect(Some(&text), &files, &bench.keys, Some(&held))), ["version-not-newer"]);
         let held = Held { highest: 1, ..held };
         assert_eq!(codes(&inspect(Some(&text), &files, &bench.keys, Some(&held))), Vec::<&str>::new());
@@ -280,6 +305,38 @@ mod tests {
         assert_eq!(codes(&inspect(Some(&text), &files, &bench.keys, Some(&held))), Vec::<&str>::new());
         let held = Held { signatures: 2, ..held };
         assert_eq!(codes(&inspect(Some(&text), &files, &bench.keys, Some(&held))), ["too-few-signatures"]);
+    }
+
+    #[test]
+    fn what_follows_another_bundle_than_the_one_in_force_is_refused() {
+        let bench = bench();
+        let files = source(&[("a.toml", "a")]);
+        let (before, other) = (Digest([1; 32]), Digest([2; 32]));
+        let held = Held { digest: before, signatures: 2, highest: 1 };
+        let judged = |follows: Option<Digest>, held: Option<Held>| {
+            let mut signed = Signed::unsigned(Manifest { follows, ..manifest(2, &files) });
+            signed.sign(&bench.an).unwrap();
+            inspect(Some(&signed.to_json()), &files, &bench.keys, held.as_ref())
+        };
+        assert_eq!(codes(&judged(Some(before), Some(held))), [""; 0]);
+        let found = judged(Some(other), Some(held));
+        assert_eq!(codes(&found), ["follows-another"]);
+        let problem = &found.problems()[0];
+        assert_eq!(problem.message, format!("the manifest follows bundle {other}, and bundle {before} is in force"));
+        assert!(problem.help.as_ref().is_some_and(|help| help.contains("popgate bundle build --from")), "{problem}");
+        let found = judged(None, Some(held));
+        assert_eq!(found.problems()[0].message, format!("the manifest follows none, and bundle {before} is in force"));
+        // The first, whatever its author had before; and the first under signatures, after what nobody had to sign.
+        assert_eq!(codes(&judged(None, None)), [""; 0]);
+        assert_eq!(codes(&judged(Some(other), None)), [""; 0]);
+        let unsigned = Held { signatures: 0, ..held };
+        assert_eq!(codes(&judged(None, Some(unsigned))), [""; 0]);
+        assert_eq!(codes(&judged(Some(before), Some(unsigned))), [""; 0]);
+        assert_eq!(codes(&judged(Some(other), Some(unsigned))), ["follows-another"]);
+        // What is in force need not follow itself, and of an old version that is said which it is.
+        let itself = Held { digest: Digest::of(&files), signatures: 1, ..held };
+        assert_eq!(codes(&judged(Some(other), Some(itself))), [""; 0]);
+        assert_eq!(codes(&judged(Some(other), Some(Held { highest: 2, ..held }))), ["version-not-newer"]);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(super) enum Then {
     Hidden { widest: FieldSet },
     /// What was shown was never recorded.
     Open { widest: FieldSet },
+    /// A search was answered: what was said of all that it found is among these.
+    Counted { widest: FieldSet },
     /// The policies let it pass; nothing is known of a record.
     Allowed,
     /// It was refused.
@@ -30,6 +32,15 @@ pub(super) enum Then {
     Unnamed(Arc<str>),
     /// What became of it says nothing: only what both bundles make of it is compared.
     Asked,
+}
+
+/// What part of an answer a record of the log is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Part {
+    /// What the request asked for, with what goes around a list.
+    Request,
+    /// A person whom only the answer named.
+    Person,
 }
 
 impl Then {
@@ -108,8 +119,8 @@ pub(super) struct Case {
     pub(super) seen: HashMap<Seen, Count>,
 }
 
-/// What became of it, and the gates that shut before policies are asked: the candidate's, and those of then.
-type Seen = (Then, Gates);
+/// What became of which part of it, and the gates that shut before policies are asked: the candidate's, and those of then.
+type Seen = (Then, Part, Gates);
 pub(super) type Gates = (Option<Turned>, Option<Turned>);
 
 /// How often a verdict was come to.
@@ -148,13 +159,12 @@ impl Case {
         found: &Result<Found, Gone>,
         before: Option<&(Arc<Mirror>, Found)>,
         schema: Option<&Schema>,
-        (then, gates): Seen,
+        seen: Seen,
         disclosure: DisclosureId,
         examples: usize,
     ) {
-        let seen = (then, gates);
         if !self.seen.contains_key(&seen) {
-            let verdict = self.verdict(found, before.map(|(_, found)| found), schema, &seen.0, gates);
+            let verdict = self.verdict(found, before.map(|(_, found)| found), schema, &seen);
             self.seen.insert(seen.clone(), Count { verdict, count: 0, examples: Vec::new() });
         }
         if let Some(count) = self.seen.get_mut(&seen) {
@@ -170,8 +180,7 @@ impl Case {
         found: &Result<Found, Gone>,
         before: Option<&Found>,
         schema: Option<&Schema>,
-        then: &Then,
-        gates: Gates,
+        (then, part, gates): &Seen,
     ) -> Verdict {
         let code = match then {
             Then::Unnamed(_) => return Class::NotReplayed.into(),
@@ -184,19 +193,20 @@ impl Case {
             Err(gone) => return Class::Gone(*gone).into(),
         };
         let Some(trial) = &self.trial else { return Class::Depends(Why::Record).into() };
-        let judge =
-            Judge { found, trial, before: before.zip(self.before.as_ref()), worlds: self.worlds.as_deref(), schema };
+        let before = before.zip(self.before.as_ref());
+        let judge = Judge { found, trial, before, worlds: self.worlds.as_deref(), schema, part: *part };
         // A gate that is shut is shut whatever was claimed beside.
         if self.by_claims && gates.0.is_none() {
             return Class::Depends(Why::Claims).into();
         }
         match (then, code) {
             (_, Some(code)) => judge.refused(code, gates.0).into(),
-            (Then::Asked, _) => judge.asked(gates),
+            (Then::Asked, _) => judge.asked(*gates),
             (Then::Allowed, _) => judge.refuses(&judge.given(FieldSet::EMPTY), gates.0).unwrap_or(Class::Same).into(),
             (Then::Hidden { .. }, _) => judge.hidden(gates.0).into(),
             (Then::Shown { shown, widest }, _) => judge.shown(*shown, *widest, gates.0),
             (Then::Open { widest }, _) => judge.open(*widest, gates.0),
+            (Then::Counted { widest }, _) => judge.counted(*widest, gates.0),
             (Then::Refused(_) | Then::Unnamed(_), None) => Class::NotReplayed.into(),
         }
     }
@@ -208,6 +218,7 @@ struct Judge<'a> {
     before: Option<(&'a Found, &'a Trial)>,
     worlds: Option<&'a [World]>,
     schema: Option<&'a Schema>,
+    part: Part,
 }
 
 impl Judge<'_> {
@@ -278,17 +289,18 @@ impl Judge<'_> {
                 let now = self.now(world, field);
                 let was = at.and_then(|at| self.was(world).map(|was| was(at)));
                 if is_in(shown.revealed) {
-                    Some(self.found.change(field, Treatment::Reveal, now))
+                    Some(self.change(field, Treatment::Reveal, now))
                 } else if is_in(shown.masked) {
                     Some(match (was, now) {
-                        (Some(was @ Treatment::Mask(_)), now) => self.found.change(field, was, now),
+                        (Some(was @ Treatment::Mask(_)), now) => self.change(field, was, now),
                         (_, Treatment::Reveal) => Change::More,
                         // Which mask it was the log does not say.
                         (_, Treatment::Mask(_)) => Change::Same,
                         _ => Change::Less,
                     })
                 } else {
-                    let might = self.before.is_none() && (is_in(widest) || self.is_list());
+                    // The widest of a person whom the answer named is what was shown.
+                    let might = self.before.is_none() && (is_in(widest) || self.part == Part::Person);
                     self.unseen(now, was, might)
                 }
             });
@@ -324,13 +336,37 @@ impl Judge<'_> {
             let change = tried(fitting.iter().copied(), |world| {
                 let now = self.now(world, field);
                 match at.and_then(|at| self.was(world).map(|was| was(at))) {
-                    Some(was) => Some(self.found.change(field, visible(was), visible(now))),
+                    Some(was) => Some(self.change(field, visible(was), visible(now))),
                     None if at.is_some_and(|at| widest.contains(at)) => {
                         Some(if shows(now) { Change::Same } else { Change::Less })
                     }
                     None => self.unseen(now, None, false),
                 }
             });
+            verdict.add(self.found.name(field), change);
+        }
+        verdict.judged()
+    }
+
+    /// A search: what it says of all that it found. Where policies give otherwise it depends on whom else it found, and on its filters.
+    fn counted(&self, widest: FieldSet, gate: Option<Turned>) -> Verdict {
+        if let Some(refused) = self.refuses(&self.given(FieldSet::EMPTY), gate) {
+            return refused.into();
+        }
+        if let Some(gone) = self.gone(widest) {
+            return gone;
+        }
+        let Some(worlds) = self.worlds else { return Class::Depends(Why::Record).into() };
+        let mut verdict = Verdict::from(Class::Same);
+        for (field, at) in self.placed(self.found.counted()) {
+            let is_same = |world: &World| {
+                let now = self.now(world, field);
+                match at.and_then(|at| self.was(world).map(|was| was(at))) {
+                    Some(was) => visible(was) == visible(now),
+                    None => shows(now) == at.is_some_and(|at| widest.contains(at)),
+                }
+            };
+            let change = worlds.iter().all(is_same).then_some(Change::Same);
             verdict.add(self.found.name(field), change);
         }
         verdict.judged()
@@ -352,15 +388,18 @@ impl Judge<'_> {
         let Some(worlds) = self.worlds else { return Class::Depends(Why::Record).into() };
         let mut verdict = Verdict::from(Class::Same);
         let by_match = self.found.operation().answer == Answer::Match;
-        for field in self.found.answered().iter() {
+        let counted = self.counted_here();
+        for field in self.part().union(counted).iter() {
             let name = self.found.name(field);
             let known = before.operation().record.field_named(name).map(|known| known.index);
             let change = tried(worlds.iter(), |world| {
                 let was = known.zip(world.get(1)).map_or(Treatment::Withhold, |(known, was)| was.treatment(known));
                 let now = self.now(world, field);
                 let least = |treatment| if by_match { claim(treatment) } else { visible(treatment) };
-                Some(self.found.change(field, least(was), least(now)))
+                Some(self.change(field, least(was), least(now)))
             });
+            // That policies give otherwise does not say that it was shown, or would be.
+            let change = change.filter(|change| *change == Change::Same || !counted.contains(field));
             verdict.add(name, change);
         }
         verdict.judged()
@@ -398,17 +437,31 @@ impl Judge<'_> {
         self.found.given(|name| names.contains(&name))
     }
 
-    fn is_list(&self) -> bool {
-        matches!(self.found.operation().answer, Answer::List(_))
+    /// The fields that the record of the log is about.
+    fn part(&self) -> FieldSet {
+        match self.part {
+            Part::Request => self.found.answered(),
+            Part::Person => self.found.of_each(),
+        }
+    }
+
+    /// Of a search, what is said of all that it found: once, and not of each person again.
+    fn counted_here(&self) -> FieldSet {
+        match self.part {
+            Part::Request => self.found.counted(),
+            Part::Person => FieldSet::EMPTY,
+        }
     }
 
     /// The fields that are compared, with their place in the log's names. Claims are compared as a whole.
     fn fields(&self) -> impl Iterator<Item = (FieldIx, Option<FieldIx>)> {
         let by_match = self.found.operation().answer == Answer::Match;
-        let answered = self.found.answered();
-        answered
+        self.placed(if by_match { FieldSet::EMPTY } else { self.part() })
+    }
+
+    fn placed(&self, fields: FieldSet) -> impl Iterator<Item = (FieldIx, Option<FieldIx>)> {
+        fields
             .iter()
-            .filter(move |_| !by_match)
             .map(|field| {
                 let name = self.found.name(field);
                 let at = self.schema.and_then(|schema| schema.fields.iter().position(|known| known == name));
@@ -416,6 +469,10 @@ impl Judge<'_> {
             })
             .collect::<Vec<_>>()
             .into_iter()
+    }
+
+    fn change(&self, field: FieldIx, was: Treatment, now: Treatment) -> Change {
+        self.found.change(field, self.before.map(|(before, _)| before), was, now)
     }
 
     fn now(&self, world: &World, field: FieldIx) -> Treatment {

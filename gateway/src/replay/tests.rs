@@ -18,6 +18,9 @@ const PROVINCE: (&str, &str, &str) = ("ha-noi/portal", "citizen.lookup", "reside
 const VERIFY: (&str, &str, &str) = ("bank-a/ekyc", "citizen.verify", "e-kyc");
 const STATISTICS: (&str, &str, &str) = ("statistics/warehouse", "citizen.read", "statistics");
 
+const HOUSEHOLD: (&str, &str, &str) = ("social-insurance/claims", "household.read", "social-benefit");
+const SEARCH: (&str, &str, &str) = ("ha-noi/portal", "citizen.search", "residence-management");
+
 fn reference() -> &'static Source {
     static SOURCE: OnceLock<Source> = OnceLock::new();
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/bundle");
@@ -45,8 +48,13 @@ fn record(operation: &str) -> &'static RecordSchema {
 }
 
 fn fields(operation: &str, names: &[&str]) -> FieldSet {
-    let at = |name: &&str| record(operation).field_named(&format!("Citizen.{name}")).unwrap().index;
-    names.iter().map(at).collect()
+    let names: Vec<String> = names.iter().map(|name| format!("Citizen.{name}")).collect();
+    named(operation, &names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// By full names.
+fn named(operation: &str, names: &[&str]) -> FieldSet {
+    names.iter().map(|name| record(operation).field_named(name).unwrap().index).collect()
 }
 
 /// A log that is written by hand.
@@ -275,6 +283,76 @@ fn what_hangs_on_the_record_is_told_where_what_was_shown_tells_it_and_is_not_gue
         "false }",
     )]);
     assert_eq!(log.against(open)["answered_now"], 1);
+}
+
+/// A household of two, with the fields of its address that are known by these names.
+fn household(address: &[&str]) -> Log {
+    let mut log = Log::default();
+    let member = fields(HOUSEHOLD.1, &["id", "full_name", "date_of_birth", "household.relation_to_head"]);
+    let envelope = named(HOUSEHOLD.1, &[&["Household.id"], address].concat());
+    let all = named(HOUSEHOLD.1, &["Household.id", "Household.address.province"]).union(member);
+    let asked = log.intent(HOUSEHOLD, NOON, Some(ALL), all);
+    let other = log.intent(HOUSEHOLD, NOON, Some(ALL), member);
+    for entry in &mut log.entries {
+        if let What::Intent(intent) = &mut entry.what {
+            intent.disclosure = DisclosureId::from_random(1);
+        }
+    }
+    for (intent, revealed) in [(asked, member.union(envelope)), (other, member)] {
+        log.closing(intent, Ended::Complete(Shown { revealed, ..Shown::default() }));
+    }
+    log
+}
+
+#[test]
+fn what_goes_around_a_household_is_compared_once_with_the_person_who_was_asked_for() {
+    let province = "    Field::\"Household.address.province\",\n";
+    let wider = || {
+        let more = format!("{province}    Field::\"Household.address.address\",\n");
+        edited(&[("policies/several.cedar", province, &more)])
+    };
+    let narrower = || edited(&[("policies/several.cedar", province, "")]);
+    let whole = household(&["Household.address.province"]);
+    // A bundle that did not decide: only what both make of it is compared.
+    let other = || Before::Bundle(Arc::new(edited(&[("policies/telecom.cedar", YEAR, CLEAR)])));
+    for said in [whole.against(wider()), whole.compared(wider(), other())] {
+        assert_eq!((&said["differ"], &said["same"]), (&json!(1), &json!(1)), "{said}");
+        assert_eq!(said["more"], json!({"Household.address.address": 1}), "{said}");
+    }
+    for said in [whole.against(narrower()), whole.compared(narrower(), other())] {
+        assert_eq!((&said["less"], &said["same"]), (&json!({"Household.address.province": 1}), &json!(1)), "{said}");
+    }
+    // A register that had no province had none to lose.
+    assert_eq!(household(&[]).against(narrower())["same"], 2);
+    // Without the files of the bundle of then: what might have been shown was written down.
+    let said = whole.compared(wider(), Before::Records(&mut |_| None));
+    assert_eq!((&said["more"], &said["same"]), (&json!({"Household.address.address": 1}), &json!(1)), "{said}");
+    assert_eq!(whole.against(edited(&[]))["same"], 2);
+}
+
+#[test]
+fn what_a_search_counts_depends_on_more_than_policies() {
+    let mut log = Log::default();
+    let counted = named(SEARCH.1, &["CitizenPage.total", "CitizenPage.next"]);
+    for outcome in [Some(Ended::Complete(Shown { revealed: counted, ..Shown::default() })), Some(Ended::Aborted), None]
+    {
+        let asked = log.intent(SEARCH, NOON, Some(ALL), counted);
+        if let Some(What::Intent(intent)) = log.entries.last_mut().map(|entry| &mut entry.what) {
+            intent.tag = None;
+        }
+        if let Some(outcome) = outcome {
+            log.closing(asked, outcome);
+        }
+    }
+    assert_eq!(log.against(edited(&[]))["same"], 3);
+    let uncounted = || edited(&[("policies/several.cedar", ", Group::\"paging\"]", "]")]);
+    let said = log.against(uncounted());
+    assert_eq!((&said["depends_on"], &said["same"]), (&json!({"record": 2}), &json!(1)), "{said}");
+    let said = log.compared(uncounted(), Before::Records(&mut |_| None));
+    assert_eq!(said["depends_on"], json!({"record": 2}), "{said}");
+    let other = edited(&[("policies/telecom.cedar", YEAR, CLEAR)]);
+    let said = log.compared(uncounted(), Before::Bundle(Arc::new(other)));
+    assert_eq!(said["depends_on"], json!({"record": 3}), "{said}");
 }
 
 #[test]

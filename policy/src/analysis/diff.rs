@@ -138,7 +138,7 @@ pub struct Aspect {
 /// Rates, caches and what documentation says are passed over: they do not decide what is shown.
 pub fn diff(old: &Bundle, new: &Bundle) -> Diff {
     if old.digest() == new.digest() {
-        return Diff::of(true, Vec::new(), Vec::new());
+        return Diff::of(true, Vec::new(), (Vec::new(), BTreeSet::new()));
     }
     let mut numbering = Numbering::default();
     let scopes = [Scopes::of(old, &mut numbering), Scopes::of(new, &mut numbering)];
@@ -185,7 +185,7 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Diff {
 }
 
 impl Diff {
-    fn of(same_files: bool, changes: Vec<Change>, aspects: Vec<Aspect>) -> Self {
+    fn of(same_files: bool, changes: Vec<Change>, (aspects, widened): (Vec<Aspect>, BTreeSet<String>)) -> Self {
         let (unsure, changes): (Vec<Change>, Vec<Change>) =
             changes.into_iter().partition(|change| change.direction == Direction::None);
         let directions =
@@ -201,7 +201,8 @@ impl Diff {
             Verdict::Equal
         };
         let widening = changes.iter().filter(|change| change.sensitive && change.direction != Direction::Narrows);
-        let sensitive: BTreeSet<String> = widening.flat_map(|change| change.fields.iter().cloned()).collect();
+        let sensitive: BTreeSet<String> =
+            widening.flat_map(|change| change.fields.iter().cloned()).chain(widened).collect();
         Self { verdict, same_files, changes, aspects, unsure, sensitive: sensitive.into_iter().collect() }
     }
 }

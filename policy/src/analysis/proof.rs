@@ -3,7 +3,7 @@
 //! A field gets at least some rung of its ladder where a permit of that rung or a better one is satisfied and no stricter forbid is. For
 //! each rung this is a set of policies that Cedar itself could decide; that the new one implies the old one is what is to be shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -13,9 +13,10 @@ use super::unknown::{conjuncts, disjuncts};
 use super::words::treatment_words;
 use crate::bundle::Bundle;
 use crate::cedar::{Force, Lineage, Rule, schema_text, uid};
+use crate::contract::Field;
 use crate::directory::Directory;
-use crate::engine::Ladder;
-use crate::model::{OperationId, Treatment};
+use crate::engine::{Ladder, hides};
+use crate::model::{MaskKind, OperationId, Treatment};
 
 /// All that is to be shown.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +30,9 @@ pub struct Obligations {
     pub settled: usize,
     /// What the proof does not speak of.
     pub beyond: Vec<String>,
+    /// The fields of which one contract's order of masks does not settle what the other's policies give. `beyond` names them. Nothing is
+    /// proven unless there is none.
+    pub unordered: BTreeSet<String>,
 }
 
 /// One thing that is to be shown: whatever `new` allows, `old` allows.
@@ -54,14 +58,19 @@ pub fn obligations(old: &Bundle, new: &Bundle) -> Obligations {
     let scopes = [Scopes::of(old, &mut numbering), Scopes::of(new, &mut numbering)];
     let [old_scopes, new_scopes] = &scopes;
     let mut settled = 0;
+    let mut unordered = BTreeSet::new();
     let mut open: BTreeMap<(OperationId, Least, Vec<u32>, Vec<u32>), Obligation> = BTreeMap::new();
     for operation in new.contracts().operations() {
         let Some((action, lineages)) = new.engine().lineages(operation) else { continue };
-        let old_action = old.contracts().operation(operation.id.as_str());
-        let old_action = old_action.and_then(|operation| Some(old.engine().lineages(operation)?.0));
+        let old_operation = old.contracts().operation(operation.id.as_str());
+        let old_action = old_operation.and_then(|operation| Some(old.engine().lineages(operation)?.0));
         for (field, lineage) in operation.record.fields.iter().zip(lineages) {
             let before = old_action.map(|action| about(old, action, lineage)).unwrap_or_default();
             let after = about(new, action, lineage);
+            let known = old_operation.and_then(|operation| operation.record.field_named(field.name.as_str()));
+            if known.is_some_and(|known| !ordered(known, field, &before, &after)) {
+                unordered.insert(field.name.to_string());
+            }
             let ladder = Ladder::of(field);
             let masks = field.masks.iter().map(|mask| Treatment::Mask(*mask));
             for least in std::iter::once(Treatment::Reveal).chain(masks).chain([Treatment::Match]) {
@@ -102,7 +111,8 @@ pub fn obligations(old: &Bundle, new: &Bundle) -> Obligations {
         schema: schema_text(new.contracts()),
         open: open.into_values().map(only).collect(),
         settled,
-        beyond: beyond(old, new),
+        beyond: beyond(old, new).into_iter().chain(unordered.iter().map(|field| beyond_order(field))).collect(),
+        unordered,
     }
 }
 
@@ -149,6 +159,23 @@ fn of_resource(body: &Value, field: &Lineage) -> Option<bool> {
     }
     let all: Vec<bool> = alternatives.into_iter().map(|one| of_resource(one, field)).collect::<Option<_>>()?;
     Some(all.contains(&true))
+}
+
+/// Whether the new contract's ladder tells of both bundles' policies what they give.
+fn ordered(old: &Field, new: &Field, before: &[Placed<'_>], after: &[Placed<'_>]) -> bool {
+    let [before, after] = [before, after].map(|rules| -> HashSet<MaskKind> {
+        let masks = rules.iter().filter_map(|(_, rule)| match rule.force {
+            Force::Permit(Treatment::Mask(mask)) | Force::Cap(Treatment::Mask(mask)) => Some(mask),
+            _ => None,
+        });
+        masks.filter(|mask| old.masks.contains(mask) || new.masks.contains(mask)).collect()
+    });
+    // Only a mask that the old contract did not allow gives more by the same policy.
+    let given = |mask: &MaskKind| old.masks.contains(mask) || !new.masks.contains(mask);
+    let alike = |mask: &MaskKind, other: &MaskKind| {
+        mask == other || hides([Some(old), Some(new)], Treatment::Mask(*mask), Treatment::Mask(*other)).is_some()
+    };
+    before.iter().all(|mask| given(mask) && after.iter().all(|other| alike(mask, other)))
 }
 
 fn permits(rule: &Rule) -> bool {
@@ -212,4 +239,10 @@ fn beyond(old: &Bundle, new: &Bundle) -> Vec<String> {
         beyond.push("who is enrolled for which purpose, which changed too".to_owned());
     }
     beyond
+}
+
+fn beyond_order(field: &str) -> String {
+    format!(
+        "what is masked of `{field}`: the contracts do not order its masks alike, so none of them says which one shows more"
+    )
 }

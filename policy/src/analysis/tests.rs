@@ -6,6 +6,8 @@ use super::*;
 use crate::bundle::Bundle;
 use crate::engine::fixture::{World, contracts, directory, policy};
 
+mod contracts;
+mod masks;
 mod random;
 mod told;
 

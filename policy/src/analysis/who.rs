@@ -13,6 +13,7 @@ use super::seat::{Seat, purposes};
 use super::words::Shown;
 use crate::bundle::Bundle;
 use crate::contract::Field;
+use crate::model::Treatment;
 
 /// Callers who can see something, and when.
 #[derive(Clone, Debug, Serialize)]
@@ -31,7 +32,7 @@ pub struct Access {
     pub shown: Shown,
     /// The policies that bear on it.
     pub policies: BTreeSet<Bearing>,
-    /// Why the conditions may not be all; empty if they are.
+    /// Why the conditions may not be all; empty if they are. Never empty where nothing is shown.
     pub unsure: BTreeSet<String>,
 }
 
@@ -45,7 +46,7 @@ pub struct Bearing {
 }
 
 /// Everybody who can ever see one of the wanted fields, be it through a mask or by asking whether a value is right; on any day, from
-/// anywhere. Purposes that are only lent are for every system.
+/// anywhere. Purposes that are only lent are for every system. Of whom that is not known, what is shown is nothing and `unsure` says why.
 pub fn who(bundle: &Bundle, wanted: &dyn Fn(&Field) -> bool) -> Vec<Access> {
     let scopes = Scopes::of(bundle, &mut Numbering::default());
     let mut known: HashMap<Alike, Rc<[Found]>> = HashMap::new();
@@ -62,7 +63,16 @@ pub fn who(bundle: &Bundle, wanted: &dyn Fn(&Field) -> bool) -> Vec<Access> {
                     purpose: purpose.id.clone(),
                 };
                 let found = known.entry(alike).or_insert_with(|| compare([&scopes, &scopes], &seats, wanted).into());
-                differences.extend(found.iter().filter(|found| !found.after.is_nothing()).map(|found| Difference {
+                // Where nothing was seen at what was tried, it is not known that nothing ever is.
+                let can_be = |found: &Found| {
+                    let field = operation.record.field_named(found.field.as_str());
+                    let answered = |field| Some(seats.iter().flatten().next()?.answered(field, Treatment::Reveal));
+                    field.and_then(answered).is_some_and(|most| most != Treatment::Withhold)
+                };
+                let told = found
+                    .iter()
+                    .filter(|found| !found.after.is_nothing() || (!found.unsure.is_empty() && can_be(found)));
+                differences.extend(told.map(|found| Difference {
                     system: system.id.clone(),
                     operation: operation.id.clone(),
                     purpose: purpose.id.clone(),

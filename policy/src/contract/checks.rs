@@ -48,6 +48,8 @@ pub(crate) struct Checks {
 
 struct Check {
     validator: Validator,
+    /// What it was made of.
+    schema: Value,
     /// Whether it may refuse what the strict reader accepts.
     beyond: bool,
 }
@@ -71,6 +73,26 @@ impl Checks {
         let filled = filled.map(|parameter| parameter.name.as_str());
         let body = media.map(|schema| Check::compile(written, schema, filled)).transpose()?;
         Ok(Self { body, parameters })
+    }
+
+    /// What the schema demands of one parameter's value, by keyword.
+    pub(crate) fn of_parameter(&self, parameter: &Parameter, at: ParamIx) -> Map<String, Value> {
+        let schema = match parameter.location {
+            Location::Body => self.body.as_ref().and_then(|body| body.schema.get("properties")?.get(&parameter.name)),
+            Location::Path | Location::Query => {
+                self.parameters.iter().find(|(known, _)| *known == at).map(|(_, check)| &check.schema)
+            }
+        };
+        schema.and_then(Value::as_object).cloned().unwrap_or_default()
+    }
+
+    /// What the schema demands of a body beside its members.
+    pub(crate) fn of_body(&self) -> Map<String, Value> {
+        let mut schema = self.body.as_ref().and_then(|body| body.schema.as_object()).cloned().unwrap_or_default();
+        schema.retain(|keyword, _| {
+            !matches!(keyword.as_str(), "type" | "properties" | "required" | "additionalProperties")
+        });
+        schema
     }
 
     /// Refuses what the strict reader accepted and the schema does not.
@@ -121,7 +143,7 @@ impl Check {
             .build(&schema)
             // Of the schema: nobody's data.
             .map_err(|error| error.to_string())?;
-        Ok(Self { validator, beyond })
+        Ok(Self { validator, schema, beyond })
     }
 
     /// Every mistake of a body.

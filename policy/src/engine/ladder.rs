@@ -1,5 +1,7 @@
 //! The order of treatments for one field.
 
+use std::cmp::Ordering;
+
 use crate::cedar::Force;
 use crate::contract::Field;
 use crate::model::{MaskKind, Treatment};
@@ -85,6 +87,12 @@ impl Ladder {
         self.rank(treatment).unwrap_or(self.masks.len() + 1)
     }
 
+    /// Which of two masks hides more: `Greater` if the second does. `None` if the contract does not allow both for the field.
+    fn order(&self, first: MaskKind, second: MaskKind) -> Option<Ordering> {
+        let at = |mask| self.masks.iter().position(|known| *known == mask);
+        Some(at(second)?.cmp(&at(first)?))
+    }
+
     /// The rung of nothing at all.
     fn bottom(&self) -> Rank {
         self.masks.len() + 2
@@ -97,5 +105,27 @@ impl Ladder {
             Some(at) if at == self.masks.len() => Treatment::Match,
             Some(at) => self.masks.get(at).map_or(Treatment::Withhold, |mask| Treatment::Mask(*mask)),
         }
+    }
+}
+
+/// How much `after` hides compared with `before`, of a field in an old and a new contract. `None` for two masks that the contracts do
+/// not order alike: a contract cannot settle by its own order what another one gave.
+pub(crate) fn hides(fields: [Option<&Field>; 2], before: Treatment, after: Treatment) -> Option<Ordering> {
+    match (before, after) {
+        (Treatment::Mask(first), Treatment::Mask(second)) if first != second => {
+            let [old, new] = fields.map(|field| Ladder::of(field?).order(first, second));
+            old.filter(|_| old == new)
+        }
+        (before, after) => Some(kind(after).cmp(&kind(before))),
+    }
+}
+
+/// The higher the less is shown.
+fn kind(treatment: Treatment) -> u8 {
+    match treatment {
+        Treatment::Reveal => 0,
+        Treatment::Mask(_) => 1,
+        Treatment::Match => 2,
+        Treatment::Withhold => 3,
     }
 }

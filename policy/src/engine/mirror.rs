@@ -252,17 +252,34 @@ impl Found {
         had.map(|parameter| Given { name: parameter.name.clone(), sort: None }).collect()
     }
 
-    /// The fields that an answer of this operation is made of. What a register counts of a list has rules of its own: it is not among
-    /// them.
+    /// The fields that an answer of this operation is made of. The envelope of a list is decided with the record of the person who was
+    /// asked for; what a search says of all that it found is not among them, see [`Found::counted`].
     pub fn answered(&self) -> FieldSet {
-        let fields = &self.operation.record.fields;
-        let parts = |envelope: FieldSet| {
-            let of_record = fields.iter().filter(move |field| !field.whole && !envelope.contains(field.index));
-            of_record.map(|field| field.index).collect()
-        };
+        let envelope = if self.operation.subject.is_some() { self.envelope() } else { FieldSet::EMPTY };
+        self.of_each().union(envelope)
+    }
+
+    /// What a search says of all that it found: how many, where the next page begins. Policies are not all that decides about it: it is
+    /// shown only where no record can be hidden.
+    pub fn counted(&self) -> FieldSet {
+        if self.operation.subject.is_none() { self.envelope() } else { FieldSet::EMPTY }
+    }
+
+    fn envelope(&self) -> FieldSet {
         match &self.operation.answer {
-            Answer::Record => parts(FieldSet::EMPTY),
-            Answer::List(list) => parts(list.envelope),
+            Answer::List(list) => list.envelope,
+            Answer::Record | Answer::Whole(_) | Answer::Match => FieldSet::EMPTY,
+        }
+    }
+
+    /// The fields of [`Found::answered`] that each record has of its own.
+    pub fn of_each(&self) -> FieldSet {
+        let (fields, envelope) = (&self.operation.record.fields, self.envelope());
+        match &self.operation.answer {
+            Answer::Record | Answer::List(_) => {
+                let of_record = fields.iter().filter(|field| !field.whole && !envelope.contains(field.index));
+                of_record.map(|field| field.index).collect()
+            }
             Answer::Whole(whole) => std::iter::once(whole.field).collect(),
             Answer::Match => {
                 let asks = self.operation.parameters.iter().filter(|parameter| parameter.role == Role::Asks);
@@ -280,7 +297,7 @@ impl Found {
             (known.role == Role::Asks).then_some(known.field)
         });
         let hidden = asked.into_iter().any(|field| treatment(field) == Treatment::Withhold);
-        let shown = || self.answered().iter().any(|field| shows(treatment(field)));
+        let shown = || self.of_each().iter().any(|field| shows(treatment(field)));
         !hidden && (operation.answer == Answer::Match || shown())
     }
 

@@ -50,6 +50,19 @@ impl Engine {
             conditional: all.iter().filter(|field| fixed.of(*field) != most.of(*field)).count(),
         }
     }
+
+    /// The fields of which an operation tells a system anything for a purpose, at the most.
+    pub(crate) fn given(&self, system: &System, operation: &Operation, purpose: &PurposeId) -> FieldSet {
+        let Some(table) = self.table(system, operation, purpose, false) else { return FieldSet::EMPTY };
+        let most = |field: FieldIx| table.fixed.most.of(field);
+        let is_shown = |field: &FieldIx| matches!(most(*field), Treatment::Reveal | Treatment::Mask(_));
+        let shown: FieldSet = answered(operation).iter().filter(is_shown).collect();
+        if shown.is_empty() && operation.answer != Answer::Match {
+            return FieldSet::EMPTY;
+        }
+        let matched = borne_out(operation).iter().filter(|field| most(*field) != Treatment::Withhold);
+        shown.union(matched.collect())
+    }
 }
 
 /// The fields that an answer can hold.

@@ -14,7 +14,7 @@ use popgate_policy::shadow::{Compared, compare};
 use serde_json::json;
 
 use super::sample::Sample;
-use super::{Counts, Job, Running, without};
+use super::{Job, Running, without};
 use crate::app::config;
 use crate::app::node::Live;
 use crate::clock::Clock;
@@ -24,7 +24,6 @@ pub(super) struct Worker {
     metrics: ShadowMetrics,
     clock: Clock,
     running: Arc<ArcSwapOption<Running>>,
-    counts: Arc<Counts>,
     sample: Sample,
     /// What was looked up last.
     both: Option<Both>,
@@ -45,13 +44,11 @@ impl Worker {
         metrics: &ShadowMetrics,
         clock: &Clock,
         running: &Arc<ArcSwapOption<Running>>,
-        counts: &Arc<Counts>,
     ) -> Self {
         Self {
             metrics: metrics.clone(),
             clock: clock.clone(),
             running: Arc::clone(running),
-            counts: Arc::clone(counts),
             sample: Sample::new(&config.log, config.log_bytes),
             both: None,
         }
@@ -75,12 +72,12 @@ impl Worker {
         self.both = Some(both);
         let operation = job.note.operation().as_str();
         self.metrics.compared(operation);
-        self.counts.compared.fetch_add(1, Ordering::Relaxed);
+        running.counts.compared.fetch_add(1, Ordering::Relaxed);
         self.metrics.policy_errors.inc_by(compared.errors.into());
         if compared.is_same() {
             return;
         }
-        self.counts.differing.fetch_add(1, Ordering::Relaxed);
+        running.counts.differing.fetch_add(1, Ordering::Relaxed);
         let kinds = kinds(&compared);
         for kind in &kinds {
             self.metrics.differs(operation, kind);

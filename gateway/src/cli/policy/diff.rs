@@ -162,12 +162,11 @@ fn write_proof(proof: &Proof, out: &mut dyn Write) -> io::Result<()> {
             proof.shown
         )?;
     } else {
-        writeln!(
-            out,
-            "not proven: {} shown, of {} the policies may give more",
-            all,
-            proof.counterexamples.len() + proof.open.len()
-        )?;
+        let more = match proof.counterexamples.len() + proof.open.len() {
+            0 => "and some masks cannot be compared".to_owned(),
+            count => format!("of {count} the policies may give more"),
+        };
+        writeln!(out, "not proven: {all} shown, {more}")?;
     }
     for counterexample in &proof.counterexamples {
         writeln!(

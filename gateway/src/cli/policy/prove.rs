@@ -67,7 +67,7 @@ pub(super) fn prove(old: &Bundle, new: &Bundle) -> Result<Proof, Box<dyn std::er
             Ok::<_, io::Error>(())
         })?;
     }
-    proof.proven = proof.counterexamples.is_empty() && proof.open.is_empty();
+    proof.proven = proof.counterexamples.is_empty() && proof.open.is_empty() && wanted.unordered.is_empty();
     Ok(proof)
 }
 

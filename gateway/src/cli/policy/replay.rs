@@ -1,5 +1,6 @@
 //! `popgate policy replay`: yesterday's requests against tomorrow's bundle.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
@@ -89,8 +90,13 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Box<dyn Error>>
     let key = args.audit_key.as_deref().map(custody::symmetric_key).transpose()?.map(AuditKey::new);
     let candidate = mirror(&args.bundle, &store)?;
     let mut find = |digest: &Digest| kept(digest, &store).ok();
+    let mut agencies = agencies(&candidate);
     let before = match &args.against {
-        Some(named) => Before::Bundle(Arc::new(mirror(named, &store)?)),
+        Some(named) => {
+            let against = mirror(named, &store)?;
+            agencies.extend(self::agencies(&against));
+            Before::Bundle(Arc::new(against))
+        }
         None => Before::Records(&mut find),
     };
     let wanted = Wanted { since: args.since, until: args.until, agency: args.agency.clone() };
@@ -117,6 +123,12 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Box<dyn Error>>
     }
     progress.finish_and_clear();
     let report = replay.end();
+    // One that the log has was enrolled then: that the candidate has it no more is a finding.
+    if let Some(agency) = args.agency.as_ref().filter(|_| report.total.requests == 0)
+        && !agencies.contains(agency)
+    {
+        return Err(super::unknown("agency", agency, agencies.iter().map(String::as_str)));
+    }
     if args.json {
         writeln!(out, "{}", report.json())?;
     } else {
@@ -135,6 +147,10 @@ fn mirror(named: &str, store: &Store) -> Result<Mirror, Box<dyn Error>> {
         Ok(digest) => kept(&digest, store),
         Err(_) => Ok(Mirror::of(super::load(Path::new(named))?)),
     }
+}
+
+fn agencies(mirror: &Mirror) -> BTreeSet<String> {
+    mirror.bundle().directory().agencies().map(|agency| agency.id.as_str().to_owned()).collect()
 }
 
 fn kept(digest: &Digest, store: &Store) -> Result<Mirror, Box<dyn Error>> {

@@ -100,21 +100,33 @@ impl Wanted {
 fn write(found: &[Access], colour: bool, out: &mut dyn Write) -> io::Result<()> {
     for access in found {
         let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let (shown, unsure) = if access.shown.is_nothing() {
+            (format!("{} as far as was tried", access.shown), "whether it is ever shown is not known")
+        } else {
+            (access.shown.to_string(), "the conditions may not be all")
+        };
         writeln!(out, "{}", paint(&access.whom, BOLD, colour))?;
-        writeln!(out, "  {}: {}", list(&access.fields), access.shown)?;
+        writeln!(out, "  {}: {shown}", list(&access.fields))?;
         writeln!(out, "  in {} for {}", list(&access.operations), list(&access.purposes))?;
         let policies = access.policies.iter().map(|policy| format!("{} ({})", policy.policy, policy.place));
         writeln!(out, "  by {}", policies.collect::<Vec<_>>().join(", "))?;
-        for unsure in &access.unsure {
-            writeln!(out, "  the conditions may not be all: {unsure}")?;
+        for why in &access.unsure {
+            writeln!(out, "  {unsure}: {why}")?;
         }
     }
-    if found.is_empty() {
-        writeln!(out, "nobody can ever see it")?;
+    let (open, known): (Vec<&Access>, Vec<&Access>) = found.iter().partition(|access| access.shown.is_nothing());
+    let systems = |all: &[&Access]| all.iter().flat_map(|access| access.systems.clone()).collect::<BTreeSet<String>>();
+    let (known, open) = (systems(&known), &systems(&open) - &systems(&known));
+    let nobody = if open.is_empty() { "nobody can ever see it" } else { "nobody is known to see it" };
+    if known.is_empty() {
+        writeln!(out, "{nobody}")?;
     }
-    let systems: BTreeSet<&String> = found.iter().flat_map(|access| &access.systems).collect();
-    let agencies: BTreeSet<&str> = systems.iter().filter_map(|system| system.split('/').next()).collect();
+    let agencies: BTreeSet<&str> = known.iter().filter_map(|system| system.split('/').next()).collect();
     let exact = found.iter().all(|access| access.unsure.is_empty());
     let exact = if exact { "exact" } else { "not exact: some conditions compare with more than literals" };
-    writeln!(out, "{}, {}; {exact}", plural(agencies.len(), "agency"), plural(systems.len(), "system"))
+    let open = match open.len() {
+        0 => String::new(),
+        count => format!(", and perhaps {}", plural(count, "other system")),
+    };
+    writeln!(out, "{}, {}{open}; {exact}", plural(agencies.len(), "agency"), plural(known.len(), "system"))
 }

@@ -4,13 +4,18 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::{Aspect, Direction, Pair, pairs};
+use crate::analysis::seat;
 use crate::bundle::Bundle;
-use crate::contract::{Answer, Attribute, Class, Derive, Operation, RecordSchema};
+use crate::contract::{Answer, Attribute, Class, Derive, Operation, Parameter, RecordSchema, Role};
 use crate::directory::{Exchange, Purpose, System};
 
-/// What is different, one sentence each. What is in one bundle only is told by what is shown through it.
-pub(super) fn aspects(old: &Bundle, new: &Bundle) -> Vec<Aspect> {
-    let mut found = Found(Vec::new());
+mod asking;
+mod persons;
+
+/// What is different, one sentence each, and the sensitive fields of which that shows more. What is in one bundle only is told by what
+/// is shown through it.
+pub(super) fn aspects(old: &Bundle, new: &Bundle) -> (Vec<Aspect>, BTreeSet<String>) {
+    let mut found = Found { aspects: Vec::new(), sensitive: BTreeSet::new() };
     let (before, after) = (old.directory(), new.directory());
     let purposes = [before, after].map(|directory| directory.purposes().cloned().collect::<Vec<_>>());
     let [old_purposes, new_purposes] = &purposes;
@@ -29,18 +34,43 @@ pub(super) fn aspects(old: &Bundle, new: &Bundle) -> Vec<Aspect> {
         }
     }
     let (before, after) = (old.contracts(), new.contracts());
-    both(&pairs(before.operations(), after.operations(), |operation| operation.id.clone()), |name, old, new| {
-        found.operation(name, old, new);
+    both(&pairs(before.operations(), after.operations(), |operation| operation.id.clone()), |name, old, operation| {
+        let already = found.aspects.len();
+        found.operation(name, old, operation);
+        // Who can ask more freely finds more persons, and sees of them what the operation shows.
+        if found.aspects.iter().skip(already).any(Aspect::widens) {
+            found.sensitive.extend(sensitive(new, operation));
+        }
+        found.bulk(name, old, operation);
     });
-    let mut said = BTreeSet::new();
-    for operation in pairs(before.operations(), after.operations(), |operation| operation.id.clone()) {
-        if let (Some(old), Some(new)) = (operation.of(0), operation.of(1))
-            && said.insert(new.record.name.clone())
-        {
-            found.record(&old.record, &new.record);
+    // Records of one name may have other fields in another contract.
+    both(&pairs(before.operations(), after.operations(), |operation| operation.id.clone()), |_, old, new| {
+        found.record(&old.record, &new.record);
+        found.persons(&old.record, &new.record);
+    });
+    (found.aspects, found.sensitive)
+}
+
+/// The sensitive fields that anybody gets something of by that operation.
+fn sensitive(bundle: &Bundle, operation: &Operation) -> BTreeSet<String> {
+    let wanted = || operation.record.fields.iter().filter(|field| field.class == Class::Sensitive);
+    let mut known = std::collections::HashSet::new();
+    let mut found = BTreeSet::new();
+    for system in bundle.directory().systems().iter().filter(|_| wanted().next().is_some()) {
+        for purpose in seat::purposes(bundle.directory(), system) {
+            if known.insert((bundle.engine().shape(system), &purpose.id)) {
+                let given = bundle.engine().given(system, operation, &purpose.id);
+                found.extend(wanted().filter(|field| given.contains(field.index)).map(|field| field.name.to_string()));
+            }
         }
     }
-    found.0
+    found
+}
+
+impl Aspect {
+    fn widens(&self) -> bool {
+        matches!(self.direction, Direction::Widens | Direction::Both)
+    }
 }
 
 fn both<N, T>(all: &[Pair<'_, N, T>], mut each: impl FnMut(&N, &T, &T)) {
@@ -51,11 +81,18 @@ fn both<N, T>(all: &[Pair<'_, N, T>], mut each: impl FnMut(&N, &T, &T)) {
     }
 }
 
-struct Found(Vec<Aspect>);
+struct Found {
+    aspects: Vec<Aspect>,
+    sensitive: BTreeSet<String>,
+}
 
 impl Found {
+    /// Once, for what several operations share.
     fn say(&mut self, direction: Direction, said: String) {
-        self.0.push(Aspect { direction, said });
+        let aspect = Aspect { direction, said };
+        if !self.aspects.contains(&aspect) {
+            self.aspects.push(aspect);
+        }
     }
 
     /// More of these lets more happen.
@@ -169,14 +206,12 @@ impl Found {
             let verb = if added { "can now" } else { "can no longer" };
             format!("operation `{name}` {verb} be asked by `{parameter}`")
         });
-        self.set(old.bulk.then_some(()), new.bulk.then_some(()), |(), added| {
-            format!("operation `{name}` {} many requests at once", if added { "now takes" } else { "no longer takes" })
-        });
+        self.asking(name, old, new);
         let asked = |operation: &Operation| {
             let name = |at: crate::contract::ParamIx| operation.parameters.get(at.0).map(|known| known.name.clone());
             let bound = operation.parameters.iter().map(|known| {
                 let field = operation.record.field(known.field).map(|field| field.name.clone());
-                (known.name.clone(), field, format!("{:?}", known.role))
+                (known.name.clone(), field, role_words(operation, known))
             });
             let upstream = &operation.upstream;
             (
@@ -201,6 +236,12 @@ impl Found {
             );
             self.say(Direction::Both, said);
         }
+    }
+
+    fn bulk(&mut self, name: &impl Display, old: &Operation, new: &Operation) {
+        self.set(old.bulk.then_some(()), new.bulk.then_some(()), |(), added| {
+            format!("operation `{name}` {} many requests at once", if added { "now takes" } else { "no longer takes" })
+        });
     }
 
     fn record(&mut self, old: &RecordSchema, new: &RecordSchema) {
@@ -251,6 +292,20 @@ fn identity_words(identity: &crate::directory::Identity) -> String {
         crate::directory::Identity::Uri(uri) => format!("`{uri}`"),
         crate::directory::Identity::Subject(subject) => format!("the subject `{subject}`"),
         crate::directory::Identity::Pin(pin) => format!("the key `pin:sha256:{pin}`"),
+    }
+}
+
+/// What a parameter is for, by the names of fields. How many records a page may hold is a demand on its value.
+fn role_words(operation: &Operation, parameter: &Parameter) -> String {
+    match &parameter.role {
+        Role::Asks => "asks".to_owned(),
+        Role::Limit(_) => "limit".to_owned(),
+        Role::Cursor => "cursor".to_owned(),
+        Role::Sort(orders) => {
+            let field = |at| operation.record.field(at).map(|field| field.name.as_str()).unwrap_or_default();
+            let orders = orders.iter().map(|(value, by)| format!("{value} by {}", field(*by)));
+            format!("sort {}", orders.collect::<Vec<_>>().join(", "))
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What one caller gets of one operation for one purpose in two bundles.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::analysis::scopes::{Bits, Scopes};
@@ -8,7 +9,7 @@ use crate::analysis::space::Space;
 use crate::analysis::unknown::Uses;
 use crate::analysis::words::Shown;
 use crate::contract::{Class, Field};
-use crate::engine::Ladder;
+use crate::engine::{Ladder, hides};
 use crate::model::{FieldIx, FieldName, Treatment};
 
 /// What became of one field.
@@ -102,11 +103,9 @@ fn group(scopes: [&Scopes<'_>; 2], seats: &[Option<Seat<'_>>; 2], uses: &Uses, p
         let rank = |treatment| rank(&pair.fields, treatment);
         let (mut widens, mut narrows) = (false, false);
         for (before, after) in before.iter().zip(after) {
-            let change = rank(*after).cmp(&rank(*before));
-            // Two masks that no one ladder orders.
-            let unordered = change.is_eq() && before != after;
-            widens |= change.is_lt() || unordered;
-            narrows |= change.is_gt() || unordered;
+            let change = hides(pair.fields, *before, *after);
+            widens |= change.is_none_or(Ordering::is_lt);
+            narrows |= change.is_none_or(Ordering::is_gt);
         }
         if !widens && !narrows && space.unsure.is_empty() {
             return None;
@@ -176,7 +175,7 @@ fn names(seats: &[Option<Seat<'_>>; 2]) -> Vec<FieldName> {
     fields.map(|field| field.name.clone()).filter(|name| seen.insert(name.clone())).collect()
 }
 
-/// How much a treatment hides: on the new contract's ladder, or on the old one where only that has the mask.
+/// In which order treatments are told: that of the new contract's ladder, or of the old one where only that has the mask.
 fn rank(fields: &[Option<&Field>; 2], treatment: Treatment) -> usize {
     let ladders = fields.iter().rev().flatten().map(|field| Ladder::of(field));
     let most = fields.iter().flatten().map(|field| field.masks.len()).max().unwrap_or_default();

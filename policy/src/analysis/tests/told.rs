@@ -138,3 +138,29 @@ fn who_can_see_a_field_is_told_with_the_conditions() {
     );
     assert!(found.iter().all(|access| access.unsure.is_empty()));
 }
+
+#[test]
+fn who_may_see_a_field_is_not_nobody_where_that_is_not_known() {
+    let like = |more: &str| {
+        bundle(&[(
+            "odd",
+            &format!(
+                "{PHONE} when {{ context.env has claimed_assurance && context.env.claimed_assurance like \"high*\" {more} }};"
+            ),
+        )])
+    };
+    let phone = |bundle: &Bundle| who(bundle, &|field| field.name.as_str() == "Citizen.phone");
+    // Some text is as both say, and none that was tried.
+    let found = phone(&like("&& context.env.claimed_assurance like \"*-2\""));
+    let [access] = found.as_slice() else { panic!("{found:?}") };
+    assert!(access.shown.is_nothing() && access.systems.contains("mobi/kyc"), "{access:?}");
+    assert_eq!(access.unsure.iter().collect::<Vec<_>>(), ["`claimed_assurance` is compared with a pattern"]);
+    assert!(access.policies.iter().any(|policy| policy.policy == "odd"));
+    // What can be neither shown nor asked about is known never to be.
+    let unasked = bundle(&[(
+        "odd",
+        "permit(principal, action == Action::\"citizen.verify\", resource == Field::\"Citizen.religion\") \
+         when { context.env has claimed_assurance && context.env.claimed_assurance like \"h*\" };",
+    )]);
+    assert!(who(&unasked, &|field| field.name.as_str() == "Citizen.religion").is_empty());
+}

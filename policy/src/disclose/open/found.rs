@@ -75,7 +75,7 @@ pub(super) fn decide(permit: &Permit, found: &Captures<'_>) -> Arc<Outcome> {
 /// Notes the record, where a candidate is held against what is decided about it.
 pub(super) fn note(permit: &Permit, found: &Captures<'_>) {
     if let Some(note) = &permit.note {
-        note.record(&permit.operation, |at| fact(permit, found, at));
+        note.record(&permit.operation, is_about(permit, found), |at| fact(permit, found, at));
     }
 }
 

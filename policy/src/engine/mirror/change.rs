@@ -1,7 +1,10 @@
 //! Whether a field is shown more or less than before.
 
+use std::cmp::Ordering;
+
 use super::Found;
-use crate::model::{FieldIx, MaskKind, Treatment};
+use crate::engine::hides;
+use crate::model::{FieldIx, Treatment};
 
 /// What became of what is shown of a field.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -15,30 +18,16 @@ pub enum Change {
 }
 
 impl Found {
-    /// From one treatment of a field to another. Of two masks the contract's order says which hides more; one that it does not know
-    /// counts as more, so that somebody looks.
-    pub fn change(&self, field: FieldIx, before: Treatment, after: Treatment) -> Change {
-        let known = self.operation.record.field(field);
-        let hides = |mask: MaskKind| known.and_then(|field| field.masks.iter().position(|it| *it == mask));
-        match (before, after) {
-            (before, after) if before == after => Change::Same,
-            (Treatment::Mask(before), Treatment::Mask(after)) => match (hides(before), hides(after)) {
-                (Some(before), Some(after)) if after > before => Change::Less,
-                _ => Change::More,
-            },
-            (before, after) if rung(after) > rung(before) => Change::Less,
-            _ => Change::More,
+    /// From one treatment of a field, by `old`, to another, by this. Two masks that the contracts of both do not order alike count as
+    /// more, so that somebody looks.
+    pub fn change(&self, field: FieldIx, old: Option<&Self>, before: Treatment, after: Treatment) -> Change {
+        let new = self.operation.record.field(field);
+        let known = new.and_then(|new| old?.operation.record.field_named(new.name.as_str()));
+        match hides([known, new], before, after) {
+            Some(Ordering::Greater) => Change::Less,
+            Some(Ordering::Equal) => Change::Same,
+            Some(Ordering::Less) | None => Change::More,
         }
-    }
-}
-
-/// The higher the less is shown.
-fn rung(treatment: Treatment) -> u8 {
-    match treatment {
-        Treatment::Reveal => 0,
-        Treatment::Mask(_) => 1,
-        Treatment::Match => 2,
-        Treatment::Withhold => 3,
     }
 }
 

@@ -55,6 +55,42 @@ fn compiled_policies_decide_as_the_plain_authorizer_does() {
     assert!(only.is_some() || (failing > compared / 100 && shown > compared / 10), "the worlds say too little");
 }
 
+#[test]
+fn an_agency_that_moved_is_not_decided_by_its_old_table() {
+    let mut source = world::source(&mut Dice::new(1));
+    let agency = |province: &str| {
+        format!(
+            "name = {{ vi = \"a0\", en = \"a0\" }}\nsector = \"tax\"\nlevel = \"province\"\nprovince = \"{province}\"\n\
+             purposes = [\"assessment\"]\n[systems.s0]\nidentity = \"spiffe://gov.vn/a0/s0\"\n\
+             limits = {{ rate = \"1/s\", burst = 1, concurrent = 1 }}\n"
+        )
+    };
+    // A set with something late in it has no form of its own: it is left to Cedar, with the caller in it.
+    let policies = r#"
+        @id("all") @basis("Law") permit(principal, action, resource);
+        @id("home") @basis("Law") forbid(principal, action, resource)
+        unless { principal has province && [context.record.province].contains(principal.province) };
+    "#;
+    source.files.insert("policies/all.cedar".into(), policies.into());
+    source.files.insert("agencies/a0.toml".into(), agency("001"));
+    let before = Bundle::load(&source).unwrap().bundle;
+    let mut moved = source.clone();
+    moved.files.insert("agencies/a0.toml".into(), agency("046"));
+    let compare = |bundle: &Bundle, province: &str| {
+        let mut point = Point::random(bundle, &mut Dice::new(1));
+        (point.system, point.purpose) = ("a0/s0".into(), "assessment".into());
+        let (_, operation, _) = point.parts(bundle);
+        let at = operation.record.attributes.iter().position(|attribute| attribute.name == "province").unwrap();
+        point.facts[at] = Some(Said::Text(province.into()));
+        let mut shown = 0;
+        point.compare(bundle, &mut 0, &mut 0, &mut shown).unwrap();
+        shown
+    };
+    assert!(compare(&before, "001") > 0 && compare(&before, "046") == 0);
+    let after = Bundle::load_after(&moved, (&source, &before)).unwrap().bundle;
+    assert!(compare(&after, "001") == 0 && compare(&after, "046") > 0);
+}
+
 /// One question, by names, so that it can be put to a smaller bundle.
 #[derive(Debug)]
 struct Point {

@@ -89,7 +89,8 @@ fn truth(depth: i64, names: &Names, dice: &mut Dice) -> String {
             _ => format!("({} && {})", part(dice), part(dice)),
         };
     }
-    match dice.below(10) {
+    match dice.below(11) {
+        10 => of_principal(names, dice),
         0 | 1 => of_purpose(dice),
         2 | 3 => of_record(names, dice),
         4..=6 => of_circumstances(dice),
@@ -168,7 +169,7 @@ fn of_resource(names: &Names, dice: &mut Dice) -> String {
 }
 
 fn of_principal(names: &Names, dice: &mut Dice) -> String {
-    match dice.below(12) {
+    match dice.below(14) {
         0 => format!("principal in Sector::\"{}\"", sector(dice)),
         1 => format!("principal == System::\"{}\"", dice.of(&names.systems)),
         2 => format!("principal.sector == \"{}\"", sector(dice)),
@@ -191,7 +192,9 @@ fn of_principal(names: &Names, dice: &mut Dice) -> String {
 }
 
 fn of_constants(dice: &mut Dice) -> String {
-    match dice.below(6) {
+    match dice.below(7) {
+        // Fails for everybody.
+        6 => "9223372036854775807 + 1 > 0".to_owned(),
         0 => "decimal(\"1.5\").lessThan(decimal(\"1.25\"))".to_owned(),
         1 => "decimal(\"-0.5\").greaterThanOrEqual(decimal(\"-0.75\"))".to_owned(),
         2 => "[1, 2, 3].containsAll([1, 3])".to_owned(),

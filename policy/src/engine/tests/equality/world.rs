@@ -88,11 +88,11 @@ pub(super) fn edited(source: &Source, dice: &mut Dice) -> Source {
         let spare = source.files.contains_key("agencies/a3.toml");
         let agency = format!("agencies/a{}.toml", dice.below(3));
         let text = source.files.get_mut(&agency).unwrap();
-        *text = match dice.below(4) {
+        *text = match dice.below(6) {
             0 => text.replace("[\"assessment\"]", "[\"assessment\", \"treatment\"]"),
             1 => text.replace("level = \"central\"", "level = \"private\""),
-            2 if text.contains("\"001\"") => text.replace("\"001\"", "\"046\""),
-            2 => text.replace("\"046\"", "\"001\""),
+            2..=4 if text.contains("\"001\"") => text.replace("\"001\"", "\"046\""),
+            2..=4 if text.contains("\"046\"") => text.replace("\"046\"", "\"001\""),
             // Every sector keeps an agency: policies may name it.
             _ if spare => text.replace("sector = \"tax\"", "sector = \"health\""),
             _ => text.replace("spiffe://gov.vn/a0/s0", "spiffe://gov.vn/a0/moved"),
@@ -103,7 +103,7 @@ pub(super) fn edited(source: &Source, dice: &mut Dice) -> Source {
 
 fn agency(at: usize, dice: &mut Dice, names: &mut Names, files: &mut BTreeMap<String, String>) {
     let id = &format!("a{at}");
-    let level = *dice.of(&["central", "province", "private"]);
+    let level = *dice.of(&["central", "province", "private", "province"]);
     let province =
         if level == "province" { format!("province = \"{}\"\n", dice.of(&["001", "046"])) } else { String::new() };
     let mut text = format!(

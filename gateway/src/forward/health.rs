@@ -59,6 +59,18 @@ pub enum Standing {
     Unhealthy,
 }
 
+impl Standing {
+    /// As operators read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Due => "due",
+            Self::Ejected => "ejected",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
 /// What is known of a target's health. Nothing here takes a lock.
 #[derive(Debug)]
 pub(super) struct Health {

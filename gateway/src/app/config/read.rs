@@ -201,10 +201,10 @@ pub(super) fn origin_path(reader: &Reader<'_>, value: Value<'_>) -> Option<Strin
 /// `https://host[:port]`, or a table with it as `url`, and the `zone` that it is in.
 pub(super) fn endpoint(reader: &Reader<'_>, value: Value<'_>) -> Option<Endpoint> {
     let Some(table) = value.get_ref().as_table() else { return url(reader, value) };
-    for (name, said) in table {
+    for name in table.keys() {
         if !["url", "zone"].contains(&name.get_ref().as_ref()) {
             let (typed, message) = (name.get_ref().as_ref(), "an endpoint has a `url` and a `zone`, and nothing else");
-            reader.suggest("unknown-key", said.span(), message, typed, &["url", "zone"]);
+            reader.suggest("unknown-key", name.span(), message, typed, &["url", "zone"]);
             return None;
         }
     }

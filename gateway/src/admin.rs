@@ -33,8 +33,8 @@ pub use break_glass::{BreakGlassAsk, GlassDesk};
 pub use bundles::{BundleAsk, BundleDesk};
 pub use reads::{LogAsk, LogError, Reads, Unseal};
 pub use status::{
-    BreakGlassStatus, BundleStatus, OrderStatus, ProblemStatus, ShadowStatus, Status, SuspensionStatus,
-    SuspensionsStatus, TrustStatus,
+    BreakGlassStatus, BundleStatus, OrderStatus, ProblemStatus, RegisterStatus, ShadowStatus, Status, SuspensionStatus,
+    SuspensionsStatus, TargetStatus, TrustStatus,
 };
 pub use suspensions::{Ask, KillSwitch};
 

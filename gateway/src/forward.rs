@@ -4,19 +4,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use popgate_policy::contract::{self, UpstreamRequest};
 use popgate_policy::disclose::Raw;
-use popgate_policy::model::RegisterId;
+use popgate_policy::model::{Personal, RegisterId};
 use popgate_policy::permit::{Permit, WholePermit};
 
 use crate::cache::Validators;
 use crate::refusal::Refusal;
 
+pub mod breaker;
+mod budget;
+pub mod fleet;
+pub mod health;
+mod load;
 pub mod pool;
 pub mod registers;
+pub mod tend;
+mod tries;
+mod window;
 
 use pool::{Pool, Trouble};
+pub use tries::Question;
 
 /// What a register has about a person.
 #[derive(Clone, Debug)]
@@ -116,6 +125,7 @@ impl Origin {
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     upstream: &'a UpstreamRequest,
+    subject: Option<&'a Personal<String>>,
     media_type: &'a str,
     most_bytes: usize,
 }
@@ -123,17 +133,18 @@ pub struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     /// The record, or the list of records, that a permit opens.
     pub fn record(permit: &'a Permit) -> Self {
-        Self::record_of(permit.upstream(), permit.operation().most_bytes())
+        Self { subject: permit.subject(), ..Self::record_of(permit.upstream(), permit.operation().most_bytes()) }
     }
 
     /// The same when the permit is used up.
     pub fn record_of(upstream: &'a UpstreamRequest, most_bytes: usize) -> Self {
-        Self { upstream, media_type: "application/json", most_bytes }
+        Self { upstream, subject: None, media_type: "application/json", most_bytes }
     }
 
     /// The field that is given by itself.
     pub fn whole(permit: &'a WholePermit) -> Self {
-        Self { upstream: permit.upstream(), media_type: permit.media_type(), most_bytes: permit.most_bytes() }
+        let (upstream, media_type, most_bytes) = (permit.upstream(), permit.media_type(), permit.most_bytes());
+        Self { upstream, subject: None, media_type, most_bytes }
     }
 
     /// The register.
@@ -145,8 +156,8 @@ impl<'a> Wanted<'a> {
 /// Asks the register for what a permit needs.
 ///
 /// Nothing of the client's request crosses but what the contract's upstream template names; conditional headers are the
-/// cache's own. A request that fails on a kept connection before any answer is sent once more on a new one: only reads are
-/// forwarded, so that is safe.
+/// cache's own. What fails is asked once more, of another target, if the budget of such tries allows it: only reads are forwarded,
+/// so that is safe.
 ///
 /// # Errors
 /// If the register cannot be reached, is too slow, or answers something else than a record or "unknown".
@@ -156,7 +167,7 @@ pub async fn ask(
     validators: Validators,
     until: Instant,
 ) -> Result<Answer, Unanswered> {
-    let Wanted { upstream, media_type, most_bytes } = wanted;
+    let Wanted { upstream, subject, media_type, most_bytes } = wanted;
     let trouble = |trouble: Trouble| {
         let register = upstream.register.as_str();
         match trouble {
@@ -168,7 +179,8 @@ pub async fn ask(
                 tracing::warn!(register, error = %error, "the register broke off its answer");
                 Unanswered::failing(Refusal::RegisterFailed)
             }
-            Trouble::Busy => Unanswered::failing(Refusal::RegisterUnavailable),
+            Trouble::Late => Unanswered::failing(Refusal::RegisterTimeout),
+            Trouble::Busy | Trouble::Open => Unanswered::failing(Refusal::RegisterUnavailable),
             Trouble::TooLarge => Unanswered { refusal: Refusal::RecordTooLarge, failing: false },
         }
     };
@@ -185,11 +197,14 @@ pub async fn ask(
         validators.apply(request.headers_mut());
         Ok(request)
     };
-    let exchange = pool.exchange(&upstream.register, request()?, most_bytes);
-    let (response, origin) = tokio::time::timeout_at(until.into(), exchange)
-        .await
-        .map_err(|_| Unanswered::failing(Refusal::RegisterTimeout))?
-        .map_err(trouble)?;
+    let is_well = |response: &Response<Raw>| match response.status() {
+        StatusCode::OK => is_plain(response.headers(), media_type),
+        status => !status.is_server_error(),
+    };
+    let subject = subject.unwrap_or(&upstream.target);
+    let question =
+        Question { register: &upstream.register, request: &request()?, most_bytes, subject, until, is_well: &is_well };
+    let (response, origin) = pool.ask(question).await.map_err(trouble)?;
     let (parts, raw) = response.into_parts();
     let found = match parts.status {
         StatusCode::OK if is_plain(&parts.headers, media_type) => Some(Found::Record(raw)),

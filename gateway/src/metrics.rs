@@ -16,6 +16,7 @@ use prometheus::{
 mod break_glass;
 mod exchanges;
 mod expiry;
+mod fleet;
 mod operations;
 mod process;
 mod seals;
@@ -29,6 +30,7 @@ mod tls12;
 pub use break_glass::BreakGlassMetrics;
 pub use exchanges::ExchangeTable;
 pub use expiry::ExpiryMetrics;
+pub use fleet::{FleetMetrics, Fleets};
 pub use operations::{Code, OperationTable};
 pub use shadow::ShadowMetrics;
 pub use suspensions::SuspensionMetrics;
@@ -173,6 +175,8 @@ pub struct Metrics {
     pub expiry: ExpiryMetrics,
     /// What is compiled.
     pub tables: TableMetrics,
+    /// How registers' failures are borne.
+    pub fleets: Fleets,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -383,6 +387,7 @@ impl Metrics {
             shadow: ShadowMetrics::new(r)?,
             expiry: ExpiryMetrics::new(r)?,
             tables: TableMetrics::new(r)?,
+            fleets: Fleets::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };
@@ -420,6 +425,11 @@ impl Metrics {
             unavailable: outcome("unavailable"),
             duration: self.upstream_durations.with_label_values(&[id]),
         }
+    }
+
+    /// The handles for how one register's failures are borne.
+    pub fn fleet(&self, id: &str) -> FleetMetrics {
+        self.fleets.of(id)
     }
 
     /// The handles for one plugin.

@@ -11,7 +11,7 @@ use popgate_policy::permit::Permit;
 
 use crate::accept::Connection;
 use crate::app::{Core, Node};
-use crate::forward::pool::Trouble;
+use crate::forward::{self, pool::Trouble};
 use crate::refusal::Refusal;
 
 /// Asks the plugins that apply, in the order of the configuration.
@@ -90,10 +90,9 @@ struct Upstream<'a>(&'a Core);
 impl Lookup for Upstream<'_> {
     fn ask<'a>(&'a self, question: Question<'a>) -> Pin<Box<dyn Future<Output = Result<Answer, Unanswered>> + 'a>> {
         Box::pin(async move {
-            let Core { node, pool } = self.0;
+            let node = &self.0.node;
             let began = node.clock.now();
-            let answered = tokio::time::timeout(pool.deadline(question.register), self.answer(question)).await;
-            let answered = answered.unwrap_or(Err(LATE));
+            let answered = self.answer(question).await;
             if let Some(register) = node.upstream.get(question.register) {
                 match answered {
                     Ok(Answer::Said(_)) => register.ok.inc(),
@@ -120,12 +119,21 @@ impl Upstream<'_> {
         *request.method_mut() = Method::GET;
         *request.uri_mut() = question.target.expose().parse().map_err(|_| BAD_TARGET)?;
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let (response, _) =
-            self.0.pool.exchange(question.register, request, MAX_BUFFERED).await.map_err(|trouble| match trouble {
-                Trouble::Unreachable(_) | Trouble::Busy => UNREACHABLE,
-                Trouble::Broken(_) => BROKEN,
-                Trouble::TooLarge => NO_VERDICT,
-            })?;
+        let register = question.register;
+        let asked = forward::Question {
+            register,
+            request: &request,
+            most_bytes: MAX_BUFFERED,
+            subject: question.target,
+            until: self.0.node.clock.now() + self.0.pool.deadline(register),
+            is_well: &|response| !response.status().is_server_error(),
+        };
+        let (response, _) = self.0.pool.ask(asked).await.map_err(|trouble| match trouble {
+            Trouble::Unreachable(_) | Trouble::Busy | Trouble::Open => UNREACHABLE,
+            Trouble::Late => LATE,
+            Trouble::Broken(_) => BROKEN,
+            Trouble::TooLarge => NO_VERDICT,
+        })?;
         match response.status() {
             StatusCode::OK => {
                 let raw = response.into_body();

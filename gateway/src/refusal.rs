@@ -277,6 +277,22 @@ impl Refusal {
         }
     }
 
+    /// Of what is not the caller's fault: which side of the gateway failed, and how (`Proxy-Status`, RFC 9209, section 2.3).
+    pub fn proxy_status(&self) -> Option<&'static str> {
+        match self {
+            Self::RegisterUnavailable | Self::RegisterSuspended { .. } => {
+                Some("popgate; error=destination_unavailable")
+            }
+            Self::RegisterTimeout => Some("popgate; error=http_response_timeout"),
+            Self::RegisterFailed | Self::RecordUnreadable | Self::SubjectMismatch => {
+                Some("popgate; error=http_protocol_error")
+            }
+            Self::RecordTooLarge => Some("popgate; error=http_response_body_size"),
+            Self::PluginFailed | Self::AuditUnavailable | Self::Internal => Some("popgate; error=proxy_internal_error"),
+            _ => None,
+        }
+    }
+
     /// Whether the connection is closed after the answer.
     pub fn closes_connection(&self) -> bool {
         matches!(

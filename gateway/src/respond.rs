@@ -34,6 +34,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("gateway-request-id")
 /// The header that carries the digest of the caller's view.
 pub const VIEW: HeaderName = HeaderName::from_static("gateway-view");
 
+/// Whose fault it is (RFC 9209).
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
 /// What a `POST` may hold (W3C Linked Data Platform, section 7.1).
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
@@ -195,6 +198,9 @@ fn problem(
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     if let Some(seconds) = refusal.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(status) = refusal.proxy_status() {
+        headers.insert(PROXY_STATUS, HeaderValue::from_static(status));
     }
     if let Refusal::MethodNotAllowed { allow } = refusal
         && let Ok(allow) = HeaderValue::from_str(allow)

@@ -162,7 +162,7 @@ async fn early_hints_and_trailers_do_not_cross() {
         |_| {},
         |config| {
             for register in config.registers.values_mut() {
-                register.endpoints = vec![Endpoint { host: "localhost".into(), port }];
+                register.endpoints = vec![Endpoint { host: "localhost".into(), port, zone: None }];
             }
         },
     );

@@ -29,6 +29,10 @@ pub struct Options {
     pub settings: String,
     /// The population's endpoint in `gateway.toml`, if another than the synthetic register's own.
     pub register: Option<SocketAddr>,
+    /// Further endpoints of the population.
+    pub replicas: Vec<SocketAddr>,
+    /// What `[registers.population]` says beside its endpoints and files in `gateway.toml`.
+    pub population: String,
     /// Whether the population is read from a throw-away PostgreSQL with [`SEEDED`] citizens, and not computed.
     pub postgres: bool,
     /// What `[bundle]` says beside `path` in `gateway.toml`, and sections below it.
@@ -275,17 +279,25 @@ impl Site {
         let file = self.config_file();
         let mut sections = String::new();
         for (register, address) in registers.into().iter() {
+            let is_population = register == "population";
+            let replicas = options.replicas.iter().filter(|_| is_population);
+            let endpoints: String = std::iter::once(&address)
+                .chain(replicas)
+                .map(|address| format!("\"https://localhost:{}\", ", address.port()))
+                .collect();
+            let more = if is_population { options.population.as_str() } else { "" };
             // Writing to a String cannot fail.
             let _ = write!(
                 sections,
                 r#"
 [registers.{register}]
-endpoints   = ["https://localhost:{port}"]
+endpoints   = [{endpoints}]
 ca          = "pki/{SITE}.pem"
 certificate = "pki/gateway-to-register.pem"
 key         = "pki/gateway-to-register.key"
+{more}
 "#,
-                port = address.port(),
+                endpoints = endpoints.trim_end_matches(", "),
             );
         }
         let text = format!(

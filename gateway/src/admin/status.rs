@@ -19,12 +19,38 @@ pub struct Status {
     pub bundle_refused: Vec<ProblemStatus>,
     /// Certificates, authorities and revocation lists.
     pub trust: TrustStatus,
+    /// The registers, by id.
+    pub registers: Vec<RegisterStatus>,
     /// What is suspended.
     pub suspensions: SuspensionsStatus,
     /// What is lent, or was.
     pub break_glass: BreakGlassStatus,
     /// The candidate bundle beside it; `None` if the configuration has no `[shadow]`.
     pub shadow: Option<ShadowStatus>,
+}
+
+/// A register, as it is reached.
+#[derive(Clone, Debug, Serialize)]
+pub struct RegisterStatus {
+    /// As contracts name it.
+    pub id: String,
+    /// Whether nobody waits for it now, because nearly everything failed.
+    pub open: bool,
+    /// Its addresses.
+    pub targets: Vec<TargetStatus>,
+}
+
+/// One address of a register.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetStatus {
+    /// Host and port, with the address that the host's name means.
+    pub target: String,
+    /// `in`, `due`, `ejected` or `unhealthy`.
+    pub standing: &'static str,
+    /// Requests that wait for it.
+    pub in_flight: u32,
+    /// How fast it answers, in milliseconds.
+    pub latency_ms: f64,
 }
 
 /// A candidate bundle that runs beside the live one.

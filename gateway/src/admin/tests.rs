@@ -155,6 +155,7 @@ fn state(not_ready: &[&str]) -> AdminState {
             bundle: None,
             bundle_refused: vec![],
             trust: TrustStatus { generation: 7, warnings: vec![], refused: None },
+            registers: vec![],
             shadow: None,
             suspensions: SuspensionsStatus::default(),
             break_glass: BreakGlassStatus::default(),

@@ -14,12 +14,14 @@ use popgate_policy::problem::Problem;
 
 pub use break_glass::BreakGlass;
 pub use bundle::{Signing, trust};
+pub use register::{Check, Endpoint, Protocol, Register};
 pub use shadow::Shadow;
 
 mod break_glass;
 mod bundle;
 mod parse;
 mod read;
+mod register;
 mod section;
 mod shadow;
 mod signers;
@@ -40,6 +42,8 @@ pub struct Config {
     pub time_zone: String,
     /// The agency side's TLS.
     pub tls: Tls,
+    /// The data centre that the node is in, for registers whose endpoints say theirs.
+    pub zone: Option<String>,
     /// The registers, by the id that contracts use.
     pub registers: BTreeMap<RegisterId, Register>,
     /// The bundle's folder.
@@ -142,32 +146,6 @@ pub struct Tls {
     pub crls: Option<PathBuf>,
     /// How long past its `nextUpdate` a CRL still lets new handshakes in; `None`: for ever.
     pub crl_grace: Option<Duration>,
-}
-
-/// `[registers.<id>]`.
-#[derive(Clone, Debug)]
-pub struct Register {
-    /// `https://host:port`, tried in order.
-    pub endpoints: Vec<Endpoint>,
-    /// From the decision to the last byte of the record.
-    pub deadline: Duration,
-    /// PEM: the authorities of the register's certificate.
-    pub ca: PathBuf,
-    /// PEM: the gateway's client certificate and chain.
-    pub certificate: PathBuf,
-    /// PEM: its private key; the same file if not given.
-    pub key: PathBuf,
-    /// The most connections per core and endpoint.
-    pub connections: usize,
-}
-
-/// An upstream address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// A DNS name or an IP address: also what its certificate must show.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
 }
 
 /// `[audit]`.

@@ -28,7 +28,8 @@ use crate::audit::Audit;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::forward::pool::Pool;
-use crate::forward::registers::{RegisterError, Registers};
+use crate::forward::registers::{Around, RegisterError, Registers};
+use crate::forward::tend;
 use crate::metrics::{ExchangeTable, Metrics, OperationTable, PluginMetrics, RegisterMetrics, Tls12Table};
 use crate::publish::Views;
 use crate::suspend::StoreError;
@@ -167,6 +168,9 @@ pub enum ReloadError {
     /// The shadow's thread.
     #[error("the shadow: {0}")]
     Shadow(std::io::Error),
+    /// The thread that resolves and checks registers.
+    #[error("no thread to tend to the registers: {0}")]
+    Tend(std::io::Error),
 }
 
 impl ReloadError {
@@ -207,7 +211,8 @@ impl Node {
         let live = Live::new(source, loaded, gates, &metrics, &clock).without(suspensions.policies(clock.wall()));
         let (trust, trust_warnings) = load_trust(&config, 1, &clock, None)?;
         let trust = Arc::new(trust);
-        let registers = Registers::load(&config.registers, 1)?;
+        let around = Around { zone: config.zone.as_deref(), metrics: &metrics, now: clock.now() };
+        let registers = Registers::load(&config.registers, None, around)?;
         let chain = Chain::open(&config.plugins, &SiteFiles)?;
         plugins::warn_of_unknown_names(&chain, &live.bundle);
         let open = |sealed| Seals::open(sealed, metrics.seals()).map_err(ReloadError::Sealed);
@@ -250,6 +255,7 @@ impl Node {
             upstream,
         });
         node.tables.make_rest(&node.live().bundle, None);
+        tend::tend(&node.registers, node.clock.clone()).map_err(ReloadError::Tend)?;
         node.record_suspensions();
         node.record_bundles();
         node.let_go_of_bundles();
@@ -275,6 +281,11 @@ impl Node {
     /// How the last reloads went.
     pub fn last_reload(&self) -> LastReload {
         self.last().clone()
+    }
+
+    /// The registers, as they are reached now.
+    pub fn registers(&self) -> Arc<Registers> {
+        self.registers.load_full()
     }
 
     /// A core's upstream connections.
@@ -329,7 +340,8 @@ impl Node {
     pub fn reload_registers(&self) -> Result<(), ReloadError> {
         let _alone = self.trusting();
         let before = self.registers.load();
-        let registers = Registers::load(&self.config.registers, before.generation() + 1)?;
+        let around = Around { zone: self.config.zone.as_deref(), metrics: &self.metrics, now: self.clock.now() };
+        let registers = Registers::load(&self.config.registers, Some(&before), around)?;
         // A revocation list on the agencies' side must not cost the connections to the registers.
         if !registers.is_the_same(&before) {
             self.registers.store(Arc::new(registers));

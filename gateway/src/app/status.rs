@@ -1,10 +1,16 @@
 //! What operators are told of a node: readiness, what is in force, and figures that others count.
 
+use std::sync::Arc;
+
+use popgate_policy::model::RegisterId;
+
 use crate::accept::trust::Trust;
-use crate::admin::{BundleStatus, ProblemStatus, Status, TrustStatus};
+use crate::admin::{BundleStatus, ProblemStatus, RegisterStatus, Status, TargetStatus, TrustStatus};
 use crate::app::diff::Counts;
 use crate::app::node::Node;
 use crate::app::shadow::Shadow;
+use crate::forward::fleet::Target;
+use crate::forward::registers::Register;
 use crate::metrics::{Metrics, follow};
 
 /// The status of a node that is, or is not, draining.
@@ -38,10 +44,27 @@ pub fn of(node: &Node, draining: bool) -> Status {
             warnings: last.trust_warnings,
             refused: last.trust_problem,
         },
+        registers: registers(node),
         suspensions: node.suspensions_status(),
         break_glass: node.orders_status(false),
         shadow: node.shadow.as_ref().map(Shadow::status),
     }
+}
+
+fn registers(node: &Node) -> Vec<RegisterStatus> {
+    let now = node.clock.now();
+    let target = |target: &Arc<Target>| TargetStatus {
+        target: target.label(),
+        standing: target.standing(now).as_str(),
+        in_flight: target.in_flight(),
+        latency_ms: (target.latency(now).as_secs_f64() * 1e6).round() / 1e3,
+    };
+    let register = |(id, register): (&RegisterId, &Arc<Register>)| RegisterStatus {
+        id: id.to_string(),
+        open: register.fleet.is_open(),
+        targets: register.fleet.targets().iter().map(target).collect(),
+    };
+    node.registers().all().map(register).collect()
 }
 
 /// Brings into the metrics what listener, cache and audit log count for themselves.
@@ -53,6 +76,7 @@ pub fn collect(node: &Node) {
     node.show_suspensions();
     node.show_orders();
     metrics.expiry.show(&node.live().loaded.expiries(), node.clock.local().date(), |day| node.clock.end_of(day));
+    metrics.fleets.show(&node.registers(), node.clock.now());
     metrics.tables.show(node.live().bundle.engine().footprint());
     certificates(metrics, &node.trust());
     follow(&metrics.guesses_failed, node.guesses.failures());

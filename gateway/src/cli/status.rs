@@ -110,6 +110,7 @@ fn write(status: &Value, colour: bool, out: &mut dyn Write) -> io::Result<()> {
     if let Some(refused) = part("/trust/refused").and_then(Value::as_str) {
         writeln!(out, "             {}: {refused}", paint("the last files were refused", RED, colour))?;
     }
+    registers(status, colour, out)?;
     let suspended = part("/suspensions/suspended").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let word = |entry: &Value, name: &str| entry.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
     let named: Vec<String> =
@@ -134,6 +135,28 @@ fn write(status: &Value, colour: bool, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "break-glass  {refused} with orders: see `popgate break-glass list`")
         }
     }
+}
+
+/// A line a register that is well, and one more for each target that is not.
+fn registers(status: &Value, colour: bool, out: &mut dyn Write) -> io::Result<()> {
+    let listed = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let word = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    for register in listed(status, "registers") {
+        let targets = listed(&register, "targets");
+        let (well, ill): (Vec<&Value>, Vec<&Value>) =
+            targets.iter().partition(|target| word(target, "standing") == "in");
+        let open = match register.get("open") {
+            Some(Value::Bool(true)) => paint(", nearly everything fails: it is not asked", RED, colour),
+            _ => String::new(),
+        };
+        let count = format!("{} of {} up{open}", well.len(), plural(targets.len(), "target"));
+        writeln!(out, "register     {}: {count}", word(&register, "id"))?;
+        for target in ill {
+            let standing = paint(&word(target, "standing"), YELLOW, colour);
+            writeln!(out, "             {} is {standing}", word(target, "target"))?;
+        }
+    }
+    Ok(())
 }
 
 fn texts<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a str> {

@@ -1,26 +1,31 @@
-//! The upstream connections of one core: HTTP/1.1 over mTLS, kept and used again, the warmest first.
+//! The upstream connections of one core, over mTLS, kept and used again: HTTP/1.1, the warmest first, and HTTP/2.
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, Version, header};
 use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use popgate_policy::disclose::Raw;
 use popgate_policy::model::RegisterId;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use crate::app::config::Protocol;
 use crate::clock::Clock;
 use crate::forward::Origin;
-use crate::forward::registers::{Endpoint, Register, Registers};
+use crate::forward::fleet::Target;
+use crate::forward::registers::{Register, Registers};
 use crate::gather::{self, Failed};
 
 /// The upstream connections of one core.
@@ -29,40 +34,76 @@ pub struct Pool {
     registers: Arc<ArcSwap<Registers>>,
     clock: Clock,
     // One core's tasks share it, so the lock is never contended; it is never held across an await.
-    lanes: Mutex<HashMap<(RegisterId, usize), Arc<Lane>>>,
+    lanes: Mutex<HashMap<u64, Arc<Lane>>>,
 }
 
-/// The connections to one endpoint.
+/// The connections to one target.
 #[derive(Debug)]
 struct Lane {
+    /// Nobody else asks a target that is gone: then its connections go too.
+    target: Weak<Target>,
+    /// A request over HTTP/2 takes one, one over HTTP/1.1 a connection's whole: [`STREAMS`].
     slots: Arc<Semaphore>,
+    waiting: AtomicUsize,
     idle: Mutex<Vec<Line>>,
+    shared: Mutex<Vec<Shared>>,
+    /// Held while a connection is made that many would share.
+    opening: tokio::sync::Mutex<()>,
+    /// The register does not speak HTTP/2.
+    is_plain: std::sync::atomic::AtomicBool,
 }
 
-/// One connection.
+/// A connection over HTTP/1.1.
 #[derive(Debug)]
 struct Line {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: http1::SendRequest<Empty<Bytes>>,
+    life: Life,
+}
+
+/// A connection over HTTP/2.
+#[derive(Clone, Debug)]
+struct Shared {
+    sender: http2::SendRequest<Empty<Bytes>>,
+    life: Life,
+    streams: Arc<AtomicUsize>,
+}
+
+/// What says whether a connection may be used again.
+#[derive(Clone, Debug)]
+struct Life {
     origin: Origin,
     generation: u64,
+    born: Instant,
     used: Instant,
 }
 
 /// Why a register gave no answer.
 #[derive(Debug)]
 pub enum Trouble {
-    /// No endpoint could be connected to.
+    /// No target could be connected to.
     Unreachable(io::Error),
-    /// Every connection is in use.
+    /// Every connection is in use, and enough wait for one.
     Busy,
+    /// Nearly everything failed lately: nobody waits for it now.
+    Open,
+    /// It did not answer in time.
+    Late,
     /// The answer broke off or was no HTTP.
     Broken(hyper::Error),
     /// The answer is longer than is read.
     TooLarge,
 }
 
-/// How long a connection may wait to be used again.
-const IDLE: Duration = Duration::from_secs(60);
+/// What a target is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent<'a> {
+    /// The path, query and headers.
+    pub(super) request: &'a Request<()>,
+    /// The longest answer that is read.
+    pub(super) most_bytes: usize,
+    /// When nobody waits for it any more.
+    pub(super) until: Instant,
+}
 
 impl Pool {
     /// No connection yet.
@@ -72,85 +113,195 @@ impl Pool {
 
     /// How long a register may take, from the decision to the last byte.
     pub fn deadline(&self, register: &RegisterId) -> Duration {
-        self.registers.load().register(register).map_or(Duration::ZERO, |register| register.deadline)
+        self.registers.load().register(register).map_or(Duration::ZERO, |register| register.config.deadline)
     }
 
-    /// Sends a request and receives the whole answer, sealed.
-    ///
-    /// Each endpoint has its share of the deadline to give a connection: one that swallows packets must not use up the time of
-    /// the next. The caller MUST bound the whole.
+    pub(super) fn registers(&self) -> Arc<Registers> {
+        self.registers.load_full()
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Sends a request to one target and receives the whole answer, sealed. The caller MUST bound the whole.
     ///
     /// # Errors
-    /// [`Trouble`], after every endpoint was tried.
-    pub async fn exchange(
+    /// [`Trouble`].
+    pub(super) async fn exchange(
         &self,
-        register: &RegisterId,
-        request: Request<()>,
-        most_bytes: usize,
-    ) -> Result<(Response<Raw>, Origin), Trouble> {
-        let registers = self.registers.load_full();
-        let Some(known) = registers.register(register) else {
-            let missing = format!("no [registers.{register}] in the configuration");
-            return Err(Trouble::Unreachable(io::Error::new(io::ErrorKind::NotFound, missing)));
-        };
-        let mut trouble = Trouble::Busy;
-        for (at, endpoint) in known.endpoints.iter().enumerate() {
-            let lane = self.lane(register, at, known);
-            let slot = Arc::clone(&lane.slots).acquire_owned();
-            let Ok(Ok(slot)) = tokio::time::timeout(known.patience(), slot).await else { continue };
-            match self.over(&lane, known, endpoint, registers.generation(), (&request, most_bytes), slot).await {
-                Err(Trouble::Unreachable(error)) => trouble = Trouble::Unreachable(error),
-                answered => return answered,
-            }
-        }
-        Err(trouble)
-    }
-
-    async fn over(
-        &self,
-        lane: &Lane,
         register: &Register,
-        endpoint: &Endpoint,
         generation: u64,
-        (request, most_bytes): (&Request<()>, usize),
-        _slot: OwnedSemaphorePermit,
+        target: &Arc<Target>,
+        sent: Sent<'_>,
     ) -> Result<(Response<Raw>, Origin), Trouble> {
-        while let Some(mut line) = lane.take(generation, self.clock.now()) {
+        let lane = self.lane(target, register);
+        let _slot = lane.slot(register, sent.until).await?;
+        if let Some(shared) = lane.shared(generation, self.clock.now(), register) {
+            return self.over_shared(shared, register, target, sent).await;
+        }
+        while let Some(mut line) = lane.take(generation, self.clock.now(), register) {
             if line.sender.ready().await.is_err() {
                 continue;
             }
-            match line.sender.try_send_request(outgoing(request, endpoint)).await {
-                Ok(response) => return lane.receive(line, response, most_bytes, &self.clock).await,
+            match line.sender.try_send_request(self.outgoing(sent, register, target, false)).await {
+                Ok(response) => return lane.receive(line, response, sent.most_bytes, &self.clock).await,
                 // The register closed a kept connection before it took the request: nothing was asked yet.
                 Err(failed) if failed.message().is_some() => {}
                 // It broke while the answer was awaited; a read may be asked again, once, on a new connection.
                 Err(_) => break,
             }
         }
-        let connecting = connect(register, endpoint, generation, self.clock.now());
-        let mut line = tokio::time::timeout(register.patience(), connecting)
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(Trouble::Unreachable)?;
-        let response = line.sender.send_request(outgoing(request, endpoint)).await.map_err(Trouble::Broken)?;
-        lane.receive(line, response, most_bytes, &self.clock).await
+        match self.opened(&lane, register, generation, target).await? {
+            Opened::Shared(shared) => self.over_shared(shared, register, target, sent).await,
+            Opened::Line(mut line) => {
+                let outgoing = self.outgoing(sent, register, target, false);
+                let response = line.sender.send_request(outgoing).await.map_err(Trouble::Broken)?;
+                lane.receive(line, response, sent.most_bytes, &self.clock).await
+            }
+        }
     }
 
-    fn lane(&self, register: &RegisterId, endpoint: usize, known: &Register) -> Arc<Lane> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = lanes.entry((register.clone(), endpoint)).or_insert_with(|| {
-            Arc::new(Lane { slots: Arc::new(Semaphore::new(known.connections)), idle: Mutex::default() })
+    /// A connection that is there in time.
+    async fn opened(
+        &self,
+        lane: &Lane,
+        register: &Register,
+        generation: u64,
+        target: &Target,
+    ) -> Result<Opened, Trouble> {
+        let may_share = register.config.protocol != Protocol::Http1 && !lane.is_plain.load(Ordering::Relaxed);
+        let connecting = async {
+            let _opening = if may_share { Some(lane.opening.lock().await) } else { None };
+            if let Some(shared) = lane.shared(generation, self.clock.now(), register) {
+                return Ok(Opened::Shared(shared));
+            }
+            let opened = connect(register, target, generation, self.clock.now()).await?;
+            match &opened {
+                Opened::Shared(shared) => locked(&lane.shared).push(shared.clone()),
+                Opened::Line(_) => lane.is_plain.store(true, Ordering::Relaxed),
+            }
+            Ok(opened)
+        };
+        tokio::time::timeout(register.config.connect_timeout, connecting)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(Trouble::Unreachable)
+    }
+
+    async fn over_shared(
+        &self,
+        mut shared: Shared,
+        register: &Register,
+        target: &Target,
+        sent: Sent<'_>,
+    ) -> Result<(Response<Raw>, Origin), Trouble> {
+        let _stream = Stream::begin(&shared.streams);
+        shared.sender.ready().await.map_err(Trouble::Broken)?;
+        let outgoing = self.outgoing(sent, register, target, true);
+        let response = shared.sender.send_request(outgoing).await.map_err(Trouble::Broken)?;
+        let (parts, body) = response.into_parts();
+        let raw = sealed(body, sent.most_bytes).await?;
+        Ok((Response::from_parts(parts, raw), shared.life.origin))
+    }
+
+    fn lane(&self, target: &Arc<Target>, register: &Register) -> Arc<Lane> {
+        let mut lanes = locked(&self.lanes);
+        if let Some(lane) = lanes.get(&target.id()) {
+            return Arc::clone(lane);
+        }
+        lanes.retain(|_, lane| lane.target.strong_count() > 0);
+        let lane = Arc::new(Lane {
+            target: Arc::downgrade(target),
+            slots: Arc::new(Semaphore::new(register.config.connections * STREAMS)),
+            waiting: AtomicUsize::new(0),
+            idle: Mutex::default(),
+            shared: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+            is_plain: std::sync::atomic::AtomicBool::new(register.config.protocol == Protocol::Http1),
         });
-        Arc::clone(lane)
+        lanes.insert(target.id(), Arc::clone(&lane));
+        lane
+    }
+
+    fn outgoing(&self, sent: Sent<'_>, register: &Register, target: &Target, http2: bool) -> Request<Empty<Bytes>> {
+        let mut outgoing = sent.request.clone().map(|()| Empty::new());
+        let left = sent.until.saturating_duration_since(self.clock.now()).as_millis();
+        outgoing.headers_mut().insert(DEADLINE, HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)));
+        let Some(endpoint) = register.endpoints.get(target.endpoint()) else { return outgoing };
+        if http2 {
+            *outgoing.version_mut() = Version::HTTP_2;
+            let path = outgoing.uri().path_and_query().cloned();
+            *outgoing.uri_mut() = absolute(endpoint.authority.as_str(), path);
+        } else if let Ok(host) = HeaderValue::from_str(&endpoint.authority) {
+            outgoing.headers_mut().insert(header::HOST, host);
+        }
+        outgoing
     }
 }
 
+/// One request's part of a connection that many share.
+struct Stream(Arc<AtomicUsize>);
+
+impl Stream {
+    fn begin(streams: &Arc<AtomicUsize>) -> Self {
+        streams.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(streams))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+enum Opened {
+    Line(Line),
+    Shared(Shared),
+}
+
 impl Lane {
-    /// The connection that was used last, if it may still be used.
-    fn take(&self, generation: u64, now: Instant) -> Option<Line> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|line| line.is_usable(generation, now));
+    /// The right to use a connection; waits for it if not too many do.
+    async fn slot(&self, register: &Register, until: Instant) -> Result<OwnedSemaphorePermit, Trouble> {
+        let many = if self.is_plain.load(Ordering::Relaxed) { u32::try_from(STREAMS).unwrap_or(1) } else { 1 };
+        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_many_owned(many) {
+            return Ok(slot);
+        }
+        let _waits = Stream::begin_bounded(&self.waiting, register.config.waiting).ok_or(Trouble::Busy)?;
+        match tokio::time::timeout_at(until.into(), Arc::clone(&self.slots).acquire_many_owned(many)).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) | Err(_) => Err(Trouble::Busy),
+        }
+    }
+
+    /// The connection over HTTP/1.1 that was used last, if it may still be used.
+    fn take(&self, generation: u64, now: Instant, register: &Register) -> Option<Line> {
+        let mut idle = locked(&self.idle);
+        idle.retain(|line| !line.sender.is_closed() && line.life.is_usable(generation, now, register));
         idle.pop()
+    }
+
+    /// A connection over HTTP/2 that has room.
+    fn shared(&self, generation: u64, now: Instant, register: &Register) -> Option<Shared> {
+        let mut shared = locked(&self.shared);
+        if shared.is_empty() {
+            return None;
+        }
+        // One that is too old goes when nobody uses it any more.
+        shared.retain(|it| {
+            !it.sender.is_closed()
+                && (it.life.is_usable(generation, now, register) || it.streams.load(Ordering::Relaxed) > 0)
+        });
+        let free = shared
+            .iter_mut()
+            .filter(|it| it.life.is_usable(generation, now, register))
+            .min_by_key(|it| it.streams.load(Ordering::Relaxed))?;
+        let room = free.streams.load(Ordering::Relaxed) < STREAMS;
+        room.then(|| {
+            free.life.used = now;
+            free.clone()
+        })
     }
 
     /// Receives the answer whole, and keeps the connection. Dropped half-way, the connection is closed: what is left of an
@@ -163,43 +314,126 @@ impl Lane {
         clock: &Clock,
     ) -> Result<(Response<Raw>, Origin), Trouble> {
         let (parts, body) = response.into_parts();
-        let raw = Raw::seal(gather::whole(body, most_bytes).await.map_err(|failed| match failed {
-            Failed::TooLarge => Trouble::TooLarge,
-            Failed::Broken(error) => Trouble::Broken(error),
-        })?);
-        let origin = line.origin.clone();
-        line.used = clock.now();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        let raw = sealed(body, most_bytes).await?;
+        let origin = line.life.origin.clone();
+        line.life.used = clock.now();
+        locked(&self.idle).push(line);
         Ok((Response::from_parts(parts, raw), origin))
     }
 }
 
-impl Line {
-    fn is_usable(&self, generation: u64, now: Instant) -> bool {
+impl Life {
+    fn is_usable(&self, generation: u64, now: Instant, register: &Register) -> bool {
         self.generation == generation
             && !self.origin.is_condemned()
-            && !self.sender.is_closed()
-            && now.duration_since(self.used) < IDLE
+            && now.saturating_duration_since(self.used) < register.config.idle
+            && now.saturating_duration_since(self.born) < register.config.max_age
     }
 }
 
-async fn connect(register: &Register, endpoint: &Endpoint, generation: u64, now: Instant) -> io::Result<Line> {
-    let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+/// Counts who waits, but for one too many.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Stream {
+    fn begin_bounded(waiting: &AtomicUsize, most: usize) -> Option<Waits<'_>> {
+        let waits = Waits(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(waits)
+    }
+}
+
+async fn sealed(body: Incoming, most_bytes: usize) -> Result<Raw, Trouble> {
+    gather::whole(body, most_bytes).await.map(Raw::seal).map_err(|failed| match failed {
+        Failed::TooLarge => Trouble::TooLarge,
+        Failed::Broken(error) => Trouble::Broken(error),
+    })
+}
+
+/// The status of a target's answer to a request of its own connection: how it is checked.
+pub(super) async fn check(register: &Register, target: &Target, path: &str, now: Instant) -> io::Result<u16> {
+    let request = Request::get(path).body(Empty::new()).map_err(io::Error::other)?;
+    let authority = register.endpoints.get(target.endpoint()).map(|endpoint| endpoint.authority.as_str());
+    let authority = authority.unwrap_or_default();
+    let response = match connect(register, target, 0, now).await? {
+        Opened::Line(mut line) => {
+            let mut request = request;
+            request.headers_mut().insert(header::HOST, HeaderValue::from_str(authority).map_err(io::Error::other)?);
+            line.sender.send_request(request).await
+        }
+        Opened::Shared(mut shared) => {
+            let mut request = request;
+            *request.uri_mut() = absolute(authority, request.uri().path_and_query().cloned());
+            shared.sender.send_request(request).await
+        }
+    };
+    Ok(response.map_err(io::Error::other)?.status().as_u16())
+}
+
+async fn connect(register: &Register, target: &Target, generation: u64, now: Instant) -> io::Result<Opened> {
+    let endpoint = register.endpoints.get(target.endpoint()).ok_or(io::ErrorKind::NotFound)?;
+    let tcp = match target.address() {
+        Some(address) => TcpStream::connect(address).await?,
+        None => TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?,
+    };
     tcp.set_nodelay(true)?;
     let tls = TlsConnector::from(Arc::clone(&register.tls)).connect(endpoint.name.clone(), tcp).await?;
+    let life = Life { origin: Origin::default(), generation, born: now, used: now };
+    let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    match (is_http2, register.config.protocol) {
+        (true, _) => shared(tls, life).await,
+        (false, Protocol::Http2) => Err(io::Error::other("the register does not offer HTTP/2 (ALPN `h2`)")),
+        (false, _) => line(tls, life).await,
+    }
+}
+
+async fn line(tls: TlsStream<TcpStream>, life: Life) -> io::Result<Opened> {
     let (sender, connection) = http1::handshake(TokioIo::new(tls)).await.map_err(io::Error::other)?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
         }
     });
-    Ok(Line { sender, origin: Origin::default(), generation, used: now })
+    Ok(Opened::Line(Line { sender, life }))
 }
 
-fn outgoing(request: &Request<()>, endpoint: &Endpoint) -> Request<Empty<Bytes>> {
-    let mut outgoing = request.clone().map(|()| Empty::new());
-    if let Ok(host) = HeaderValue::from_str(&endpoint.authority()) {
-        outgoing.headers_mut().insert(header::HOST, host);
-    }
-    outgoing
+async fn shared(tls: TlsStream<TcpStream>, life: Life) -> io::Result<Opened> {
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .keep_alive_while_idle(true)
+        .adaptive_window(true)
+        .handshake(TokioIo::new(tls))
+        .await
+        .map_err(io::Error::other)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    Ok(Opened::Shared(Shared { sender, life, streams: Arc::default() }))
 }
+
+fn absolute(authority: &str, path: Option<PathAndQuery>) -> Uri {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTPS);
+    parts.authority = authority.parse::<Authority>().ok();
+    parts.path_and_query = path.or_else(|| Some(PathAndQuery::from_static("/")));
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many requests share a connection over HTTP/2.
+const STREAMS: usize = 100;
+/// A connection over HTTP/2 whose other end does not answer a ping for that long is dead.
+const PING: Duration = Duration::from_secs(5);
+/// Tells the register for how many milliseconds anybody waits for its answer.
+const DEADLINE: HeaderName = HeaderName::from_static("gateway-deadline-ms");

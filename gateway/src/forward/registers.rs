@@ -1,9 +1,10 @@
 //! The registers of a node: endpoints and the TLS to reach them.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use aws_lc_rs::digest;
 use popgate_policy::model::RegisterId;
@@ -11,8 +12,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::app::config;
+use crate::app::config::{self, Protocol};
 use crate::custody::{self, CustodyError};
+use crate::forward::fleet::{Fleet, Place};
+use crate::metrics::{FleetMetrics, Metrics};
 
 /// One immutable snapshot of every register's endpoints and credentials.
 #[derive(Debug)]
@@ -24,14 +27,16 @@ pub struct Registers {
 /// How to reach one register.
 #[derive(Debug)]
 pub struct Register {
-    /// Tried in order.
+    /// What the site says of it.
+    pub config: config::Register,
+    /// Where it is, by the endpoints' order.
     pub endpoints: Vec<Endpoint>,
-    /// From the decision to the last byte.
-    pub deadline: Duration,
-    /// The most connections per core and endpoint.
-    pub connections: usize,
+    /// The addresses that are asked; the same over changes of credentials.
+    pub fleet: Arc<Fleet>,
     /// Credentials and authorities.
     pub tls: Arc<ClientConfig>,
+    /// What is counted of it.
+    pub metrics: FleetMetrics,
     /// Of authorities, chain and key.
     digest: Vec<u8>,
 }
@@ -43,8 +48,12 @@ pub struct Endpoint {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// The same host, as TLS checks it.
+    /// Host and port as in a URL: an IPv6 address stands in brackets.
+    pub authority: String,
+    /// What its certificate must show.
     pub name: ServerName<'static>,
+    /// Whether it is in the node's own zone, or no zones are told apart.
+    near: bool,
 }
 
 /// Why a register's credentials cannot be used.
@@ -70,17 +79,41 @@ pub enum RegisterError {
     },
 }
 
+/// What registers are made with, whatever the files say.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// The node's own zone.
+    pub zone: Option<&'a str>,
+    /// Where it is counted.
+    pub metrics: &'a Metrics,
+    /// The time.
+    pub now: Instant,
+}
+
 impl Registers {
-    /// Reads every register's certificate, key and authorities.
+    /// Reads every register's certificate, key and authorities. What is known of its targets is that of `before`.
     ///
     /// # Errors
     /// For the first file that cannot be used.
-    pub fn load(configured: &BTreeMap<RegisterId, config::Register>, generation: u64) -> Result<Self, RegisterError> {
+    pub fn load(
+        configured: &BTreeMap<RegisterId, config::Register>,
+        before: Option<&Self>,
+        around: Around<'_>,
+    ) -> Result<Self, RegisterError> {
+        let generation = before.map_or(1, |before| before.generation + 1);
         let registers = configured
             .iter()
-            .map(|(id, register)| Ok((id.clone(), Arc::new(Register::load(id, register)?))))
+            .map(|(id, register)| {
+                let before = before.and_then(|before| before.registers.get(id));
+                Ok((id.clone(), Arc::new(Register::load(id, register, before, around)?)))
+            })
             .collect::<Result<_, RegisterError>>()?;
         Ok(Self { generation, registers })
+    }
+
+    /// Every register.
+    pub fn all(&self) -> impl Iterator<Item = (&RegisterId, &Arc<Register>)> {
+        self.registers.iter()
     }
 
     /// Which snapshot this is: connections made under another one are not used again.
@@ -102,21 +135,32 @@ impl Registers {
     }
 }
 
-impl Endpoint {
-    /// Host and port as in a URL: an IPv6 address stands in brackets.
-    pub fn authority(&self) -> String {
-        let (host, port) = (&self.host, self.port);
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-    }
-}
-
 impl Register {
-    /// How long one endpoint may take to give a connection: its share of the deadline.
-    pub fn patience(&self) -> Duration {
-        self.deadline / u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX).max(1)
+    /// Where its targets are, by what its endpoints' names mean now: `None` where that is not known.
+    pub fn places(&self, resolved: &[Option<Vec<IpAddr>>]) -> Vec<Place> {
+        let of = |(at, endpoint): (usize, &Endpoint)| {
+            let literal = endpoint.host.parse::<IpAddr>().ok().map(|address| vec![address]);
+            let addresses = literal.or_else(|| resolved.get(at).cloned().flatten()).unwrap_or_default();
+            let place = |address: Option<IpAddr>| Place {
+                name: endpoint.authority.clone(),
+                endpoint: at,
+                address: address.map(|address| SocketAddr::new(address, endpoint.port)),
+                near: endpoint.near,
+            };
+            if addresses.is_empty() {
+                return vec![place(None)];
+            }
+            addresses.into_iter().map(|address| place(Some(address))).collect()
+        };
+        self.endpoints.iter().enumerate().flat_map(of).collect()
     }
 
-    fn load(id: &RegisterId, configured: &config::Register) -> Result<Self, RegisterError> {
+    fn load(
+        id: &RegisterId,
+        configured: &config::Register,
+        before: Option<&Arc<Self>>,
+        around: Around<'_>,
+    ) -> Result<Self, RegisterError> {
         let file = |file: &Path, reason: String| RegisterError::File {
             register: id.to_string(),
             file: file.to_owned(),
@@ -139,23 +183,43 @@ impl Register {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .map_err(|error| file(&configured.certificate, error.to_string()))?;
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        tls.alpn_protocols = match configured.protocol {
+            Protocol::Http1 => vec![b"http/1.1".to_vec()],
+            Protocol::Http2 => vec![b"h2".to_vec()],
+            Protocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        };
         let endpoints = configured
             .endpoints
             .iter()
             .map(|endpoint| {
-                let name = ServerName::try_from(endpoint.host.clone())
-                    .map_err(|error| file(&configured.ca, format!("host `{}`: {error}", endpoint.host)))?;
-                Ok(Endpoint { host: endpoint.host.clone(), port: endpoint.port, name })
+                let shown = configured.server_name.as_ref().unwrap_or(&endpoint.host);
+                let name = ServerName::try_from(shown.clone())
+                    .map_err(|error| file(&configured.ca, format!("host `{shown}`: {error}")))?;
+                let (host, port) = (endpoint.host.clone(), endpoint.port);
+                let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+                let near = match (around.zone, &endpoint.zone) {
+                    (Some(own), Some(zone)) => own == zone,
+                    _ => true,
+                };
+                Ok(Endpoint { host, port, authority, name, near })
             })
-            .collect::<Result<_, RegisterError>>()?;
-        Ok(Self {
+            .collect::<Result<Vec<_>, RegisterError>>()?;
+        let mut seed = [0; 8];
+        // Without a seed chance is the same at each start, which harms nobody.
+        let _ = aws_lc_rs::rand::fill(&mut seed);
+        let fleet = || Arc::new(Fleet::new(configured.rules, Vec::new(), u64::from_ne_bytes(seed), around.now));
+        let register = Self {
+            config: configured.clone(),
             endpoints,
-            deadline: configured.deadline,
-            connections: configured.connections,
+            fleet: before.map_or_else(fleet, |before| Arc::clone(&before.fleet)),
             tls: Arc::new(tls),
+            metrics: around.metrics.fleet(id.as_str()),
             digest: digest.finish().as_ref().to_vec(),
-        })
+        };
+        if before.is_none() {
+            register.fleet.place(register.places(&[]), around.now);
+        }
+        Ok(register)
     }
 }
 

@@ -60,13 +60,21 @@ impl Register {
     /// # Errors
     /// If it cannot listen.
     pub fn start_one(site: &Site, service: Service) -> Result<Self, DeploymentError> {
+        Self::start_at(site, service, 0)
+    }
+
+    /// The same on a port of its own, such as that of one that was stopped.
+    ///
+    /// # Errors
+    /// If it cannot listen there.
+    pub fn start_at(site: &Site, service: Service, port: u16) -> Result<Self, DeploymentError> {
         let pem = |name: &str| {
             let file = site.pki().join(name);
             fs::read(&file).map_err(|source| failed("read", &file, source))
         };
         let tls = register::server_config(&pem("register.pem")?, &pem("register.key")?, &pem(&format!("{SITE}.pem"))?)?;
         let listen = |source| DeploymentError::Io { what: "the register cannot listen".into(), source };
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(listen)?;
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let faults = Faults::new();

@@ -13,7 +13,7 @@ use toml::de::DeTable;
 use super::section::{Reader, Section};
 use super::{
     Admin, Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Operator, Register, Sealed, Tls,
-    break_glass, bundle, read, shadow,
+    break_glass, bundle, read, register, shadow,
 };
 
 pub(super) fn config(text: &str, file: &Path, cores: usize) -> Result<Config, ConfigErrors> {
@@ -47,6 +47,7 @@ fn read_document(
     let cores = top.optional("cores", read::count(1, 1024)).and_then(|cores| usize::try_from(cores).ok());
     let time_zone = top.optional("time_zone", read::time_zone).unwrap_or_else(|| "Asia/Ho_Chi_Minh".into());
     let drain = top.optional("drain", read::duration_or_zero).unwrap_or(Duration::from_secs(30));
+    let zone = top.optional("zone", read::text).map(str::to_owned);
     let listen_section = top.required_section("listen");
     let admin_at = listen_section.place("admin");
     let listen = listen(reader, listen_section);
@@ -91,6 +92,7 @@ fn read_document(
         listen,
         cores: cores.unwrap_or(machine_cores.max(1)),
         time_zone,
+        zone,
         tls: tls?,
         registers,
         bundle: bundle?,
@@ -160,41 +162,9 @@ fn registers(
                 let message = format!("`{name}` is not a register's id: lower-case letters, digits and hyphens");
                 reader.wrong("bad-id", section.span(), message);
             }
-            Some((RegisterId::new(&name), register(reader, section, tls, folder)?))
+            Some((RegisterId::new(&name), register::parse(reader, section, tls, folder)?))
         })
         .collect()
-}
-
-fn register(reader: &Reader<'_>, section: Section<'_>, tls: Option<&Tls>, folder: &Path) -> Option<Register> {
-    let before = section.has("endpoints");
-    let endpoints = section.required("endpoints", |reader, value| {
-        let endpoints = read::list(read::endpoint)(reader, value)?;
-        let typed = value.get_ref().as_array().map_or(0, |items| items.len());
-        (endpoints.len() == typed).then_some(endpoints)
-    });
-    if before && endpoints.as_ref().is_some_and(Vec::is_empty) {
-        reader.mend(
-            "no-endpoint",
-            section.place("endpoints"),
-            "a register without endpoints cannot be asked",
-            "such as `endpoints = [\"https://10.1.0.11\"]`",
-        );
-    }
-    let deadline = section.optional("deadline", read::duration).unwrap_or(Duration::from_secs(2));
-    let ca = section.required("ca", read::pattern(folder));
-    let certificate = section.optional("certificate", read::path(folder));
-    let key = section.optional("key", read::path(folder));
-    if key.is_some() && !section.has("certificate") {
-        let message = "a `key` without its `certificate`";
-        reader.mend("key-alone", section.place("key"), message, "add `certificate`, or remove `key`");
-    }
-    let connections = section.optional("connections", read::count(1, 4096)).map_or(64, |count| count as usize);
-    section.finish();
-    let (certificate, key) = match certificate {
-        Some(certificate) => (certificate.clone(), key.unwrap_or(certificate)),
-        None => tls.map(|tls| (tls.certificate.clone(), tls.key.clone()))?,
-    };
-    Some(Register { endpoints: endpoints?, deadline, ca: ca?, certificate, key, connections })
 }
 
 fn audit(section: Section<'_>, folder: &Path) -> Option<Audit> {

@@ -165,8 +165,62 @@ pub(super) fn list<T>(
     }
 }
 
-/// `https://host[:port]`.
+/// One of a few words.
+pub(super) fn one_of<T: Copy>(reader: &Reader<'_>, value: Value<'_>, known: &[(&str, T)]) -> Option<T> {
+    let typed = text(reader, value)?;
+    let found = known.iter().find(|(name, _)| *name == typed).map(|(_, meaning)| *meaning);
+    if found.is_none() {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        let message = format!("`{typed}` is none of {}", names.join(", "));
+        reader.suggest("unknown-word", value.span(), message, typed, &names);
+    }
+    found
+}
+
+/// A DNS name or an IP address that a certificate can show.
+pub(super) fn server_name(reader: &Reader<'_>, value: Value<'_>) -> Option<String> {
+    let typed = text(reader, value)?;
+    if rustls::pki_types::ServerName::try_from(typed).is_ok() {
+        return Some(typed.to_ascii_lowercase());
+    }
+    reader.wrong("bad-name", value.span(), format!("`{typed}` is neither a DNS name nor an IP address"));
+    None
+}
+
+/// The path and query of a URL.
+pub(super) fn origin_path(reader: &Reader<'_>, value: Value<'_>) -> Option<String> {
+    let typed = text(reader, value)?;
+    if typed.starts_with('/') && typed.parse::<http::uri::PathAndQuery>().is_ok() {
+        return Some(typed.to_owned());
+    }
+    let message = format!("`{typed}` is not the path of a URL");
+    reader.mend("bad-path", value.span(), message, "such as `\"/health\"`");
+    None
+}
+
+/// `https://host[:port]`, or a table with it as `url`, and the `zone` that it is in.
 pub(super) fn endpoint(reader: &Reader<'_>, value: Value<'_>) -> Option<Endpoint> {
+    let Some(table) = value.get_ref().as_table() else { return url(reader, value) };
+    for name in table.keys() {
+        if !["url", "zone"].contains(&name.get_ref().as_ref()) {
+            let (typed, message) = (name.get_ref().as_ref(), "an endpoint has a `url` and a `zone`, and nothing else");
+            reader.suggest("unknown-key", name.span(), message, typed, &["url", "zone"]);
+            return None;
+        }
+    }
+    let Some(found) = table.get("url") else {
+        let help = "such as `{ url = \"https://10.1.0.11\", zone = \"ha-noi\" }`";
+        reader.mend("missing-key", value.span(), "the endpoint has no `url`", help);
+        return None;
+    };
+    let zone = match table.get("zone") {
+        Some(zone) => Some(text(reader, zone)?.to_owned()),
+        None => None,
+    };
+    Some(Endpoint { zone, ..url(reader, found)? })
+}
+
+fn url(reader: &Reader<'_>, value: Value<'_>) -> Option<Endpoint> {
     let typed = text(reader, value)?;
     let wrong = |message: String, help: String| {
         reader.mend("bad-endpoint", value.span(), message, help);
@@ -201,7 +255,7 @@ pub(super) fn endpoint(reader: &Reader<'_>, value: Value<'_>) -> Option<Endpoint
     if rustls::pki_types::ServerName::try_from(host.as_str()).is_err() {
         return wrong(format!("`{host}` is neither a DNS name nor an IP address"), example());
     }
-    Some(Endpoint { host, port })
+    Some(Endpoint { host, port, zone: None })
 }
 
 /// What an operator's certificate shows.

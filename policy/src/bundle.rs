@@ -62,7 +62,15 @@ impl Bundle {
     /// # Errors
     /// Every problem that could be found, not only the first; at least one has [`Severity::Error`].
     pub fn load(source: &Source) -> Result<Loaded, Vec<Problem>> {
-        Self::read(source, None)
+        Self::read(source, None, true)
+    }
+
+    /// The same for who has questions of his own: nothing is looked for that an author should look at, and no table made for it.
+    ///
+    /// # Errors
+    /// As [`Bundle::load`].
+    pub fn load_to_ask(source: &Source) -> Result<Arc<Self>, Vec<Problem>> {
+        Self::read(source, None, false).map(|loaded| loaded.bundle)
     }
 
     /// The same, given the bundle before it and the files that this was loaded from: of it everything is kept on which no change bears,
@@ -71,10 +79,10 @@ impl Bundle {
     /// # Errors
     /// As [`Bundle::load`].
     pub fn load_after(source: &Source, before: (&Source, &Self)) -> Result<Loaded, Vec<Problem>> {
-        Self::read(source, Some(before))
+        Self::read(source, Some(before), true)
     }
 
-    fn read(source: &Source, before: Option<(&Source, &Self)>) -> Result<Loaded, Vec<Problem>> {
+    fn read(source: &Source, before: Option<(&Source, &Self)>, warns: bool) -> Result<Loaded, Vec<Problem>> {
         let mut problems = Vec::new();
         let before = before.filter(|(old, _)| same_files(source, old, &["contracts/"]));
         let (contracts, of_contracts) = match before {
@@ -97,6 +105,9 @@ impl Bundle {
         let compiled =
             before.map(|(source, before)| Before { source, directory: &before.directory, engine: &before.engine });
         let engine = Engine::compile(source, &contracts, &directory, compiled, &mut problems);
+        if let Some(engine) = engine.as_ref().filter(|_| warns) {
+            engine.warn(source, &directory, &mut problems);
+        }
         problems.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
         match engine {
             Some(engine) if problems.iter().all(|problem| problem.severity == Severity::Warning) => Ok(Loaded {

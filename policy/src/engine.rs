@@ -164,7 +164,6 @@ impl Engine {
         match Self::assemble(rules, model, source, contracts, directory, before) {
             Ok(engine) => {
                 let engine = Self { doubtful, ..engine };
-                warn::warn(&engine, source, directory, problems);
                 engine.tables.pool().tidy();
                 Some(engine)
             }
@@ -173,6 +172,12 @@ impl Engine {
                 None
             }
         }
+    }
+
+    /// Looks for what an author should look at. That makes every table.
+    pub(crate) fn warn(&self, source: &Source, directory: &Directory, problems: &mut Vec<Problem>) {
+        warn::warn(self, source, directory, problems);
+        self.tables.pool().tidy();
     }
 
     /// Every policy, in the order of the files.

@@ -89,9 +89,8 @@ impl Place {
 fn load(dir: &Path) -> Result<Arc<Bundle>, Box<dyn Error>> {
     let name = dir.display();
     let source = bundle_files::read(dir).map_err(|error| format!("the bundle in `{name}`: {error}"))?;
-    let loaded = Bundle::load(&source)
-        .map_err(|_| format!("the bundle in `{name}` has errors: `popgate check {name}` shows them"))?;
-    Ok(loaded.bundle)
+    let loaded = Bundle::load_to_ask(&source);
+    Ok(loaded.map_err(|_| format!("the bundle in `{name}` has errors: `popgate check {name}` shows them"))?)
 }
 
 /// That a bundle has nothing of that name, and what may be meant.

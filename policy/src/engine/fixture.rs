@@ -45,6 +45,9 @@ impl World {
         let source = Source { files: BTreeMap::from([("policies/test.cedar".to_owned(), policies.to_owned())]) };
         let mut problems = Vec::new();
         let engine = Engine::compile(&source, &contracts, &directory, None, &mut problems);
+        if let Some(engine) = &engine {
+            engine.warn(&source, &directory, &mut problems);
+        }
         match engine {
             Some(engine) if problems.iter().all(|problem| problem.severity == Severity::Warning) => {
                 Ok(Self { contracts, directory, engine, warnings: problems })

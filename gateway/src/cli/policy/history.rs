@@ -169,7 +169,7 @@ impl Shelf {
             }
             Self::Store(store, _) => store.load(&entry.digest).map_err(|error| error.to_string())?,
         };
-        let loaded = Bundle::load(&kept.source).map_err(|_| "this popgate finds errors in it".to_owned())?;
-        Ok((kept.source, loaded.bundle))
+        let bundle = Bundle::load_to_ask(&kept.source).map_err(|_| "this popgate finds errors in it".to_owned())?;
+        Ok((kept.source, bundle))
     }
 }

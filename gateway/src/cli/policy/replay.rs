@@ -154,9 +154,9 @@ fn agencies(mirror: &Mirror) -> BTreeSet<String> {
 }
 
 fn kept(digest: &Digest, store: &Store) -> Result<Mirror, Box<dyn Error>> {
-    let loaded = Bundle::load(&store.load(digest)?.source)
+    let bundle = Bundle::load_to_ask(&store.load(digest)?.source)
         .map_err(|_| format!("bundle {digest} is kept, and this version of popgate does not accept it"))?;
-    Ok(Mirror::of(loaded.bundle))
+    Ok(Mirror::of(bundle))
 }
 
 /// On a terminal alone.

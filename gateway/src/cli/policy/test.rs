@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use popgate_policy::analysis::{Idle, idle};
-use popgate_policy::bundle::{Bundle, Loaded};
+use popgate_policy::bundle::Bundle;
 use popgate_policy::cases::{Cases, Coverage, End, Exercised, Failure, Report, Tried, Voice, Why};
 use popgate_policy::engine::PolicyInfo;
 use popgate_policy::model::Treatment;
@@ -79,7 +79,7 @@ pub struct Args {
 /// If the folder cannot be read, there is no such case, or `out` cannot be written.
 pub fn run(args: &Args, colour: bool, out: &mut dyn Write) -> Result<ExitCode, Box<dyn Error>> {
     let (source, written) = (bundle_files::read(&args.dir)?, bundle_files::read_cases(&args.dir)?);
-    let loaded = Bundle::load(&source).and_then(|Loaded { bundle, .. }| {
+    let loaded = Bundle::load_to_ask(&source).and_then(|bundle| {
         let cases = Cases::load(&written, &bundle)?;
         Ok((bundle, cases))
     });

@@ -152,7 +152,7 @@ impl Pool {
                 Err(_) => break,
             }
         }
-        match self.opened(&lane, register, generation, target).await? {
+        match self.opened(&lane, register, generation, target, sent.until).await? {
             Opened::Shared(shared) => self.over_shared(shared, register, target, sent).await,
             Opened::Line(mut line) => {
                 let outgoing = self.outgoing(sent, register, target, false);
@@ -169,7 +169,11 @@ impl Pool {
         register: &Register,
         generation: u64,
         target: &Target,
+        until: Instant,
     ) -> Result<Opened, Trouble> {
+        // Where there is no other target, nobody is waited for instead.
+        let alone = register.fleet.targets().len() == 1;
+        let limit = if alone { until } else { until.min(self.clock.now() + register.config.connect_timeout) };
         let may_share = register.config.protocol != Protocol::Http1 && !lane.is_plain.load(Ordering::Relaxed);
         let connecting = async {
             let _opening = if may_share { Some(lane.opening.lock().await) } else { None };
@@ -183,7 +187,7 @@ impl Pool {
             }
             Ok(opened)
         };
-        tokio::time::timeout(register.config.connect_timeout, connecting)
+        tokio::time::timeout_at(limit.into(), connecting)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(Trouble::Unreachable)

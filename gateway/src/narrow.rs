@@ -11,7 +11,8 @@ use popgate_policy::permit::Permit;
 
 use crate::accept::Connection;
 use crate::app::{Core, Node};
-use crate::forward::{self, pool::Trouble};
+use crate::forward::Question as Asked;
+use crate::forward::pool::Trouble;
 use crate::refusal::Refusal;
 
 /// Asks the plugins that apply, in the order of the configuration.
@@ -120,15 +121,15 @@ impl Upstream<'_> {
         *request.uri_mut() = question.target.expose().parse().map_err(|_| BAD_TARGET)?;
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let register = question.register;
-        let asked = forward::Question {
+        let asked = Asked {
             register,
             request: &request,
             most_bytes: MAX_BUFFERED,
             subject: question.target,
-            until: self.0.node.clock.now() + self.0.pool.deadline(register),
+            until: self.0.node.clock.now() + self.0.pool.deadline(register).min(question.within),
             is_well: &|response| !response.status().is_server_error(),
         };
-        let (response, _) = self.0.pool.ask(asked).await.map_err(|trouble| match trouble {
+        let (response, origin) = self.0.pool.ask(asked).await.map_err(|trouble| match trouble {
             Trouble::Unreachable(_) | Trouble::Busy | Trouble::Open => UNREACHABLE,
             Trouble::Late => LATE,
             Trouble::Broken(_) => BROKEN,
@@ -137,7 +138,7 @@ impl Upstream<'_> {
         match response.status() {
             StatusCode::OK => {
                 let raw = response.into_body();
-                raw.verdict(question.member).map(Answer::Said).ok_or(NO_VERDICT)
+                raw.verdict(question.member).map(Answer::Said).ok_or(NO_VERDICT).inspect_err(|_| origin.condemn())
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(Answer::Unknown),
             _ => Err(ANOTHER_STATUS),

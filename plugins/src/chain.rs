@@ -296,6 +296,8 @@ impl Link {
             sealed: permit.is_sealed(),
             fields: permit.widest(),
             lookup: circumstances.lookup,
+            // Who is asked must be given up before the plugin is: then it is known who did not answer.
+            within: self.configured.deadline * 9 / 10,
         };
         let decision = Caught::new(async move { self.plugin.decide(seen).await });
         let narrowing = match tokio::time::timeout(self.configured.deadline, decision).await {

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 
 use popgate_policy::contract::Operation;
 use popgate_policy::directory::{Purpose, System};
@@ -59,6 +60,8 @@ pub struct Seen<'a> {
     pub fields: FieldSet,
     /// Where more can be asked.
     pub lookup: &'a dyn Lookup,
+    /// How long an answer to that may take.
+    pub within: Duration,
 }
 
 /// A plugin could not decide. The reason is for the operator's log, so nothing about a person can be in it.
@@ -88,6 +91,8 @@ pub struct Question<'a> {
     pub target: &'a Personal<String>,
     /// The member at the top of the answer's JSON object that is `true` or `false`.
     pub member: &'a str,
+    /// How long anybody waits for the answer.
+    pub within: Duration,
 }
 
 /// What a register answered.

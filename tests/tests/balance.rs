@@ -85,7 +85,7 @@ async fn equals_share_the_load_and_one_that_dies_costs_nobody_an_answer() {
     let mut row = Row::of(3, "eject = { for = \"500ms\" }\nslow_start = \"0s\"");
     assert_eq!(row.ask_many(150).await.0, 0);
     let before = row.asked();
-    assert!(before.iter().all(|count| *count >= 15), "{before:?}");
+    assert!(before.iter().all(|count| *count >= 10), "{before:?}");
 
     let (address, dead) = (row.registers[1].address, row.registers.remove(1));
     drop(dead);
@@ -103,7 +103,7 @@ async fn equals_share_the_load_and_one_that_dies_costs_nobody_an_answer() {
     })
     .await;
     assert_eq!(row.ask_many(150).await.0, 0);
-    assert!(row.registers[1].faults.requests() >= 15, "{:?}", row.asked());
+    assert!(row.registers[1].faults.requests() >= 10, "{:?}", row.asked());
     row.gateway.drain().await;
 }
 

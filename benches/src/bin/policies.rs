@@ -72,7 +72,6 @@ struct Figures {
     table: Duration,
     load: Duration,
     edit: Duration,
-    megabytes: f64,
 }
 
 fn row(reference: &Source, size: Size, plain: bool) -> Result<Figures, Failure> {
@@ -108,7 +107,7 @@ fn row(reference: &Source, size: Size, plain: bool) -> Result<Figures, Failure> 
         edit.as_secs_f64() * 1e3,
         unscoped.as_secs_f64() * 1e3,
     ))?;
-    Ok(Figures { decision, plain, table, load: load_took, edit, megabytes })
+    Ok(Figures { decision, plain, table, load: load_took, edit })
 }
 
 /// One question: who, what, what for.

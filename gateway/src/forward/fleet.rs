@@ -253,7 +253,7 @@ impl Fleet {
         let is_out = |target: &&Arc<Target>| matches!(target.health.standing(now), Standing::Ejected | Standing::Due);
         let others = targets.iter().filter(|other| other.id != target.id).filter(is_out).count();
         let most = targets.len() * self.rules.health.most_ejected_percent as usize / 100;
-        let may = cause == Cause::Trial || others < most;
+        let may = cause == Cause::Trial || (others < most && target.health.standing(now) == Standing::In);
         if may {
             target.health.eject(&self.rules.health, now);
         }
@@ -339,6 +339,11 @@ impl Target {
 }
 
 impl Try {
+    /// When it was asked: what went before, such as a connection, is not its latency.
+    pub(super) fn sent(&mut self, at: Option<Instant>) {
+        self.begun = at.unwrap_or(self.begun);
+    }
+
     /// Whom it asks.
     pub fn target(&self) -> &Arc<Target> {
         &self.target

@@ -1,15 +1,16 @@
 //! The upstream connections of one core, over mTLS, kept and used again: HTTP/1.1, the warmest first, and HTTP/2.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -34,7 +35,14 @@ pub struct Pool {
     registers: Arc<ArcSwap<Registers>>,
     clock: Clock,
     // One core's tasks share it, so the lock is never contended; it is never held across an await.
-    lanes: Mutex<HashMap<u64, Arc<Lane>>>,
+    lanes: Mutex<Lanes>,
+}
+
+#[derive(Debug, Default)]
+struct Lanes {
+    of: HashMap<u64, Arc<Lane>>,
+    /// When connections that nobody may use any more were closed.
+    swept: Option<Instant>,
 }
 
 /// The connections to one target.
@@ -50,7 +58,15 @@ struct Lane {
     /// Held while a connection is made that many would share.
     opening: tokio::sync::Mutex<()>,
     /// The register does not speak HTTP/2.
-    is_plain: std::sync::atomic::AtomicBool,
+    is_plain: AtomicBool,
+    limits: Limits,
+}
+
+/// How long a connection may wait to be used again, and how old it may become.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    idle: Duration,
+    max_age: Duration,
 }
 
 /// A connection over HTTP/1.1.
@@ -103,6 +119,8 @@ pub(super) struct Sent<'a> {
     pub(super) most_bytes: usize,
     /// When nobody waits for it any more.
     pub(super) until: Instant,
+    /// Is told when it was sent.
+    pub(super) began: &'a Cell<Option<Instant>>,
 }
 
 impl Pool {
@@ -135,29 +153,38 @@ impl Pool {
         target: &Arc<Target>,
         sent: Sent<'_>,
     ) -> Result<(Response<Raw>, Origin), Trouble> {
-        let lane = self.lane(target, register);
+        let lane = self.lane(target, register, generation);
         let _slot = lane.slot(register, sent.until).await?;
-        if let Some(shared) = lane.shared(generation, self.clock.now(), register) {
-            return self.over_shared(shared, register, target, sent).await;
+        while let Some(shared) = lane.shared(generation, self.clock.now()) {
+            if let Some(answered) = self.over_shared(shared, register, target, sent).await {
+                return answered;
+            }
         }
-        while let Some(mut line) = lane.take(generation, self.clock.now(), register) {
+        while let Some(mut line) = lane.take(generation, self.clock.now()) {
             if line.sender.ready().await.is_err() {
                 continue;
             }
             match line.sender.try_send_request(self.outgoing(sent, register, target, false)).await {
-                Ok(response) => return lane.receive(line, response, sent.most_bytes, &self.clock).await,
+                Ok(response) => return lane.receive(line, response, sent, &self.clock).await,
                 // The register closed a kept connection before it took the request: nothing was asked yet.
                 Err(failed) if failed.message().is_some() => {}
-                // It broke while the answer was awaited; a read may be asked again, once, on a new connection.
-                Err(_) => break,
+                // It broke while the answer was awaited; a read may be asked again, on a new connection, if the budget allows it.
+                Err(_) if register.fleet.may_retry(self.clock.now()) => {
+                    register.metrics.retries.inc();
+                    break;
+                }
+                Err(failed) => return Err(Trouble::Broken(failed.into_error())),
             }
         }
         match self.opened(&lane, register, generation, target, sent.until).await? {
-            Opened::Shared(shared) => self.over_shared(shared, register, target, sent).await,
+            Opened::Shared(shared) => {
+                let gone = || Trouble::Unreachable(io::ErrorKind::ConnectionAborted.into());
+                self.over_shared(shared, register, target, sent).await.unwrap_or_else(|| Err(gone()))
+            }
             Opened::Line(mut line) => {
                 let outgoing = self.outgoing(sent, register, target, false);
                 let response = line.sender.send_request(outgoing).await.map_err(Trouble::Broken)?;
-                lane.receive(line, response, sent.most_bytes, &self.clock).await
+                lane.receive(line, response, sent, &self.clock).await
             }
         }
     }
@@ -176,10 +203,12 @@ impl Pool {
         let limit = if alone { until } else { until.min(self.clock.now() + register.config.connect_timeout) };
         let may_share = register.config.protocol != Protocol::Http1 && !lane.is_plain.load(Ordering::Relaxed);
         let connecting = async {
-            let _opening = if may_share { Some(lane.opening.lock().await) } else { None };
-            if let Some(shared) = lane.shared(generation, self.clock.now(), register) {
+            let opening = if may_share { Some(lane.opening.lock().await) } else { None };
+            if let Some(shared) = lane.shared(generation, self.clock.now()) {
                 return Ok(Opened::Shared(shared));
             }
+            // Somebody found out meanwhile that there is nothing to share: then nobody waits for another's connection.
+            let _opening = opening.filter(|_| !lane.is_plain.load(Ordering::Relaxed));
             let opened = connect(register, target, generation, self.clock.now()).await?;
             match &opened {
                 Opened::Shared(shared) => locked(&lane.shared).push(shared.clone()),
@@ -193,28 +222,48 @@ impl Pool {
             .map_err(Trouble::Unreachable)
     }
 
+    /// `None` if the connection ended before the register took the request: nothing was asked yet.
     async fn over_shared(
         &self,
         mut shared: Shared,
         register: &Register,
         target: &Target,
         sent: Sent<'_>,
-    ) -> Result<(Response<Raw>, Origin), Trouble> {
+    ) -> Option<Result<(Response<Raw>, Origin), Trouble>> {
         let _stream = Stream::begin(&shared.streams);
-        shared.sender.ready().await.map_err(Trouble::Broken)?;
-        let outgoing = self.outgoing(sent, register, target, true);
-        let response = shared.sender.send_request(outgoing).await.map_err(Trouble::Broken)?;
+        let origin = shared.life.origin.clone();
+        let _awaited = Awaited { origin: &origin, until: sent.until, clock: &self.clock };
+        if shared.sender.ready().await.is_err() {
+            shared.life.origin.condemn();
+            return None;
+        }
+        let response = match shared.sender.try_send_request(self.outgoing(sent, register, target, true)).await {
+            Ok(response) => response,
+            Err(failed) if failed.message().is_some() => {
+                shared.life.origin.condemn();
+                return None;
+            }
+            Err(failed) => return Some(Err(Trouble::Broken(failed.into_error()))),
+        };
         let (parts, body) = response.into_parts();
-        let raw = sealed(body, sent.most_bytes).await?;
-        Ok((Response::from_parts(parts, raw), shared.life.origin))
+        let raw = match sealed(body, sent.most_bytes).await {
+            Ok(raw) => raw,
+            Err(trouble) => return Some(Err(trouble)),
+        };
+        Some(Ok((Response::from_parts(parts, raw), shared.life.origin)))
     }
 
-    fn lane(&self, target: &Arc<Target>, register: &Register) -> Arc<Lane> {
+    fn lane(&self, target: &Arc<Target>, register: &Register, generation: u64) -> Arc<Lane> {
+        let now = self.clock.now();
         let mut lanes = locked(&self.lanes);
-        if let Some(lane) = lanes.get(&target.id()) {
+        if lanes.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP) {
+            lanes.swept = Some(now);
+            lanes.of.retain(|_, lane| lane.target.strong_count() > 0);
+            lanes.of.values().for_each(|lane| lane.sweep(generation, now));
+        }
+        if let Some(lane) = lanes.of.get(&target.id()) {
             return Arc::clone(lane);
         }
-        lanes.retain(|_, lane| lane.target.strong_count() > 0);
         let lane = Arc::new(Lane {
             target: Arc::downgrade(target),
             slots: Arc::new(Semaphore::new(register.config.connections * STREAMS)),
@@ -222,14 +271,16 @@ impl Pool {
             idle: Mutex::default(),
             shared: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
-            is_plain: std::sync::atomic::AtomicBool::new(register.config.protocol == Protocol::Http1),
+            is_plain: AtomicBool::new(register.config.protocol == Protocol::Http1),
+            limits: Limits { idle: register.config.idle, max_age: register.config.max_age },
         });
-        lanes.insert(target.id(), Arc::clone(&lane));
+        lanes.of.insert(target.id(), Arc::clone(&lane));
         lane
     }
 
     fn outgoing(&self, sent: Sent<'_>, register: &Register, target: &Target, http2: bool) -> Request<Empty<Bytes>> {
         let mut outgoing = sent.request.clone().map(|()| Empty::new());
+        sent.began.set(Some(self.clock.now()));
         let left = sent.until.saturating_duration_since(self.clock.now()).as_millis();
         outgoing.headers_mut().insert(DEADLINE, HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)));
         let Some(endpoint) = register.endpoints.get(target.endpoint()) else { return outgoing };
@@ -280,58 +331,82 @@ impl Lane {
     }
 
     /// The connection over HTTP/1.1 that was used last, if it may still be used.
-    fn take(&self, generation: u64, now: Instant, register: &Register) -> Option<Line> {
+    fn take(&self, generation: u64, now: Instant) -> Option<Line> {
         let mut idle = locked(&self.idle);
-        idle.retain(|line| !line.sender.is_closed() && line.life.is_usable(generation, now, register));
+        idle.retain(|line| !line.sender.is_closed() && line.life.is_usable(generation, now, self.limits));
         idle.pop()
     }
 
     /// A connection over HTTP/2 that has room.
-    fn shared(&self, generation: u64, now: Instant, register: &Register) -> Option<Shared> {
+    fn shared(&self, generation: u64, now: Instant) -> Option<Shared> {
         let mut shared = locked(&self.shared);
         if shared.is_empty() {
             return None;
         }
+        let usable = |it: &Shared| !it.sender.is_closed() && it.life.is_usable(generation, now, self.limits);
         // One that is too old goes when nobody uses it any more.
-        shared.retain(|it| {
-            !it.sender.is_closed()
-                && (it.life.is_usable(generation, now, register) || it.streams.load(Ordering::Relaxed) > 0)
-        });
-        let free = shared
-            .iter_mut()
-            .filter(|it| it.life.is_usable(generation, now, register))
-            .min_by_key(|it| it.streams.load(Ordering::Relaxed))?;
-        let room = free.streams.load(Ordering::Relaxed) < STREAMS;
-        room.then(|| {
+        shared.retain(|it| usable(it) || (!it.sender.is_closed() && it.streams.load(Ordering::Relaxed) > 0));
+        let streams = |it: &Shared| it.streams.load(Ordering::Relaxed);
+        let free = shared.iter_mut().filter(|it| usable(it)).min_by_key(|it| streams(it))?;
+        (streams(free) < STREAMS).then(|| {
             free.life.used = now;
             free.clone()
         })
     }
 
+    /// Closes what may not be used any more.
+    fn sweep(&self, generation: u64, now: Instant) {
+        locked(&self.idle).retain(|line| line.life.is_usable(generation, now, self.limits));
+        self.shared(generation, now);
+    }
+
     /// Receives the answer whole, and keeps the connection. Dropped half-way, the connection is closed: what is left of an
-    /// answer must not be taken for the next one.
+    /// answer must not be taken for the next one. Nor is one kept that answers what was not asked, or in two minds about its length.
     async fn receive(
         &self,
         mut line: Line,
         response: Response<Incoming>,
-        most_bytes: usize,
+        sent: Sent<'_>,
         clock: &Clock,
     ) -> Result<(Response<Raw>, Origin), Trouble> {
         let (parts, body) = response.into_parts();
-        let raw = sealed(body, most_bytes).await?;
+        let raw = sealed(body, sent.most_bytes).await?;
         let origin = line.life.origin.clone();
-        line.life.used = clock.now();
-        locked(&self.idle).push(line);
+        let (said, asked) = (&parts.headers, sent.request.headers());
+        let is_ambiguous = said.contains_key(header::TRANSFER_ENCODING) && said.contains_key(header::CONTENT_LENGTH);
+        let is_unasked = parts.status == StatusCode::NOT_MODIFIED
+            && !asked.contains_key(header::IF_NONE_MATCH)
+            && !asked.contains_key(header::IF_MODIFIED_SINCE);
+        if !is_ambiguous && !is_unasked {
+            line.life.used = clock.now();
+            locked(&self.idle).push(line);
+        }
         Ok((Response::from_parts(parts, raw), origin))
     }
 }
 
 impl Life {
-    fn is_usable(&self, generation: u64, now: Instant, register: &Register) -> bool {
+    fn is_usable(&self, generation: u64, now: Instant, limits: Limits) -> bool {
         self.generation == generation
             && !self.origin.is_condemned()
-            && now.saturating_duration_since(self.used) < register.config.idle
-            && now.saturating_duration_since(self.born) < register.config.max_age
+            && now.saturating_duration_since(self.used) < limits.idle
+            && now.saturating_duration_since(self.born) < limits.max_age
+    }
+}
+
+/// A request over a connection that others share. Given up when its time is over, the connection gets no more: who is behind it may be
+/// gone, though its other end still answers pings.
+struct Awaited<'a> {
+    origin: &'a Origin,
+    until: Instant,
+    clock: &'a Clock,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        if self.clock.now() >= self.until {
+            self.origin.condemn();
+        }
     }
 }
 
@@ -352,10 +427,11 @@ impl Stream {
 }
 
 async fn sealed(body: Incoming, most_bytes: usize) -> Result<Raw, Trouble> {
-    gather::whole(body, most_bytes).await.map(Raw::seal).map_err(|failed| match failed {
+    let whole = gather::whole(body, most_bytes).await.map_err(|failed| match failed {
         Failed::TooLarge => Trouble::TooLarge,
         Failed::Broken(error) => Trouble::Broken(error),
-    })
+    })?;
+    Ok(Raw::seal(whole))
 }
 
 /// The status of a target's answer to a request of its own connection: how it is checked.
@@ -435,6 +511,8 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How often connections are closed that may not be used any more; by a request of the core.
+const SWEEP: Duration = Duration::from_secs(5);
 /// How many requests share a connection over HTTP/2.
 const STREAMS: usize = 100;
 /// A connection over HTTP/2 whose other end does not answer a ping for that long is dead.

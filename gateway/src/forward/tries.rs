@@ -1,5 +1,8 @@
 //! One request to a register: which targets are asked, one after the other or two at once, and what is learnt of them.
 
+use std::cell::Cell;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::{Method, Request, Response};
@@ -8,7 +11,7 @@ use popgate_policy::model::{Personal, RegisterId};
 
 use super::Origin;
 use super::breaker::Way;
-use super::fleet::{Event, Try, hash_of};
+use super::fleet::{Event, Target, Try, hash_of};
 use super::pool::{Pool, Sent, Trouble};
 use super::registers::Register;
 
@@ -93,9 +96,10 @@ impl Tries<'_> {
                     self.raced(attempt, after).await
                 }
                 _ => {
-                    let end = self.end(retried);
-                    let answered = self.once(&attempt, end).await;
-                    self.learn(attempt, &answered);
+                    let (bounds, began) = ((self.question, self.end(retried)), Cell::new(None));
+                    let of = (self.register, self.generation);
+                    let answered = exchange(self.pool, of, attempt.target(), bounds, &began).await;
+                    self.learn(attempt, &answered, &began);
                     answered
                 }
             };
@@ -128,44 +132,39 @@ impl Tries<'_> {
     async fn raced(&mut self, attempt: Try, after: std::time::Duration) -> Answered {
         let end = self.end(false);
         let (pool, register, generation, question) = (self.pool, self.register, self.generation, self.question);
-        let sent = Sent { request: question.request, most_bytes: question.most_bytes, until: end };
-        let exchange = |attempt: &Try| {
-            let target = std::sync::Arc::clone(attempt.target());
-            async move {
-                let exchange = pool.exchange(register, generation, &target, sent);
-                tokio::time::timeout_at(end.into(), exchange).await.unwrap_or(Err(Trouble::Late))
-            }
-        };
+        let (first_began, second_began) = (Cell::new(None), Cell::new(None));
+        let one = Arc::clone(attempt.target());
         let is_well = |answered: &Answered| answered.as_ref().is_ok_and(|(response, _)| (question.is_well)(response));
-        let mut first = std::pin::pin!(exchange(&attempt));
+        let mut first = pin!(exchange(pool, (register, generation), &one, (question, end), &first_began));
         let answered = tokio::select! {
             answered = &mut first => Some(answered),
             () = tokio::time::sleep(after) => None,
         };
         if let Some(answered) = answered {
-            self.learn(attempt, &answered);
+            self.learn(attempt, &answered, &first_began);
             return answered;
         }
         let second = if self.register.fleet.may_hedge(self.pool.now()) { self.next() } else { None };
         let Some(second) = second else {
             let answered = first.await;
-            self.learn(attempt, &answered);
+            self.learn(attempt, &answered, &first_began);
             return answered;
         };
         self.register.metrics.hedges.inc();
-        let mut other = std::pin::pin!(exchange(&second));
+        let two = Arc::clone(second.target());
+        let mut other = pin!(exchange(pool, (register, generation), &two, (question, end), &second_began));
         tokio::select! {
             answered = &mut first => {
-                self.learn(attempt, &answered);
+                self.learn(attempt, &answered, &first_began);
                 if is_well(&answered) {
                     return answered;
                 }
                 let answered = other.await;
-                self.learn(second, &answered);
+                self.learn(second, &answered, &second_began);
                 answered
             }
             answered = &mut other => {
-                self.learn(second, &answered);
+                self.learn(second, &answered, &second_began);
                 if is_well(&answered) {
                     self.register.metrics.hedges_won.inc();
                     // It is as slow as that at least.
@@ -173,22 +172,16 @@ impl Tries<'_> {
                     return answered;
                 }
                 let answered = first.await;
-                self.learn(attempt, &answered);
+                self.learn(attempt, &answered, &first_began);
                 answered
             }
         }
     }
 
-    async fn once(&self, attempt: &Try, end: Instant) -> Answered {
-        let Question { request, most_bytes, .. } = self.question;
-        let sent = Sent { request, most_bytes, until: end };
-        let exchange = self.pool.exchange(self.register, self.generation, attempt.target(), sent);
-        tokio::time::timeout_at(end.into(), exchange).await.unwrap_or(Err(Trouble::Late))
-    }
-
-    fn learn(&self, attempt: Try, answered: &Answered) {
+    fn learn(&self, mut attempt: Try, answered: &Answered, began: &Cell<Option<Instant>>) {
         let now = self.pool.now();
-        let target = std::sync::Arc::clone(attempt.target());
+        attempt.sent(began.get());
+        let target = Arc::clone(attempt.target());
         let event = match answered {
             Ok((response, _)) if (self.question.is_well)(response) => attempt.answered(now),
             Err(Trouble::TooLarge) => attempt.answered(now),
@@ -228,6 +221,19 @@ impl Tries<'_> {
         let first = self.pool.now() + self.register.config.try_timeout;
         if retried || alone { self.question.until } else { self.question.until.min(first) }
     }
+}
+
+/// One target's answer, in time. `began` is told when the question was sent.
+async fn exchange(
+    pool: &Pool,
+    (register, generation): (&Register, u64),
+    target: &Arc<Target>,
+    (question, end): (Question<'_>, Instant),
+    began: &Cell<Option<Instant>>,
+) -> Answered {
+    let sent = Sent { request: question.request, most_bytes: question.most_bytes, until: end, began };
+    let exchange = pool.exchange(register, generation, target, sent);
+    tokio::time::timeout_at(end.into(), exchange).await.unwrap_or(Err(Trouble::Late))
 }
 
 /// The most targets that one request is sent to.

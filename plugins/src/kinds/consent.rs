@@ -138,8 +138,12 @@ impl Consent {
                     // Whoever asked gave up.
                 }
                 Turn::Ask(asking) => {
-                    let question =
-                        Question { register: &self.table.register, target: &target, member: &self.table.member };
+                    let question = Question {
+                        register: &self.table.register,
+                        target: &target,
+                        member: &self.table.member,
+                        within: seen.within,
+                    };
                     let answer = seen.lookup.ask(question).await;
                     return asking.land(answer.map(|answer| match answer {
                         Answer::Said(given) => given && !seen.sealed,

@@ -140,7 +140,7 @@ const BROKEN: &[(&str, &str, &str, &str)] = &[
     (
         "\"https://10.1.0.11\"",
         "{ url = \"https://10.1.0.11\", zon = \"hcm\" }",
-        "8:45: an endpoint has a `url` and a `zone`",
+        "8:43: an endpoint has a `url` and a `zone`",
         "`zone`?",
     ),
     ("https://10.1.0.11", "https://register.gov.vn:8443", "8:13: `register.gov.vn:8443` stands here twice", ""),

@@ -1,3 +1,5 @@
+//! Which target is chosen, and what is remembered of them.
+
 use super::*;
 
 pub(super) fn rules() -> Rules {

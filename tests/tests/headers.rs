@@ -95,6 +95,8 @@ async fn the_register_gets_exactly_the_listed_headers() {
             let mut headers = request.headers.clone();
             assert_eq!(headers.remove("host").unwrap(), host.as_str());
             assert_eq!(headers.remove("accept").unwrap(), "application/json");
+            let left: u64 = headers.remove("gateway-deadline-ms").unwrap().to_str().unwrap().parse().unwrap();
+            assert!((1..=2000).contains(&left), "{left}");
             // The gateway's own condition, with the register's own validator.
             let condition = headers.remove("if-none-match");
             assert_eq!(condition.is_some(), again == 1, "{http:?}");
@@ -107,7 +109,12 @@ async fn the_register_gets_exactly_the_listed_headers() {
     assert_eq!(answer.status, StatusCode::OK, "{}", refusal(&answer));
     let received = faults.received();
     assert_eq!((received[0].method.as_str(), received[0].uri.path()), ("GET", &*format!("/persons/{}", HOA.number)));
-    assert!(received[0].headers.keys().all(|name| ["host", "accept", "if-none-match"].contains(&name.as_str())));
+    assert!(
+        received[0]
+            .headers
+            .keys()
+            .all(|name| ["host", "accept", "gateway-deadline-ms", "if-none-match"].contains(&name.as_str()))
+    );
 }
 
 #[tokio::test]
@@ -234,7 +241,7 @@ async fn who_asks_is_what_the_certificate_says_and_no_header() {
 
 /// Checks that an answer has exactly the headers that every answer has; its request id.
 fn listed(answer: &Answer, kind: &str) -> String {
-    let all = [
+    let mut all = vec![
         "alt-svc",
         "cache-control",
         "content-length",
@@ -244,6 +251,10 @@ fn listed(answer: &Answer, kind: &str) -> String {
         "gateway-view",
         "x-content-type-options",
     ];
+    // Whose fault it was, where it was not the caller's.
+    if answer.status.is_server_error() {
+        all.insert(7, "proxy-status");
+    }
     assert_eq!(names(&answer.headers), all, "{:?}", answer.headers);
     // The gateway's own HTTP/3, not what the register says of its own.
     assert!(answer.headers["alt-svc"].to_str().unwrap().ends_with("; ma=86400"), "{:?}", answer.headers);

@@ -113,7 +113,7 @@ async fn the_register_learns_nothing_of_the_exchange() {
     assert_eq!(received[0].uri.path(), format!("/persons/{}", HOA.number));
     let mut names: Vec<&str> = received[0].headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, ["accept", "host"]);
+    assert_eq!(names, ["accept", "gateway-deadline-ms", "host"]);
 }
 
 #[tokio::test]

@@ -178,7 +178,7 @@ impl Fleet {
     /// Chooses a target that was not tried yet. `subject` is a hash of the person, the same on every node. `None` if all were.
     pub fn choose(self: &Arc<Self>, subject: Option<u64>, tried: &[u64], now: Instant) -> Option<Try> {
         let targets = self.targets.load();
-        let mut left = targets.iter().filter(|target| !tried.contains(&target.id));
+        let left = targets.iter().filter(|target| !tried.contains(&target.id));
         // The first try finds out for others; should it fail, there is a second one.
         if tried.is_empty() {
             let due = targets.iter().find(|it| it.health.standing(now) == Standing::Due && it.health.take_trial());
@@ -197,10 +197,7 @@ impl Fleet {
             .or_else(|| self.among(subject, || left.clone().filter(is_in), now))
             // Where none is well, all are asked rather than none.
             .or_else(|| self.among(subject, || left.clone(), now))?;
-        let chosen = Arc::clone(chosen);
-        // It borrows nothing any more.
-        left.next();
-        Some(self.begin(&chosen, false, now))
+        Some(self.begin(chosen, false, now))
     }
 
     /// Ejections that are over for long are forgotten. Once a second is often enough.

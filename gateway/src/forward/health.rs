@@ -237,10 +237,10 @@ impl Health {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn rules() -> Rules {
+    pub(in crate::forward) fn rules() -> Rules {
         Rules {
             consecutive: 5,
             failure_percent: 50,

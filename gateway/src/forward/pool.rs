@@ -323,7 +323,7 @@ impl Lane {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_many_owned(many) {
             return Ok(slot);
         }
-        let _waits = Stream::begin_bounded(&self.waiting, register.config.waiting).ok_or(Trouble::Busy)?;
+        let _waits = Waits::begin(&self.waiting, register.config.waiting).ok_or(Trouble::Busy)?;
         match tokio::time::timeout_at(until.into(), Arc::clone(&self.slots).acquire_many_owned(many)).await {
             Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_)) | Err(_) => Err(Trouble::Busy),
@@ -419,9 +419,9 @@ impl Drop for Waits<'_> {
     }
 }
 
-impl Stream {
-    fn begin_bounded(waiting: &AtomicUsize, most: usize) -> Option<Waits<'_>> {
-        let waits = Waits(waiting);
+impl<'a> Waits<'a> {
+    fn begin(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let waits = Self(waiting);
         (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(waits)
     }
 }
@@ -436,17 +436,15 @@ async fn sealed(body: Incoming, most_bytes: usize) -> Result<Raw, Trouble> {
 
 /// The status of a target's answer to a request of its own connection: how it is checked.
 pub(super) async fn check(register: &Register, target: &Target, path: &str, now: Instant) -> io::Result<u16> {
-    let request = Request::get(path).body(Empty::new()).map_err(io::Error::other)?;
+    let mut request = Request::get(path).body(Empty::new()).map_err(io::Error::other)?;
     let authority = register.endpoints.get(target.endpoint()).map(|endpoint| endpoint.authority.as_str());
     let authority = authority.unwrap_or_default();
     let response = match connect(register, target, 0, now).await? {
         Opened::Line(mut line) => {
-            let mut request = request;
             request.headers_mut().insert(header::HOST, HeaderValue::from_str(authority).map_err(io::Error::other)?);
             line.sender.send_request(request).await
         }
         Opened::Shared(mut shared) => {
-            let mut request = request;
             *request.uri_mut() = absolute(authority, request.uri().path_and_query().cloned());
             shared.sender.send_request(request).await
         }

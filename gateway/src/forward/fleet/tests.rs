@@ -5,15 +5,7 @@ use super::*;
 pub(super) fn rules() -> Rules {
     Rules {
         balance: Balance::LeastLoaded,
-        health: health::Rules {
-            consecutive: 5,
-            failure_percent: 50,
-            least_requests: 20,
-            eject_for: Duration::from_secs(10),
-            most_for: Duration::from_secs(300),
-            most_ejected_percent: 50,
-            slow_start: Duration::from_secs(10),
-        },
+        health: health::tests::rules(),
         breaker: breaker::Rules { failure_percent: 80, least_requests: 20, open_for: Duration::from_secs(5) },
         retry_percent: 20,
         retries_per_second: 3,

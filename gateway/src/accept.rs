@@ -33,6 +33,7 @@ pub use counters::Counters;
 pub use listen::{Options, Serving, serve};
 pub use trust::{Trust, TrustError, Warning};
 
+use crate::admit::Place;
 use crate::identify::Verdict;
 
 /// A request, the same for every protocol.
@@ -63,6 +64,8 @@ pub struct Connection {
     pub expires: UnixTime,
     /// What `identify` found last. Empty at first, also on a resumed connection: unchecked.
     pub verdict: ArcSwapOption<Verdict>,
+    /// Its place among the connections of its system.
+    pub place: Place,
 }
 
 /// The protocols: the first two over TCP, the third over QUIC.

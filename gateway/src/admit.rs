@@ -1,130 +1,340 @@
-//! Admit: whether the system may ask now. A ticket is a rate token and a concurrency slot.
+//! Admit: whether the system may ask now. A ticket is a token of each of its limits and a slot; it travels with the answer's body.
+//!
+//! Limits stand at two levels, the system's and its agency's, and the same kinds at both: requests of an operation, of all operations,
+//! for a purpose, in a day, in a month, in flight, and bytes. A limit can be soft: then it only warns; and a whole site can run dry:
+//! then none refuses, and what would have been refused is counted.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
-use governor::{NotUntil, Quota, RateLimiter};
+use governor::{NotUntil, RateLimiter};
 use popgate_policy::bundle::Bundle;
-use popgate_policy::directory::{Limits, Rate, System};
-use popgate_policy::disclose::{Redacted, Tally};
-use popgate_policy::model::{AgencyId, ExchangeId, Personal, SystemId};
-use popgate_policy::permit::{Permit, WholePermit};
+use popgate_policy::directory::{Agency, Limits, Names, System};
+use popgate_policy::model::{AgencyId, ExchangeId, OperationId, PurposeId, SystemId};
 
-use crate::app::config;
-use crate::audit::NoMatch;
 use crate::clock::Clock;
-use crate::redact::Opened;
+use crate::metrics::LimitMetrics;
 use crate::refusal::Refusal;
+
+mod bucket;
+mod gate;
+mod guesses;
+mod quota;
+mod standing;
+
+pub use guesses::{Counted, Guess, Guesses};
+pub use quota::Quotas;
+pub use standing::Standing;
+
+use gate::{Gate, Uses};
 
 /// The gates of one bundle.
 #[derive(Debug)]
 pub struct Gates {
     /// By the system's index.
-    systems: Box<[Arc<Gate>]>,
+    systems: Box<[Arc<Party>]>,
+    agencies: HashMap<AgencyId, Arc<Gate>>,
     /// For messages of exchange servers for clients that they do not speak for: such a refusal is recorded.
-    strangers: HashMap<ExchangeId, Arc<Bucket>>,
+    strangers: HashMap<ExchangeId, Arc<Small>>,
+    clock: Clock,
+    quotas: Arc<Quotas>,
+    metrics: LimitMetrics,
+    effect: Effect,
 }
 
-/// The limits of one system, with what was used of them.
+/// What gates are made with, whatever the bundle says.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// The time.
+    pub clock: Clock,
+    /// What was used of quotas.
+    pub quotas: Arc<Quotas>,
+    /// What is counted.
+    pub metrics: LimitMetrics,
+    /// Whether limits refuse, or what they would refuse is only counted.
+    pub enforced: bool,
+}
+
+/// A system with its agency.
 #[derive(Debug)]
-pub struct Gate {
-    system: SystemId,
-    limits: Limits,
-    operations: Vec<String>,
-    buckets: Box<[Bucket]>,
+struct Party {
+    id: SystemId,
+    own: Gate,
+    agency: Arc<Gate>,
     /// For views: they cost no register anything, and none of what a system may ask of one.
-    views: Bucket,
-    in_flight: AtomicU32,
+    views: Small,
 }
 
-type Bucket = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Instant>>;
+type Small = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Instant>>;
+
+/// What comes of a limit that is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Effect {
+    Refused,
+    Soft,
+    DryRun,
+}
+
+/// What gates need to know of the node.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    clock: &'a Clock,
+    quotas: &'a Quotas,
+    metrics: &'a LimitMetrics,
+    effect: Effect,
+}
+
+/// A limit that is reached, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Over {
+    limit: &'static str,
+    wait: Duration,
+    of_quota: bool,
+}
 
 /// The right to have one request in flight. It travels with the answer's body, so that a slow reader keeps it.
 #[derive(Debug)]
 pub struct Ticket {
-    gate: Arc<Gate>,
+    gates: Arc<Gates>,
+    party: Arc<Party>,
+}
+
+/// A connection's place among those of its system, taken by its first request.
+#[derive(Debug, Default)]
+pub struct Place(OnceLock<Taken>);
+
+#[derive(Debug)]
+struct Taken {
+    uses: Arc<Uses>,
+    admitted: bool,
 }
 
 impl Gates {
-    /// The gates for a bundle. A system whose limits did not change keeps its gate, and with it what was used.
-    pub fn build(bundle: &Bundle, before: Option<&Self>, clock: &Clock) -> Self {
-        let operations: Vec<String> =
-            bundle.contracts().operations().iter().map(|operation| operation.id.as_str().to_owned()).collect();
-        let known: HashMap<&SystemId, &Arc<Gate>> =
-            before.map(|gates| gates.systems.iter().map(|gate| (&gate.system, gate)).collect()).unwrap_or_default();
-        let gate = |system: &Arc<System>| match known.get(&system.id) {
-            Some(gate) if gate.limits == system.limits && gate.operations == operations => Arc::clone(gate),
-            _ => Arc::new(Gate::new(system, &operations, clock)),
+    /// The gates for a bundle. A party whose limits did not change keeps its gate, and with it what was used.
+    pub fn build(bundle: &Bundle, before: Option<&Self>, ground: &Ground) -> Self {
+        let effect = if ground.enforced { Effect::Refused } else { Effect::DryRun };
+        let around = Around { clock: &ground.clock, quotas: &ground.quotas, metrics: &ground.metrics, effect };
+        let ids: Vec<OperationId> = bundle.contracts().operations().iter().map(|known| known.id.clone()).collect();
+        let known = before.and_then(|gates| gates.agencies.values().next().map(|gate| Arc::clone(&gate.ids)));
+        let ids = known.filter(|known| **known == *ids).unwrap_or_else(|| ids.into());
+        let agencies: HashMap<_, _> = bundle
+            .directory()
+            .agencies()
+            .map(|agency| {
+                let before = before.and_then(|gates| gates.agencies.get(&agency.id));
+                (agency.id.clone(), of_agency(agency, before, &ids, &around))
+            })
+            .collect();
+        let systems: HashMap<&SystemId, &Arc<Party>> =
+            before.map(|gates| gates.systems.iter().map(|party| (&party.id, party)).collect()).unwrap_or_default();
+        let party = |system: &Arc<System>| {
+            let agency = agencies.get(&system.agency.id)?;
+            Some(of_system(system, agency, systems.get(&system.id).copied(), &ids, &around))
         };
         let strangers = bundle.directory().exchanges().iter().map(|exchange| {
             let known = before.and_then(|gates| gates.strangers.get(&exchange.id).cloned());
-            let bucket = || Arc::new(RateLimiter::direct_with_clock(one_a_second(STRANGERS_AT_ONCE), clock.clone()));
+            let bucket = || Arc::new(one_a_second(STRANGERS_AT_ONCE, &ground.clock));
             (exchange.id.clone(), known.unwrap_or_else(bucket))
         });
-        Self { systems: bundle.directory().systems().iter().map(gate).collect(), strangers: strangers.collect() }
+        Self {
+            systems: bundle.directory().systems().iter().filter_map(party).collect(),
+            agencies,
+            strangers: strangers.collect(),
+            clock: ground.clock.clone(),
+            quotas: Arc::clone(&ground.quotas),
+            metrics: ground.metrics.clone(),
+            effect,
+        }
+    }
+
+    fn party(&self, system: usize) -> Result<&Arc<Party>, Refusal> {
+        self.systems.get(system).ok_or(Refusal::Internal)
+    }
+
+    fn around(&self) -> Around<'_> {
+        Around { clock: &self.clock, quotas: &self.quotas, metrics: &self.metrics, effect: self.effect }
     }
 }
 
-impl Gate {
-    fn new(system: &System, operations: &[String], clock: &Clock) -> Self {
-        let rate = |id: &String| *system.limits.operations.get(id).unwrap_or(&system.limits.default);
-        Self {
-            system: system.id.clone(),
-            limits: system.limits.clone(),
-            operations: operations.to_vec(),
-            buckets: operations
-                .iter()
-                .map(|id| RateLimiter::direct_with_clock(quota(rate(id)), clock.clone()))
-                .collect(),
-            views: RateLimiter::direct_with_clock(one_a_second(VIEWS_AT_ONCE), clock.clone()),
-            in_flight: AtomicU32::new(0),
+fn of_agency(agency: &Agency, before: Option<&Arc<Gate>>, ids: &Arc<[OperationId]>, around: &Around<'_>) -> Arc<Gate> {
+    match before {
+        Some(gate) if gate.limits == agency.limits && Arc::ptr_eq(&gate.ids, ids) => Arc::clone(gate),
+        _ => {
+            let uses = before.map(|gate| Arc::clone(&gate.uses)).unwrap_or_default();
+            Arc::new(Gate::new(format!("agency {}", agency.id), &agency.limits, &Names::AGENCY, ids, uses, around))
         }
+    }
+}
+
+fn of_system(
+    system: &System,
+    agency: &Arc<Gate>,
+    before: Option<&Arc<Party>>,
+    ids: &Arc<[OperationId]>,
+    around: &Around<'_>,
+) -> Arc<Party> {
+    let same = |limits: &Limits| *limits == system.limits;
+    match before {
+        Some(party)
+            if same(&party.own.limits) && Arc::ptr_eq(&party.own.ids, ids) && Arc::ptr_eq(&party.agency, agency) =>
+        {
+            Arc::clone(party)
+        }
+        _ => {
+            let uses = before.map(|party| Arc::clone(&party.own.uses)).unwrap_or_default();
+            let name = format!("system {}", system.id);
+            Arc::new(Party {
+                id: system.id.clone(),
+                own: Gate::new(name, &system.limits, &Names::SYSTEM, ids, uses, around),
+                agency: Arc::clone(agency),
+                views: one_a_second(VIEWS_AT_ONCE, around.clock),
+            })
+        }
+    }
+}
+
+impl Around<'_> {
+    /// The same for limits that only warn.
+    fn softly(self) -> Self {
+        Self { effect: Effect::Soft, ..self }
+    }
+}
+
+impl Effect {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Soft => "soft",
+            Self::DryRun => "dry-run",
+        }
+    }
+}
+
+impl Over {
+    fn refusal(self) -> Refusal {
+        let Self { limit, wait: retry_after, of_quota } = self;
+        match of_quota {
+            true => Refusal::QuotaExceeded { limit, retry_after },
+            false => Refusal::RateExceeded { limit, retry_after },
+        }
+    }
+}
+
+impl Ticket {
+    /// Charges bytes of the request or of its answer.
+    pub fn moved(&self, bytes: usize) {
+        self.party.charge(bytes, &self.gates.around());
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.gate.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.party.own.leave();
+        self.party.agency.leave();
     }
 }
 
-/// Takes a slot and a token, the slot first: a request that finds no slot costs no token.
+impl Party {
+    fn charge(&self, bytes: usize, around: &Around<'_>) {
+        self.own.charge(bytes as u64, around);
+        self.agency.charge(bytes as u64, around);
+    }
+
+    fn take(&self, operation: usize, around: &Around<'_>, standing: &mut Standing) -> Result<(), Over> {
+        if let Some(policy) = self.own.policy(&self.agency, operation, around) {
+            standing.under(policy);
+        }
+        self.own.take(operation, around, standing)?;
+        self.agency.take(operation, around, standing).inspect_err(|_| self.own.give_back())
+    }
+}
+
+/// Takes a slot and a token of every limit, the slots first: a request that finds none costs no token.
 ///
 /// # Errors
-/// [`Refusal::ConcurrencyExceeded`] or [`Refusal::RateExceeded`].
-pub fn ticket(gates: &Gates, system: usize, operation: usize) -> Result<Ticket, Refusal> {
+/// [`Refusal::ConcurrencyExceeded`], [`Refusal::RateExceeded`] or [`Refusal::QuotaExceeded`].
+pub fn ticket(gates: &Arc<Gates>, system: usize, operation: usize, standing: &mut Standing) -> Result<Ticket, Refusal> {
     let ticket = slot(gates, system)?;
-    token(gates, system, operation)?;
+    token(gates, system, operation, standing)?;
     Ok(ticket)
 }
 
-/// Takes a slot alone, for a line of a bulk request beside others.
+/// Takes slots alone, for a line of a bulk request beside others.
 ///
 /// # Errors
 /// [`Refusal::ConcurrencyExceeded`].
-pub fn slot(gates: &Gates, system: usize) -> Result<Ticket, Refusal> {
-    let gate = gates.systems.get(system).ok_or(Refusal::Internal)?;
-    let before = gate.in_flight.fetch_add(1, Ordering::Relaxed);
-    let ticket = Ticket { gate: Arc::clone(gate) };
-    if before >= gate.limits.concurrent.get() {
-        return Err(Refusal::ConcurrencyExceeded);
+pub fn slot(gates: &Arc<Gates>, system: usize) -> Result<Ticket, Refusal> {
+    let party = gates.party(system)?;
+    let around = gates.around();
+    // Both are entered whatever the first says: the ticket leaves both.
+    let entered = (party.own.enter(&around), party.agency.enter(&around));
+    let ticket = Ticket { gates: Arc::clone(gates), party: Arc::clone(party) };
+    match entered {
+        (Ok(()), Ok(())) => Ok(ticket),
+        (Err(over), _) | (_, Err(over)) => Err(Refusal::ConcurrencyExceeded { limit: over.limit }),
     }
-    Ok(ticket)
 }
 
-/// Takes a token alone.
+/// Takes a token of every limit alone.
+///
+/// # Errors
+/// [`Refusal::RateExceeded`] or [`Refusal::QuotaExceeded`].
+pub fn token(gates: &Gates, system: usize, operation: usize, standing: &mut Standing) -> Result<(), Refusal> {
+    gates.party(system)?.take(operation, &gates.around(), standing).map_err(Over::refusal)
+}
+
+/// Takes a token of a purpose, where the system or its agency has a limit for it.
 ///
 /// # Errors
 /// [`Refusal::RateExceeded`].
-pub fn token(gates: &Gates, system: usize, operation: usize) -> Result<(), Refusal> {
-    let gate = gates.systems.get(system).ok_or(Refusal::Internal)?;
-    take(gate.buckets.get(operation).ok_or(Refusal::Internal)?)
+pub fn purpose(gates: &Gates, system: usize, purpose: &PurposeId, standing: &mut Standing) -> Result<(), Refusal> {
+    let (party, around) = (gates.party(system)?, gates.around());
+    let own = party.own.take_purpose(purpose, &around, standing);
+    own.and_then(|()| party.agency.take_purpose(purpose, &around, standing)).map_err(Over::refusal)
+}
+
+/// Charges bytes of a bulk request's line.
+pub fn moved(gates: &Gates, system: usize, bytes: usize) {
+    if let Ok(party) = gates.party(system) {
+        party.charge(bytes, &gates.around());
+    }
+}
+
+/// Takes the connection's place among its system's, at its first request.
+///
+/// # Errors
+/// [`Refusal::ConnectionsExceeded`], for each of its requests.
+pub fn connection(gates: &Gates, system: usize, place: &Place) -> Result<(), Refusal> {
+    let party = gates.party(system)?;
+    let taken = place.0.get_or_init(|| {
+        let uses = Arc::clone(&party.own.uses);
+        let before = uses.connections.fetch_add(1, Ordering::Relaxed);
+        let over = party.own.limits.connections.is_some_and(|most| before >= most.get());
+        let admitted = !over || {
+            let wait = Duration::from_secs(1);
+            party.own.judge(CONNECTIONS, Err(wait), &gates.around(), &mut Standing::default()).is_ok()
+        };
+        if !admitted {
+            // It is refused, and closed: it does not count.
+            uses.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        Taken { uses, admitted }
+    });
+    if taken.admitted { Ok(()) } else { Err(Refusal::ConnectionsExceeded) }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if self.admitted {
+            self.uses.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Takes a token for a view: one a second, and 20 at once.
@@ -132,7 +342,7 @@ pub fn token(gates: &Gates, system: usize, operation: usize) -> Result<(), Refus
 /// # Errors
 /// [`Refusal::RateExceeded`].
 pub fn view(gates: &Gates, system: usize) -> Result<(), Refusal> {
-    take(&gates.systems.get(system).ok_or(Refusal::Internal)?.views)
+    small(&gates.party(system)?.views, "views")
 }
 
 /// Takes a token for a message for a client that the exchange server does not speak for: one a second, and
@@ -141,130 +351,20 @@ pub fn view(gates: &Gates, system: usize) -> Result<(), Refusal> {
 /// # Errors
 /// [`Refusal::RateExceeded`].
 pub fn stranger(gates: &Gates, exchange: &ExchangeId) -> Result<(), Refusal> {
-    take(gates.strangers.get(exchange).ok_or(Refusal::Internal)?)
+    small(gates.strangers.get(exchange).ok_or(Refusal::Internal)?, "strangers")
 }
 
-fn take(bucket: &Bucket) -> Result<(), Refusal> {
+fn small(bucket: &Small, limit: &'static str) -> Result<(), Refusal> {
     let wait = |not_until: NotUntil<Instant>| not_until.wait_time_from(bucket.clock().now());
-    bucket.check().map_err(|not_until| Refusal::RateExceeded { retry_after: wait(not_until) })
+    bucket.check().map_err(|not_until| Refusal::RateExceeded { limit, retry_after: wait(not_until) })
 }
 
-/// Failed guesses (guard mismatches, wrong claims, unknown persons) by subject over all agencies, and by agency.
-///
-/// Past a limit the answer stays "no match" until the period is over: who guesses learns nothing from going on. Subjects
-/// are kept as keyed 64-bit hashes under a key of this process: a collision can only make the gateway more careful.
-#[derive(Debug)]
-pub struct Guesses {
-    subjects: moka::sync::Cache<u64, Arc<AtomicU32>>,
-    agencies: moka::sync::Cache<AgencyId, Arc<AtomicU32>>,
-    key: RandomState,
-    limits: config::Guesses,
-    failures: AtomicU64,
-}
-
-impl Guesses {
-    /// No guess has failed yet.
-    pub fn new(limits: config::Guesses) -> Self {
-        let cache = |capacity| moka::sync::Cache::builder().max_capacity(capacity).time_to_live(limits.period);
-        Self {
-            subjects: cache(MOST_SUBJECTS).build(),
-            agencies: moka::sync::Cache::builder().max_capacity(100_000).time_to_live(limits.period).build(),
-            key: RandomState::new(),
-            limits,
-            failures: AtomicU64::new(0),
-        }
-    }
-
-    /// Begins to watch what a permit's request guesses.
-    pub fn about(&self, permit: &Permit) -> Guess<'_> {
-        let guess = permit.guesses().then(|| permit.subject()).flatten();
-        Guess { guesses: self, guess: guess.map(|subject| (permit.system().agency.id.clone(), subject.clone())) }
-    }
-
-    /// How many guesses failed.
-    pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
-    }
-
-    /// Counts a guess if it failed, and says whether it may be answered truly. It is judged when its outcome is known, by what
-    /// it finds in the same step: of many guesses at once, no more are answered than of as many in turn.
-    fn count(&self, agency: &AgencyId, subject: &Personal<String>, failed: bool) -> bool {
-        let subject = self.hash(subject);
-        let (of_subject, of_agency) = if failed {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-            let more = |count: Arc<AtomicU32>| count.fetch_add(1, Ordering::Relaxed);
-            let of_agency = more(self.agencies.get_with(agency.clone(), Arc::default));
-            (more(self.subjects.get_with(subject, Arc::default)), of_agency)
-        } else {
-            let now = |count: Option<Arc<AtomicU32>>| count.map_or(0, |count| count.load(Ordering::Relaxed));
-            (now(self.subjects.get(&subject)), now(self.agencies.get(agency)))
-        };
-        of_subject < self.limits.per_subject.get() && of_agency < self.limits.per_agency.get()
-    }
-
-    fn hash(&self, subject: &Personal<String>) -> u64 {
-        self.key.hash_one(subject.expose())
-    }
-}
-
-/// What was counted of something opened.
-pub trait Counted {
-    /// The tally.
-    fn tally(&self) -> Tally;
-}
-
-impl Counted for Redacted {
-    fn tally(&self) -> Tally {
-        self.tally()
-    }
-}
-
-impl Counted for WholePermit {
-    fn tally(&self) -> Tally {
-        self.tally()
-    }
-}
-
-/// One request's guess, if it makes one.
-#[derive(Debug)]
-pub struct Guess<'a> {
-    guesses: &'a Guesses,
-    guess: Option<(AgencyId, Personal<String>)>,
-}
-
-impl Guess<'_> {
-    /// Counts a guess that failed, and hides the outcome of one that may no longer be answered truly.
-    pub fn judge<T: Counted>(self, opened: Opened<T>) -> Opened<T> {
-        let Some((agency, subject)) = self.guess else { return opened };
-        let (failed, tally) = match &opened {
-            Opened::Shown(shown) => (!shown.tally().refuted.is_empty(), shown.tally()),
-            // A hidden record, and a sealed person, count like an unknown person: who counts along must not tell them apart.
-            Opened::NoMatch(NoMatch::Throttled, tally) => (false, *tally),
-            Opened::NoMatch(_, tally) => (true, *tally),
-        };
-        if self.guesses.count(&agency, &subject, failed) {
-            opened
-        } else {
-            Opened::NoMatch(NoMatch::Throttled, tally.without_fields())
-        }
-    }
+fn one_a_second(at_once: NonZeroU32, clock: &Clock) -> Small {
+    RateLimiter::direct_with_clock(governor::Quota::per_second(NonZeroU32::MIN).allow_burst(at_once), clock.clone())
 }
 
 /// How many views a system may ask for at once.
 const VIEWS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 /// How often at once an exchange server may name clients that are not its members'.
 const STRANGERS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
-
-fn one_a_second(at_once: NonZeroU32) -> Quota {
-    Quota::per_second(NonZeroU32::MIN).allow_burst(at_once)
-}
-
-/// The most subjects with failed guesses that are remembered at once (about 100 bytes each).
-const MOST_SUBJECTS: u64 = 1_000_000;
-
-fn quota(rate: Rate) -> Quota {
-    let replenish = rate.per.checked_div(rate.count.get()).filter(|every| !every.is_zero());
-    Quota::with_period(replenish.unwrap_or(Duration::from_nanos(1)))
-        .unwrap_or_else(|| Quota::per_second(rate.count))
-        .allow_burst(rate.burst)
-}
+const CONNECTIONS: &str = "connections";

@@ -23,6 +23,7 @@ pub mod listing;
 pub mod manifest;
 pub mod metrics;
 pub mod narrow;
+mod networks;
 pub mod pipeline;
 pub mod pki;
 pub mod publish;

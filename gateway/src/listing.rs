@@ -3,11 +3,12 @@
 //! Nothing in it is about a person.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use jiff::civil::Date;
 use popgate_policy::bundle::Bundle;
 use popgate_policy::contract::{Answer, Operation};
-use popgate_policy::directory::{Agency, Identity, Purpose, Rate, Requirement, System, TlsVersion};
+use popgate_policy::directory::{Agency, Identity, Limits, Purpose, Rate, Requirement, System, TlsVersion};
 use serde::{Deserialize, Serialize};
 
 /// One agency in a list.
@@ -41,6 +42,9 @@ pub struct AgencySheet {
     pub today: Date,
     /// The purposes that it may use.
     pub purpose: Vec<PurposeLine>,
+    /// How much all its systems may ask together.
+    #[serde(default)]
+    pub limits: LimitsSheet,
     /// Its systems.
     pub system: Vec<SystemSheet>,
 }
@@ -84,19 +88,50 @@ pub struct SystemSheet {
     pub purposes: Vec<String>,
     /// How much it may ask.
     pub limits: LimitsSheet,
+    /// How its requests rank among others', if its agency's file says.
+    #[serde(default)]
+    pub priority: Option<String>,
     /// What it may do: every pair of operation and purpose that could show it anything.
     pub operations: Vec<Allowed>,
 }
 
-/// How much a system may ask.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How much a system or an agency may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LimitsSheet {
     /// Of each operation without a rate of its own.
-    pub rate: RateSheet,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateSheet>,
     /// Requests in flight.
-    pub concurrent: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrent: Option<u32>,
     /// By operation.
     pub operations: BTreeMap<String, RateSheet>,
+    /// Of all operations together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<RateSheet>,
+    /// By purpose.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub purposes: BTreeMap<String, RateSheet>,
+    /// What else is bounded: `connections`, `per_day`, `per_month`, `persons_per_hour`, `persons_per_day`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, u32>,
+    /// Bytes of requests and answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<VolumeSheet>,
+    /// What is only warned of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft: Option<Box<LimitsSheet>>,
+}
+
+/// A token bucket of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeSheet {
+    /// Bytes a period.
+    pub bytes: u64,
+    /// The period in seconds.
+    pub per_seconds: u64,
+    /// The most at once.
+    pub burst: u64,
 }
 
 /// A token bucket.
@@ -164,6 +199,7 @@ pub fn agency(bundle: &Bundle, id: &str, today: Date) -> Option<AgencySheet> {
         line: AgencyLine::of(bundle, agency),
         bundle: bundle.digest().to_string(),
         today,
+        limits: LimitsSheet::of(&agency.limits),
         purpose: purposes.filter(|line| agency.purposes.iter().any(|it| it.as_str() == line.id)).collect(),
         system: systems.map(|system| SystemSheet::of(bundle, system)).collect(),
     })
@@ -216,7 +252,6 @@ impl PurposeLine {
 
 impl SystemSheet {
     fn of(bundle: &Bundle, system: &System) -> Self {
-        let limits = &system.limits;
         let mut operations = Vec::new();
         for purpose in &system.purposes {
             for operation in bundle.contracts().operations() {
@@ -242,12 +277,35 @@ impl SystemSheet {
                 TlsVersion::Tls13 => "1.3".to_owned(),
             },
             purposes: system.purposes.iter().map(ToString::to_string).collect(),
-            limits: LimitsSheet {
-                rate: RateSheet::of(&limits.default),
-                concurrent: limits.concurrent.get(),
-                operations: limits.operations.iter().map(|(id, rate)| (id.clone(), RateSheet::of(rate))).collect(),
-            },
+            limits: LimitsSheet::of(&system.limits),
+            priority: system.priority.map(|class| class.as_str().to_owned()),
             operations,
+        }
+    }
+}
+
+impl LimitsSheet {
+    fn of(limits: &Limits) -> Self {
+        let counts = [
+            ("connections", limits.connections),
+            ("per_day", limits.per_day),
+            ("per_month", limits.per_month),
+            ("persons_per_hour", limits.persons_per_hour),
+            ("persons_per_day", limits.persons_per_day),
+        ];
+        Self {
+            rate: limits.each.as_ref().map(RateSheet::of),
+            concurrent: limits.concurrent.map(NonZeroU32::get),
+            operations: limits.operations.iter().map(|(id, rate)| (id.clone(), RateSheet::of(rate))).collect(),
+            total: limits.total.as_ref().map(RateSheet::of),
+            purposes: limits.purposes.iter().map(|(id, rate)| (id.to_string(), RateSheet::of(rate))).collect(),
+            counts: counts.into_iter().filter_map(|(name, count)| Some((name.to_owned(), count?.get()))).collect(),
+            bytes: limits.bytes.map(|volume| VolumeSheet {
+                bytes: volume.bytes.get(),
+                per_seconds: volume.per.as_secs(),
+                burst: volume.burst.get(),
+            }),
+            soft: limits.soft.as_deref().map(|soft| Box::new(Self::of(soft))),
         }
     }
 }

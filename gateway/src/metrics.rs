@@ -17,6 +17,7 @@ mod break_glass;
 mod exchanges;
 mod expiry;
 mod fleet;
+mod limits;
 mod operations;
 mod process;
 mod seals;
@@ -31,6 +32,7 @@ pub use break_glass::BreakGlassMetrics;
 pub use exchanges::ExchangeTable;
 pub use expiry::ExpiryMetrics;
 pub use fleet::{FleetMetrics, Fleets};
+pub use limits::LimitMetrics;
 pub use operations::{Code, OperationTable};
 pub use shadow::ShadowMetrics;
 pub use suspensions::SuspensionMetrics;
@@ -63,6 +65,15 @@ family!(
         h2 = "h2",
         /// HTTP/3.
         h3 = "h3",
+    }
+);
+family!(
+    /// `popgate_connections_refused_total{reason}`: connections closed at once.
+    ConnectionsRefused, IntCounter, IntCounterVec, "reason" {
+        /// There were too many.
+        full = "full",
+        /// Their address had too many, or came too often.
+        address = "address",
     }
 );
 family!(
@@ -123,8 +134,8 @@ pub struct Metrics {
     pub connections: Connections,
     /// Connections now open, handshakes included.
     pub connections_open: IntGauge,
-    /// Connections closed at once, because there were too many.
-    pub connections_refused: IntCounter,
+    /// Connections closed at once.
+    pub connections_refused: ConnectionsRefused,
     /// QUIC clients that had to prove their address first.
     pub quic_retries: IntCounter,
     /// Handshakes by TLS version.
@@ -177,6 +188,8 @@ pub struct Metrics {
     pub tables: TableMetrics,
     /// How registers' failures are borne.
     pub fleets: Fleets,
+    /// What limits refuse, or would.
+    pub limits: LimitMetrics,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -309,10 +322,10 @@ impl Metrics {
             )?,
             connections: Connections::new(r, "popgate_connections_total", "Connections by protocol.")?,
             connections_open: gauge(r, "popgate_connections_open", "Connections now open, handshakes included.")?,
-            connections_refused: counter(
+            connections_refused: ConnectionsRefused::new(
                 r,
                 "popgate_connections_refused_total",
-                "Connections closed at once, because there were too many.",
+                "Connections closed at once: there were too many, or their address had too many or came too often.",
             )?,
             quic_retries: counter(
                 r,
@@ -388,6 +401,7 @@ impl Metrics {
             expiry: ExpiryMetrics::new(r)?,
             tables: TableMetrics::new(r)?,
             fleets: Fleets::new(r)?,
+            limits: LimitMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };

@@ -74,11 +74,15 @@ async fn disclose(
         return Err(Refusal::ServiceUnknown);
     }
     // Each line of a bulk request takes a token of its own, and so does its opening: it may be refused and recorded.
-    let ticket = admit::ticket(&live.gates, system, operation)?;
+    if caller.exchange().is_none() {
+        admit::connection(&live.gates, system, &connection.place)?;
+    }
+    let ticket = admit::ticket(&live.gates, system, operation, &mut exchange.standing)?;
     let agreed = decide::purpose(bundle, &caller, &call.claims, node.break_glass.lending(), clock)
         .map_err(|refusal| exchange.not_agreed(&call, refusal))?;
     exchange.agreed(&agreed);
     node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
+    admit::purpose(&live.gates, system, &agreed.purpose().id, &mut exchange.standing)?;
     if bulk {
         let lines = route::lines(&call, &parts.headers, body, &node.config.http)?;
         let answers = bulk::Lines::new(core, &connection, behalf, (call, lines), (live, system));
@@ -86,6 +90,7 @@ async fn disclose(
     }
     let (arguments, body) = route::arguments(&call, &parts.headers, body, &node.config.http).await?;
     exchange.received(&body);
+    ticket.moved(body.len());
     let asked = Asked { core, live, connection: &connection, caller: &caller, call: &call, agreed: &agreed };
     let covered = question(asked, arguments, exchange).await?;
     respond::disclosure(covered, ticket, call.head)

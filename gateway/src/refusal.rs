@@ -121,13 +121,42 @@ pub enum Refusal {
         /// When it ends, if that is known.
         retry_after: Option<Duration>,
     },
-    /// Over the rate.
+    /// Over a rate.
     RateExceeded {
+        /// The limit's name, as in `RateLimit-Policy`.
+        limit: &'static str,
         /// When to come again.
         retry_after: Duration,
     },
+    /// The quota of a day or a month is used up.
+    QuotaExceeded {
+        /// The limit's name, likewise.
+        limit: &'static str,
+        /// When the next one begins.
+        retry_after: Duration,
+    },
     /// Too many requests in flight.
-    ConcurrencyExceeded,
+    ConcurrencyExceeded {
+        /// The limit's name, likewise.
+        limit: &'static str,
+    },
+    /// The system has too many connections.
+    ConnectionsExceeded,
+    /// The system, or its agency, looks as if it copied the register.
+    HarvestSuspected {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// The node has more to do than it can.
+    Overloaded {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// The register is asked as much as it can bear.
+    RegisterBusy {
+        /// When to come again.
+        retry_after: Duration,
+    },
     /// The register cannot be reached.
     RegisterUnavailable,
     /// The register did not answer in time.
@@ -221,8 +250,14 @@ impl Refusal {
             | Self::SystemSuspended { .. }
             | Self::PurposeSuspended { .. }
             | Self::RegisterSuspended { .. } => "ask the gateway's operator".into(),
-            Self::RateExceeded { retry_after } => format!("retry after {} s", seconds(*retry_after)),
-            Self::ConcurrencyExceeded => "wait for answers before sending more requests".into(),
+            Self::RateExceeded { retry_after, .. } => format!("retry after {} s", seconds(*retry_after)),
+            Self::QuotaExceeded { limit, .. } => {
+                format!("wait for the next {}, or have more enrolled", limit.rsplit('-').next().unwrap_or(limit))
+            }
+            Self::ConcurrencyExceeded { .. } => "wait for answers before sending more requests".into(),
+            Self::ConnectionsExceeded => "send more requests over fewer connections".into(),
+            Self::HarvestSuspected { .. } => "ask the gateway's operator".into(),
+            Self::Overloaded { .. } | Self::RegisterBusy { .. } => "retry later, and less at once".into(),
             Self::RegisterUnavailable | Self::RegisterTimeout => "retry later".into(),
             Self::RegisterFailed | Self::RecordUnreadable | Self::RecordTooLarge | Self::SubjectMismatch => {
                 "report the request id to the gateway's operator".into()
@@ -235,12 +270,17 @@ impl Refusal {
     /// When to come again, in whole seconds (`Retry-After`, RFC 9110, section 10.2.3).
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::RateExceeded { retry_after } => Some(seconds(*retry_after)),
+            Self::RateExceeded { retry_after, .. }
+            | Self::QuotaExceeded { retry_after, .. }
+            | Self::HarvestSuspected { retry_after }
+            | Self::Overloaded { retry_after }
+            | Self::RegisterBusy { retry_after } => Some(seconds(*retry_after).max(1)),
             Self::AgencySuspended { retry_after }
             | Self::SystemSuspended { retry_after }
             | Self::PurposeSuspended { retry_after }
             | Self::RegisterSuspended { retry_after } => retry_after.map(seconds),
-            Self::ConcurrencyExceeded
+            Self::ConcurrencyExceeded { .. }
+            | Self::ConnectionsExceeded
             | Self::RegisterUnavailable
             | Self::RegisterTimeout
             | Self::AuditUnavailable
@@ -283,12 +323,15 @@ impl Refusal {
             Self::RegisterUnavailable | Self::RegisterSuspended { .. } => {
                 Some("popgate; error=destination_unavailable")
             }
+            Self::RegisterBusy { .. } => Some("popgate; error=connection_limit_reached"),
             Self::RegisterTimeout => Some("popgate; error=http_response_timeout"),
             Self::RegisterFailed | Self::RecordUnreadable | Self::SubjectMismatch => {
                 Some("popgate; error=http_protocol_error")
             }
             Self::RecordTooLarge => Some("popgate; error=http_response_body_size"),
-            Self::PluginFailed | Self::AuditUnavailable | Self::Internal => Some("popgate; error=proxy_internal_error"),
+            Self::PluginFailed | Self::AuditUnavailable | Self::Overloaded { .. } | Self::Internal => {
+                Some("popgate; error=proxy_internal_error")
+            }
             _ => None,
         }
     }
@@ -302,7 +345,18 @@ impl Refusal {
                 | Self::RequestMalformed { .. }
                 | Self::BodyTooLarge { .. }
                 | Self::BodyTimeout
+                | Self::ConnectionsExceeded
         )
+    }
+
+    /// The limit that is reached, by its name in `RateLimit-Policy`.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::RateExceeded { limit, .. }
+            | Self::QuotaExceeded { limit, .. }
+            | Self::ConcurrencyExceeded { limit } => Some(limit),
+            _ => None,
+        }
     }
 
     fn row(&self) -> (&'static str, StatusCode, Blame, &'static str) {
@@ -398,7 +452,25 @@ impl Refusal {
             Self::RateExceeded { .. } => {
                 ("rate_exceeded", S::TOO_MANY_REQUESTS, Downstream, "the system is over its rate")
             }
-            Self::ConcurrencyExceeded => {
+            Self::QuotaExceeded { .. } => {
+                ("quota_exceeded", S::TOO_MANY_REQUESTS, Downstream, "the quota of the day or month is used up")
+            }
+            Self::ConnectionsExceeded => {
+                ("connections_exceeded", S::TOO_MANY_REQUESTS, Downstream, "the system has too many connections")
+            }
+            Self::HarvestSuspected { .. } => (
+                "harvest_suspected",
+                S::TOO_MANY_REQUESTS,
+                Downstream,
+                "the requests look like a copy of the register being made",
+            ),
+            Self::Overloaded { .. } => {
+                ("overloaded", S::SERVICE_UNAVAILABLE, Gateway, "the gateway has more to do than it can")
+            }
+            Self::RegisterBusy { .. } => {
+                ("register_busy", S::SERVICE_UNAVAILABLE, Upstream, "the register is asked as much as it can bear")
+            }
+            Self::ConcurrencyExceeded { .. } => {
                 ("concurrency_exceeded", S::TOO_MANY_REQUESTS, Downstream, "the system has too many requests in flight")
             }
             Self::RegisterUnavailable => {

@@ -111,6 +111,9 @@ pub fn disclosure(covered: Covered, ticket: Ticket, head: bool) -> Result<Respon
     let media_type = HeaderValue::from_str(covered.redacted.media_type()).map_err(|_| Refusal::Internal)?;
     let mut disclosure = Disclosure::of(covered)?;
     let length = disclosure.left;
+    if !head {
+        ticket.moved(usize::try_from(length).unwrap_or(usize::MAX));
+    }
     if head {
         // HEAD tells the length of what would be shown, and is a disclosure as well.
         while disclosure.next().is_some() {}
@@ -189,6 +192,10 @@ fn problem(
         document.insert("message".to_owned(), message.into());
     }
     add_mistakes(refusal, &mut document);
+    if let (Some(limit), Some(document)) = (refusal.limit(), document.as_object_mut()) {
+        // draft-ietf-httpapi-ratelimit-headers-10, section 6.
+        document.insert("violated-policies".to_owned(), serde_json::json!([limit]));
+    }
     let document = Bytes::from(document.to_string());
     let length = document.len();
     let mut response = Response::new(Body(Kind::Refusal((!head).then_some(document))));

@@ -7,7 +7,6 @@
 
 mod answer;
 pub mod checks;
-mod limit;
 pub(crate) mod text;
 mod tls;
 
@@ -15,6 +14,7 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -32,8 +32,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::app::Node;
+use crate::networks::{Networks, Rules, Seat};
 use answer::Seen;
-use limit::{Limits, Network, Seat};
 
 /// A running listener. Dropping it ends it and all its connections.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub fn serve(node: &Arc<Node>) -> io::Result<Option<Serving>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel();
     let desk = Arc::new(Desk {
-        limits: Arc::new(Limits::new(node.clock.clone())),
+        networks: Arc::new(Networks::new(NETWORKS, &node.clock)),
         tls: Mutex::default(),
         node: Arc::clone(node),
     });
@@ -90,7 +90,7 @@ impl Drop for Serving {
 /// What the connections share.
 struct Desk {
     node: Arc<Node>,
-    limits: Arc<Limits>,
+    networks: Arc<Networks>,
     /// By the generation of the trust that it was made of.
     tls: Mutex<Option<(u64, Arc<ServerConfig>)>>,
 }
@@ -108,9 +108,9 @@ impl Desk {
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => {
-                    let network = Network::of(peer.ip());
+                    let network = self.networks.of(peer.ip());
                     // Whoever asked too much is not even shaken hands with: that is what costs.
-                    let seat = self.limits.admits(network).then(|| self.limits.seat(network)).flatten();
+                    let seat = self.networks.admits(network).then(|| self.networks.seat(network)).flatten();
                     match seat {
                         Some(seat) => {
                             tokio::spawn(Arc::clone(self).connection(socket, peer, seat));
@@ -172,7 +172,7 @@ impl Desk {
     }
 
     fn answered<B>(&self, seen: &Seen, request: &Request<B>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
-        let admitted = self.limits.admits(Network::of(seen.peer().ip()));
+        let admitted = self.networks.admits(self.networks.of(seen.peer().ip()));
         ready(Ok(if admitted { seen.answer(&self.node, request) } else { answer::too_many() }))
     }
 
@@ -199,3 +199,12 @@ const STREAMS: u32 = 4;
 const RESETS: usize = 4;
 /// Bytes.
 const HEADERS: u32 = 16 << 10;
+/// A handshake costs a token, and so does each request.
+const NETWORKS: Rules = Rules {
+    bits: (24, 56),
+    rate: Some((NonZeroU32::MIN.saturating_add(3), NonZeroU32::MIN.saturating_add(59))),
+    of_one: 16,
+    of_all: 64,
+    remembered: 4096,
+    crowded: false,
+};

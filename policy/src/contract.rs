@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::directory::Priority;
 use crate::model::{FieldIx, FieldName, FieldSet, GroupId, MaskKind, OperationId, RegisterId};
 use crate::problem::Problem;
 use crate::xroad::ServiceId;
@@ -108,6 +109,8 @@ pub struct Operation {
     pub cache: CacheRule,
     /// Since when it is deprecated, and until when it is there, if it is deprecated.
     pub lifecycle: Option<Lifecycle>,
+    /// How its requests rank among others' (`x-gateway-priority`); a bulk request's lines are batch if it does not say.
+    pub priority: Option<Priority>,
     /// The longest body of a request, in bytes (`x-gateway-max-body`); what the node allows if it does not say.
     pub max_body: Option<usize>,
     /// What JSON Schema says of its parameters.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -10,8 +10,10 @@ use ipnet::IpNet;
 use crate::model::{AgencyId, ExchangeId, PurposeId, SystemId};
 use crate::xroad::{ClientId, MemberId};
 
+mod bounds;
 mod load;
 
+pub use bounds::{Amount, Bound, Names};
 pub(crate) use load::load;
 
 /// Who is enrolled, and for what.
@@ -118,6 +120,8 @@ pub struct Agency {
     pub province: Option<String>,
     /// The purposes that it may use.
     pub purposes: Vec<PurposeId>,
+    /// How much all its systems may ask together.
+    pub limits: Limits,
 }
 
 /// An information system of an agency.
@@ -137,6 +141,8 @@ pub struct System {
     pub purposes: Vec<PurposeId>,
     /// How much it may ask.
     pub limits: Limits,
+    /// How its requests rank among others'; `None` if its file does not say.
+    pub priority: Option<Priority>,
     /// The oldest TLS version that it may use.
     pub min_tls: TlsVersion,
     /// The X-Road client that it is, for exchange servers that speak for its member.
@@ -204,15 +210,45 @@ pub enum TlsVersion {
     Tls13,
 }
 
-/// How much a system may ask.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// How much a system may ask, or all systems of an agency together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Limits {
-    /// For each operation that has no limit of its own.
-    pub default: Rate,
+    /// For each operation by itself that has no rate of its own. A system always has one.
+    pub each: Option<Rate>,
     /// By operation id.
     pub operations: BTreeMap<String, Rate>,
-    /// Requests in flight, bodies that are still being sent included.
-    pub concurrent: NonZeroU32,
+    /// Over all operations together.
+    pub total: Option<Rate>,
+    /// By purpose.
+    pub purposes: BTreeMap<PurposeId, Rate>,
+    /// Requests in flight, bodies that are still being sent included. A system always has it.
+    pub concurrent: Option<NonZeroU32>,
+    /// Connections of a system's certificate at once, on each node.
+    pub connections: Option<NonZeroU32>,
+    /// Requests in a calendar day of the gateway's time zone.
+    pub per_day: Option<NonZeroU32>,
+    /// Requests in a calendar month, likewise.
+    pub per_month: Option<NonZeroU32>,
+    /// Bytes of requests' bodies and of answers.
+    pub bytes: Option<Volume>,
+    /// Different persons in an hour, estimated.
+    pub persons_per_hour: Option<NonZeroU32>,
+    /// Different persons in a day, estimated.
+    pub persons_per_day: Option<NonZeroU32>,
+    /// What is only warned of: never more of these than of the others.
+    pub soft: Option<Box<Limits>>,
+}
+
+impl Limits {
+    /// The rate of an operation by itself.
+    pub fn of(&self, operation: &str) -> Option<&Rate> {
+        self.operations.get(operation).or(self.each.as_ref())
+    }
+
+    /// Whether nothing is bounded.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A token bucket (GCRA).
@@ -224,6 +260,52 @@ pub struct Rate {
     pub per: std::time::Duration,
     /// The most requests at once.
     pub burst: NonZeroU32,
+}
+
+/// A token bucket of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Volume {
+    /// Bytes per [`Volume::per`].
+    pub bytes: NonZeroU64,
+    /// The period.
+    pub per: std::time::Duration,
+    /// The most bytes at once.
+    pub burst: NonZeroU64,
+}
+
+/// Who is served first where not everybody can be. Lower ones are refused before higher ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Priority {
+    /// Nobody waits for it.
+    Batch,
+    /// Somebody waits for it.
+    Interactive,
+    /// A life may depend on it.
+    Emergency,
+}
+
+impl Priority {
+    /// Every class, the lowest first.
+    pub const ALL: [Self; 3] = [Self::Batch, Self::Interactive, Self::Emergency];
+
+    /// The name used in bundles and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Interactive => "interactive",
+            Self::Emergency => "emergency",
+        }
+    }
+
+    /// The class of a request, by what the directory says of its system and the contract of its operation: the lower of the two; where
+    /// only one of them says something, that; interactive, if neither does.
+    #[must_use]
+    pub fn of(system: Option<Self>, operation: Option<Self>) -> Self {
+        match (system, operation) {
+            (Some(system), Some(operation)) => system.min(operation),
+            (one, other) => one.or(other).unwrap_or(Self::Interactive),
+        }
+    }
 }
 
 /// A purpose with its legal basis.

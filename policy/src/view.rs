@@ -48,7 +48,7 @@ pub struct ViewDigest([u8; 16]);
 pub struct ViewGroup {
     shape: Option<usize>,
     purposes: Vec<PurposeId>,
-    limits: Limits,
+    limits: (Limits, Limits),
 }
 
 /// A refusal that a caller may meet, as the gateway declares it.
@@ -101,7 +101,7 @@ impl Bundle {
 
     /// What [`Bundle::view`] depends on of a system.
     pub fn view_group(&self, system: &System) -> ViewGroup {
-        let limits = system.limits.clone();
+        let limits = (system.limits.clone(), system.agency.limits.clone());
         ViewGroup { shape: self.engine().shape(system), purposes: system.purposes.clone(), limits }
     }
 }

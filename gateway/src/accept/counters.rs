@@ -14,6 +14,8 @@ pub struct Counters {
     pub accepted: Counter,
     /// Connections closed at once, because there were too many.
     pub refused_full: Counter,
+    /// Connections closed at once, because their address had too many, or came too often.
+    pub refused_address: Counter,
     /// Errors of `accept`, such as too many open files.
     pub accept_errors: Counter,
     /// Handshakes that led to a connection.

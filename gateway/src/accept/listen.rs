@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ use super::h3;
 use super::trust::Trust;
 use crate::app::config;
 use crate::clock::Clock;
+use crate::networks::{self, Networks};
 use crate::respond::Body;
 
 /// What a listener needs to know of the configuration.
@@ -104,7 +106,8 @@ where
     }
     drop(serving);
     let max = options.http.max_connections;
-    let desks = Arc::new(Desks { desks, next: Mutex::new(0), max, counters: counters.clone() });
+    let networks = Arc::new(Networks::new(rules(&options.http), &clock));
+    let desks = Arc::new(Desks { desks, next: Mutex::new(0), max, networks, counters: counters.clone() });
     if let Some(udp) = udp {
         let config = h3::server_config(&options.http, &trust.borrow())?;
         let acceptor = h3::Acceptor::new(udp, config, Arc::clone(&desks), counters);
@@ -287,6 +290,8 @@ pub(super) struct Seat {
     live: Arc<AtomicUsize>,
     left: Arc<Notify>,
     counters: Arc<Counters>,
+    #[expect(dead_code, reason = "it counts as long as it is held")]
+    of_address: networks::Seat,
 }
 
 impl Drop for Seat {
@@ -305,6 +310,23 @@ pub(super) enum Arrival {
     Quic(Box<h3::Knock>),
 }
 
+impl Arrival {
+    /// Whether it comes from where it says: what others pretend must not count against those who are there.
+    fn is_proven(&self) -> bool {
+        match self {
+            Self::Tcp(..) => true,
+            Self::Quic(knock) => knock.is_proven(),
+        }
+    }
+
+    fn peer(&self) -> SocketAddr {
+        match self {
+            Self::Tcp(_, peer) => *peer,
+            Self::Quic(knock) => knock.peer(),
+        }
+    }
+}
+
 /// The way to one core.
 struct Desk {
     sender: mpsc::UnboundedSender<Accepted>,
@@ -317,6 +339,7 @@ pub(super) struct Desks {
     desks: Vec<Desk>,
     next: Mutex<usize>,
     max: usize,
+    networks: Arc<Networks>,
     counters: Arc<Counters>,
 }
 
@@ -359,6 +382,12 @@ impl Desks {
     /// Gives a connection to the core with the fewest; among equals, in turn. If there are too many, it is given back.
     pub(super) fn place(&self, arrival: Arrival) -> Option<Arrival> {
         self.counters.accepted.add(1);
+        let network = self.networks.of(arrival.peer().ip());
+        let admitted = !arrival.is_proven() || self.networks.admits(network);
+        let Some(of_address) = admitted.then(|| self.networks.seat(network)).flatten() else {
+            self.counters.refused_address.add(1);
+            return Some(arrival);
+        };
         let cores = self.desks.len();
         // Held until the connection is counted: of two at once, both must see the other.
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -373,10 +402,23 @@ impl Desks {
         *next = index + 1;
         desk.live.fetch_add(1, Ordering::AcqRel);
         self.counters.open.add(1);
-        let seat = Seat { live: desk.live.clone(), left: desk.left.clone(), counters: self.counters.clone() };
+        let (live, left, counters) = (desk.live.clone(), desk.left.clone(), self.counters.clone());
+        let seat = Seat { live, left, counters, of_address };
         // If the core has ended, so has the connection.
         let _ = desk.sender.send((arrival, seat));
         None
+    }
+}
+
+/// One address of IPv4, and one network of IPv6, which one host can have.
+fn rules(http: &config::Http) -> networks::Rules {
+    networks::Rules {
+        bits: (32, 64),
+        rate: http.handshakes_per_address.and_then(|rate| Some((rate, rate.checked_mul(NonZeroU32::new(BURST)?)?))),
+        of_one: http.connections_per_address,
+        of_all: usize::MAX,
+        remembered: REMEMBERED,
+        crowded: true,
     }
 }
 
@@ -426,6 +468,10 @@ fn spawn(name: &str, run: impl FnOnce(Started<'_>) + Send + 'static) -> io::Resu
     Ok(thread)
 }
 
+/// Handshakes of one address at once, in seconds of its rate.
+const BURST: u32 = 10;
+/// Of how many addresses it is remembered how often they came.
+const REMEMBERED: usize = 65_536;
 const BACKLOG: i32 = 4096;
 const PORT_TRIES: u32 = 16;
 /// How long connections have to send their end, and their clients to answer it, when the node ends.

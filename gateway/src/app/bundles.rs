@@ -370,7 +370,7 @@ impl Node {
         }
         self.bundles.keep(&source, manifest.as_deref(), entry)?;
         let changes = diff::changes((&before.source, &before.bundle), (&source, &loaded.bundle));
-        let gates = Gates::build(&loaded.bundle, Some(&before.gates), &self.clock);
+        let gates = Gates::build(&loaded.bundle, Some(&before.gates), &self.ground);
         super::node::warn_of_missing_registers(&self.config, &loaded.bundle);
         plugins::warn_of_unknown_names(&self.plugins, &loaded.bundle);
         self.metrics.bundle_reloads.accepted.inc();

@@ -14,11 +14,13 @@ use popgate_policy::problem::Problem;
 
 pub use break_glass::BreakGlass;
 pub use bundle::{Signing, trust};
+pub use limits::Limits;
 pub use register::{Check, Endpoint, Protocol, Register};
 pub use shadow::Shadow;
 
 mod break_glass;
 mod bundle;
+mod limits;
 mod parse;
 mod read;
 mod register;
@@ -60,6 +62,8 @@ pub struct Config {
     pub cache: Cache,
     /// How many failed guesses are tolerated.
     pub guesses: Guesses,
+    /// What becomes of limits.
+    pub limits: Limits,
     /// The operators' side.
     pub admin: Admin,
     /// Key files.
@@ -258,6 +262,10 @@ pub struct Http {
     pub http3: bool,
     /// The most connections at once.
     pub max_connections: usize,
+    /// The most connections of one address (of IPv6: one /64).
+    pub connections_per_address: usize,
+    /// The most connections of one address that begin in a second, ten times as many at once; as many as it likes, if not given.
+    pub handshakes_per_address: Option<NonZeroU32>,
     /// From accept to the end of the TLS handshake.
     pub handshake_timeout: Duration,
     /// From the first byte of a request to the end of its headers.

@@ -1,12 +1,13 @@
 //! What a reload changed, in words.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use popgate_policy::bundle::{Bundle, Source};
 use popgate_policy::contract::{
     Answer, Field, Location, Operation, ParamIx, Parameter, Role, Segment, UpstreamTemplate,
 };
-use popgate_policy::directory::{Agency, Exchange, Identity, Purpose, Rate, System};
+use popgate_policy::directory::{Agency, Exchange, Identity, Limits, Priority, Purpose, Rate, System, Volume};
 use popgate_policy::model::FieldIx;
 
 mod statements;
@@ -183,6 +184,7 @@ fn describe_operation(operation: &Operation) -> Vec<(&'static str, String)> {
         ("parameters", parameters.join("; ")),
         ("pushdown", pushdown),
         ("cache", format!("{:?}", operation.cache)),
+        ("priority", operation.priority.map_or("", Priority::as_str).to_owned()),
         ("longest body", operation.max_body.map_or(String::new(), |most| most.to_string())),
         ("end", operation.lifecycle.as_ref().map_or(String::new(), |lifecycle| format!("{lifecycle:?}"))),
     ]
@@ -231,13 +233,15 @@ fn agencies(old: &Bundle, new: &Bundle, said: &mut Vec<String>) {
 }
 
 fn describe_agency(agency: &Agency) -> Vec<(&'static str, String)> {
-    vec![
+    let mut said = vec![
         ("name", agency.name.values().map(String::as_str).collect::<Vec<_>>().join(" / ")),
         ("sector", agency.sector.clone()),
         ("level", agency.level.clone()),
         ("province", agency.province.clone().unwrap_or_default()),
         ("purposes", listed(&agency.purposes)),
-    ]
+    ];
+    said.extend(describe_limits(&agency.limits));
+    said
 }
 
 fn systems(old: &Bundle, new: &Bundle, said: &mut Vec<String>) {
@@ -273,18 +277,44 @@ fn identities(identities: &[Identity]) -> String {
 }
 
 fn describe_system(system: &System) -> Vec<(&'static str, String)> {
-    let rate = |rate: &Rate| format!("{} per {:?} burst {}", rate.count, rate.per, rate.burst);
-    let operations: Vec<String> =
-        system.limits.operations.iter().map(|(operation, limit)| format!("{operation} {}", rate(limit))).collect();
-    vec![
+    let mut said = vec![
         ("identity", identities(&system.identities)),
         ("networks", listed(&system.networks)),
         ("purposes", listed(&system.purposes)),
-        ("rate", rate(&system.limits.default)),
-        ("operation rates", operations.join(", ")),
-        ("concurrent", system.limits.concurrent.to_string()),
+    ];
+    said.extend(describe_limits(&system.limits));
+    said.extend([
+        ("priority", system.priority.map_or("", Priority::as_str).to_owned()),
         ("min_tls", format!("{:?}", system.min_tls)),
         ("xroad", system.xroad.as_ref().map(ToString::to_string).unwrap_or_default()),
+    ]);
+    said
+}
+
+fn describe_limits(limits: &Limits) -> Vec<(&'static str, String)> {
+    let rate = |rate: &Rate| format!("{} per {:?} burst {}", rate.count, rate.per, rate.burst);
+    let named = |rates: Vec<(&str, &Rate)>| {
+        rates.into_iter().map(|(name, it)| format!("{name} {}", rate(it))).collect::<Vec<_>>().join(", ")
+    };
+    let count = |count: Option<NonZeroU32>| count.map_or_else(String::new, |count| count.to_string());
+    let volume = |it: Volume| format!("{} per {:?} burst {}", it.bytes, it.per, it.burst);
+    let soft = |soft: &Limits| {
+        let said = describe_limits(soft).into_iter().filter(|(_, said)| !said.is_empty());
+        said.map(|(what, said)| format!("{what} {said}")).collect::<Vec<_>>().join(", ")
+    };
+    vec![
+        ("rate", limits.each.as_ref().map_or_else(String::new, rate)),
+        ("operation rates", named(limits.operations.iter().map(|(name, it)| (name.as_str(), it)).collect())),
+        ("total rate", limits.total.as_ref().map_or_else(String::new, rate)),
+        ("purpose rates", named(limits.purposes.iter().map(|(name, it)| (name.as_str(), it)).collect())),
+        ("concurrent", count(limits.concurrent)),
+        ("connections", count(limits.connections)),
+        ("per_day", count(limits.per_day)),
+        ("per_month", count(limits.per_month)),
+        ("bytes", limits.bytes.map_or_else(String::new, volume)),
+        ("persons_per_hour", count(limits.persons_per_hour)),
+        ("persons_per_day", count(limits.persons_per_day)),
+        ("soft limits", limits.soft.as_deref().map_or_else(String::new, soft)),
     ]
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::accept::Counters;
 use crate::accept::trust::{Trust, TrustError, Warning};
-use crate::admit::{Gates, Guesses};
+use crate::admit::{Gates, Ground, Guesses, Quotas};
 use crate::app::break_glass::BreakGlass;
 use crate::app::bundle_store;
 use crate::app::bundles::{Bundles, First};
@@ -49,6 +49,8 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     /// Failed guesses.
     pub guesses: Guesses,
+    /// What limits stand on.
+    pub(super) ground: Ground,
     /// The keys for what is shown.
     pub secrets: Secrets,
     /// What operators have suspended.
@@ -207,7 +209,13 @@ impl Node {
         let Parts { config, clock, audit, secrets, metrics } = parts;
         let suspensions = Suspensions::open(&config.state, &clock, &metrics)?;
         let First { source, loaded, bundles, problems } = Bundles::open(&config, &clock)?;
-        let gates = Gates::build(&loaded.bundle, None, &clock);
+        let ground = Ground {
+            clock: clock.clone(),
+            quotas: Arc::new(Quotas::open(&config.state)),
+            metrics: metrics.limits.clone(),
+            enforced: config.limits.enforced,
+        };
+        let gates = Gates::build(&loaded.bundle, None, &ground);
         let live = Live::new(source, loaded, gates, &metrics, &clock).without(suspensions.policies(clock.wall()));
         let (trust, trust_warnings) = load_trust(&config, 1, &clock, None)?;
         let trust = Arc::new(trust);
@@ -226,6 +234,7 @@ impl Node {
         let node = Arc::new(Self {
             cache: Cache::new(config.cache.capacity_bytes),
             guesses: Guesses::new(config.guesses.clone()),
+            ground,
             break_glass: BreakGlass::open(&config),
             bundles,
             config,
@@ -276,6 +285,11 @@ impl Node {
     /// Tells of every change of [`Node::trust`].
     pub fn trust_changes(&self) -> watch::Receiver<Arc<Trust>> {
         self.trust_changed.subscribe()
+    }
+
+    /// Keeps what was used of quotas.
+    pub(super) fn tend_limits(&self) {
+        self.ground.quotas.keep(&self.clock);
     }
 
     /// How the last reloads went.

@@ -243,6 +243,7 @@ impl Running {
         self.node.metrics.draining.set(1);
         self.serving.drain(self.node.config.drain).await;
         drop((self.watchers, self.admin, self.whoami));
+        self.node.tend_limits();
         self.node.audit.clone().close();
     }
 }
@@ -297,6 +298,7 @@ fn renew_trust(node: &Weak<Node>) {
         node.tend_suspensions();
         node.tend_orders();
         node.tend_bundles();
+        node.tend_limits();
         if node.trust().reload_at().is_some_and(|at| at <= node.clock.unix()) {
             reload_trust(&node);
         }

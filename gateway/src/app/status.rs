@@ -91,7 +91,8 @@ fn listener(metrics: &Metrics, node: &Node) {
     follow(&metrics.tls_versions.tls12, counters.tls12.value());
     follow(&metrics.tls_versions.tls13, counters.tls13.value());
     metrics.connections_open.set(gauge(counters.open.value()));
-    follow(&metrics.connections_refused, counters.refused_full.value());
+    follow(&metrics.connections_refused.full, counters.refused_full.value());
+    follow(&metrics.connections_refused.address, counters.refused_address.value());
     follow(&metrics.certificates_revoked_live, counters.ended_revoked.value());
     follow(&metrics.handshakes("ok"), counters.handshakes.value());
     for (failure, count) in counters.failures() {

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::{Asked, question};
 use crate::accept::Connection;
-use crate::admit::{Gates, Ticket};
+use crate::admit::{Gates, Standing, Ticket};
 use crate::app::{Core, Live};
 use crate::identify::Caller;
 use crate::pipeline::exchange::Exchange;
@@ -177,7 +177,10 @@ impl Bulk {
             .map_err(|refusal| exchange.not_agreed(&call, refusal))?;
         exchange.agreed(&agreed);
         node.suspensions.switch().call(&agreed.purpose().id, &call.operation, &node.clock)?;
-        let arguments = route::arguments_of_line(&call, &bytes?)?;
+        let (bytes, system) = (bytes?, caller.system().index);
+        admit::moved(&live.gates, system, bytes.len());
+        admit::purpose(&live.gates, system, &agreed.purpose().id, &mut Standing::default())?;
+        let arguments = route::arguments_of_line(&call, &bytes)?;
         let (core, connection) = (&*self.core, &*self.connection);
         let asked = Asked { core, live: &live, connection, caller: &caller, call: &call, agreed: &agreed };
         question(asked, arguments, exchange).await
@@ -188,10 +191,11 @@ impl Bulk {
         loop {
             let live = self.core.node.live();
             let (caller, call) = self.asker(&live, exchange)?;
-            match admit::token(&live.gates, caller.system().index, call.operation.index) {
+            let mut standing = Standing::default();
+            match admit::token(&live.gates, caller.system().index, call.operation.index, &mut standing) {
                 Ok(()) => return Ok((live, (caller, call))),
                 // Not for long at once: what changes meanwhile is seen.
-                Err(Refusal::RateExceeded { retry_after }) => tokio::time::sleep(retry_after.min(PATIENCE)).await,
+                Err(Refusal::RateExceeded { retry_after, .. }) => tokio::time::sleep(retry_after.min(PATIENCE)).await,
                 Err(refusal) => return Err(refusal),
             }
         }

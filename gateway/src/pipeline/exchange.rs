@@ -14,6 +14,7 @@ use popgate_policy::permit::{Ask, Denial, Denied};
 use popgate_policy::shadow::Note;
 
 use crate::accept::{Connection, Inbound};
+use crate::admit::Standing;
 use crate::app::logs::RequestRecord;
 use crate::app::{Core, Live};
 use crate::audit::{Claimed, Closing, NoMatch, Outcome, Refused};
@@ -57,6 +58,8 @@ pub(super) struct Exchange {
     tally: Option<Tally>,
     length: u64,
     status: StatusCode,
+    /// What is left of its limits.
+    pub(super) standing: Standing,
     /// Of a bulk request, which line.
     line: Option<u64>,
     /// Whether its lines are what is counted.
@@ -100,6 +103,7 @@ impl Exchange {
             tally: None,
             length: 0,
             status: StatusCode::OK,
+            standing: Standing::default(),
             line: None,
             bulk: false,
         }
@@ -291,6 +295,7 @@ impl Exchange {
     /// What an enrolled caller is told beside the answer: which version of its view is in force, and that the operation ends.
     fn tell(&self, response: &mut Response<Body>) {
         let Some(system) = &self.system else { return };
+        self.standing.tell(response.headers_mut());
         if let Some(digest) = self.live.views.digest(system) {
             response.headers_mut().insert(respond::VIEW, digest);
         }

@@ -38,7 +38,7 @@ pub(super) struct Bulk {
     /// What is to be sent of lines that are too long to be put together with others.
     pieces: VecDeque<Piece>,
     ended: Option<Cut>,
-    _ticket: Ticket,
+    ticket: Ticket,
 }
 
 enum Piece {
@@ -48,11 +48,19 @@ enum Piece {
 
 impl Bulk {
     pub(super) fn new(answers: Pin<Box<dyn Answers>>, ticket: Ticket) -> Self {
-        Self { answers, pieces: VecDeque::new(), ended: None, _ticket: ticket }
+        Self { answers, pieces: VecDeque::new(), ended: None, ticket }
     }
 
     /// The next bytes: of short lines as many as are there, of a long one a piece that is passed on as it is.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        let next = self.poll_bytes(cx);
+        if let Poll::Ready(Some(Ok(bytes))) = &next {
+            self.ticket.moved(bytes.len());
+        }
+        next
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
         let mut gathered = BytesMut::new();
         while gathered.len() < GATHERED {
             if !self.pieces.is_empty() && !gathered.is_empty() {

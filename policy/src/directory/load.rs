@@ -7,7 +7,7 @@ use crate::bundle::Source;
 use crate::contract::Contracts;
 use crate::directory::{Directory, Held};
 use crate::document::{Sheet, Span};
-use crate::model::AgencyId;
+use crate::model::{AgencyId, PurposeId};
 use crate::problem::{Problem, Severity};
 
 mod agency;
@@ -77,6 +77,11 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
+    /// What limits may name.
+    fn names<'n>(&'n self, purposes: &'n [PurposeId]) -> limit::Names<'n> {
+        limit::Names { operations: self.operations.as_deref(), purposes }
+    }
+
     fn check_purpose(&mut self, sheet: &mut Sheet<'_>, typed: &str, at: &Span) {
         self.enrolled.insert(typed.to_owned());
         if self.lent.contains(typed) {

@@ -267,6 +267,7 @@ fn operation(
         pushdown: None,
         cache: CacheRule { scope: CacheScope::Off, fresh: Duration::ZERO, stale_if_error: Duration::ZERO },
         lifecycle: None,
+        priority: None,
         max_body: None,
         checks: Default::default(),
     })
@@ -307,6 +308,7 @@ pub(crate) fn directory() -> Directory {
             level: level.into(),
             province: province.map(str::to_owned),
             purposes: PURPOSES.iter().map(|id| PurposeId::new(id)).collect(),
+            limits: Limits::default(),
         });
         directory.agencies.insert(agency.id.clone(), Arc::clone(&agency));
         for system in systems {
@@ -319,10 +321,11 @@ pub(crate) fn directory() -> Directory {
                 networks: vec![],
                 purposes: agency.purposes.clone(),
                 limits: Limits {
-                    default: Rate { count: one, per: Duration::from_secs(1), burst: one },
-                    operations: BTreeMap::new(),
-                    concurrent: one,
+                    each: Some(Rate { count: one, per: Duration::from_secs(1), burst: one }),
+                    concurrent: Some(one),
+                    ..Limits::default()
                 },
+                priority: None,
                 min_tls: TlsVersion::Tls12,
                 xroad: None,
             }));

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::contract::{Answer, Lifecycle, Location, ParamIx, Parameter};
-use crate::directory::{Purpose, Rate, Requirement, System};
+use crate::directory::{Purpose, Requirement, System};
 
 use super::Refusable;
 use super::components::{Components, capitalised};
@@ -41,8 +41,7 @@ pub(super) fn object(
     if offer.operation.lifecycle.is_some() {
         put("deprecated", true.into());
     }
-    let limit = system.limits.operations.get(offer.operation.id.as_str()).unwrap_or(&system.limits.default);
-    put("x-ratelimit", rate_limit(limit, system));
+    put("x-ratelimit", rate_limit(offer, system));
     let mut parameters = headers(offer, system);
     parameters.extend(offer.written.parameters(offer.operation).into_iter().filter_map(|it| parameter(offer, it)));
     put("parameters", Value::Array(parameters));
@@ -60,10 +59,30 @@ pub(super) fn object(
     Some(object)
 }
 
-/// How often the caller may use an operation: `requests` in `seconds`, `burst` at once, `concurrent` in flight over all operations.
-fn rate_limit(limit: &Rate, system: &System) -> Value {
-    let seconds = limit.per.as_secs();
-    json!({ "requests": limit.count, "seconds": seconds, "burst": limit.burst, "concurrent": system.limits.concurrent })
+/// How often the caller may use an operation: `requests` in `seconds`, `burst` at once, `concurrent` in flight over all operations;
+/// and all that bounds it, by the names that `RateLimit-Policy` has.
+fn rate_limit(offer: &Offer<'_>, system: &System) -> Value {
+    let limits = &system.limits;
+    let mut said = Map::new();
+    if let Some(rate) = limits.of(offer.operation.id.as_str()) {
+        said.insert("requests".to_owned(), rate.count.get().into());
+        said.insert("seconds".to_owned(), rate.per.as_secs().into());
+        said.insert("burst".to_owned(), rate.burst.get().into());
+    }
+    if let Some(concurrent) = limits.concurrent {
+        said.insert("concurrent".to_owned(), concurrent.get().into());
+    }
+    let mut policies: Vec<Value> = Vec::new();
+    let of = |purpose| system.bounds(offer.operation.id.as_str(), purpose);
+    for bound in of(None) {
+        policies.push(bound.to_json(None));
+    }
+    for (purpose, _) in &offer.grants {
+        let of_purpose = of(Some(&purpose.id)).into_iter().filter(|bound| bound.name.ends_with("purpose"));
+        policies.extend(of_purpose.map(|bound| bound.to_json(Some(purpose.id.as_str()))));
+    }
+    said.insert("policies".to_owned(), policies.into());
+    Value::Object(said)
 }
 
 /// The gateway's own request headers.

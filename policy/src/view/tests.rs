@@ -365,7 +365,12 @@ fn where_purposes_differ_it_is_said_which_shows_what() {
 fn limits_and_refusals_are_said_at_each_operation() {
     let bundle = bundle(&identity());
     let view = shown(&bundle, None);
-    assert_eq!(read(&view)["x-ratelimit"], json!({ "requests": 200, "seconds": 1, "burst": 400, "concurrent": 64 }));
+    let policies = json!([
+        { "name": "operation", "quota": 400, "seconds": 2, "unit": "requests" },
+        { "name": "concurrent", "quota": 64, "unit": "concurrent-requests" },
+    ]);
+    let expected = json!({ "requests": 200, "seconds": 1, "burst": 400, "concurrent": 64, "policies": policies });
+    assert_eq!(read(&view)["x-ratelimit"], expected);
     assert_eq!(verify(&view)["x-ratelimit"]["seconds"], 60);
     assert_eq!(names(&read(&view)["responses"]), ["200", "404", "429"]);
     assert_eq!(names(&verify(&view)["responses"]), ["200", "404", "413", "429"]);

@@ -31,7 +31,12 @@ pub(in crate::accept) struct Knock {
 }
 
 impl Knock {
-    pub(super) fn peer(&self) -> SocketAddr {
+    /// Whether the client has shown that it receives what is sent to its address (RFC 9000, section 8.1).
+    pub(in crate::accept) fn is_proven(&self) -> bool {
+        self.incoming.remote_address_validated()
+    }
+
+    pub(in crate::accept) fn peer(&self) -> SocketAddr {
         self.incoming.remote_address()
     }
 

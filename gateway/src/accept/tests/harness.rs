@@ -243,6 +243,8 @@ fn limits() -> config::Http {
     config::Http {
         http3: true,
         max_connections: 1000,
+        connections_per_address: 1000,
+        handshakes_per_address: None,
         handshake_timeout: Duration::from_secs(2),
         header_timeout: Duration::from_secs(2),
         idle_timeout: Duration::from_secs(2),

@@ -13,7 +13,7 @@ use toml::de::DeTable;
 use super::section::{Reader, Section};
 use super::{
     Admin, Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Operator, Register, Sealed, Tls,
-    break_glass, bundle, read, register, shadow,
+    break_glass, bundle, limits, read, register, shadow,
 };
 
 pub(super) fn config(text: &str, file: &Path, cores: usize) -> Result<Config, ConfigErrors> {
@@ -59,6 +59,7 @@ fn read_document(
     let shadow = shadow::parse(reader, &top, folder, &state);
     let cache = cache(top.section("cache"));
     let guesses = guesses(top.section("guesses"));
+    let limits = limits::parse(top.section("limits"));
     let admin_section = top.section("admin");
     let admin_named = admin_section.span();
     let admin = admin(reader, admin_section, folder);
@@ -102,6 +103,7 @@ fn read_document(
         state,
         cache,
         guesses,
+        limits,
         admin,
         keys,
         sealed,
@@ -266,9 +268,15 @@ fn http(section: Section<'_>) -> Http {
         let bytes = section.optional(key, read::size(KIB, most)).unwrap_or(default);
         usize::try_from(bytes).unwrap_or(usize::MAX)
     };
+    let max_connections = section.optional("max_connections", read::count(1, 1_000_000)).unwrap_or(20_000);
+    let per_address = section.optional("connections_per_address", read::count(1, 1_000_000));
     let http = Http {
         http3: section.optional("http3", read::switch).unwrap_or(true),
-        max_connections: section.optional("max_connections", read::count(1, 1_000_000)).unwrap_or(20_000) as usize,
+        max_connections: max_connections as usize,
+        connections_per_address: per_address.unwrap_or((max_connections / 4).max(1)) as usize,
+        handshakes_per_address: NonZeroU32::new(
+            section.optional("handshakes_per_address", read::count(0, 1_000_000)).unwrap_or(200),
+        ),
         handshake_timeout: time("handshake_timeout", 5),
         header_timeout: time("header_timeout", 10),
         idle_timeout: time("idle_timeout", 75),

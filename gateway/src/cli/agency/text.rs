@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use crate::listing::{AgencyLine, AgencySheet, Allowed, OperationLine, PurposeLine, RateSheet, SystemSheet};
+use crate::listing::{
+    AgencyLine, AgencySheet, Allowed, LimitsSheet, OperationLine, PurposeLine, RateSheet, SystemSheet,
+};
 
 /// `popgate agency list`.
 pub(super) fn agencies(lines: &[AgencyLine], out: &mut dyn Write) -> io::Result<()> {
@@ -18,7 +20,7 @@ pub(super) fn agencies(lines: &[AgencyLine], out: &mut dyn Write) -> io::Result<
 
 /// `popgate agency show`.
 pub(super) fn agency(sheet: &AgencySheet, out: &mut dyn Write) -> io::Result<()> {
-    let AgencySheet { line, bundle, today, purpose, system } = sheet;
+    let AgencySheet { line, bundle, today, purpose, limits: of_agency, system } = sheet;
     writeln!(out, "{}  {}", line.id, line.name.values().cloned().collect::<Vec<_>>().join(" / "))?;
     let province = line.province.as_ref().map(|code| format!(", province {code}")).unwrap_or_default();
     writeln!(out, "sector {}, level {}{province}; bundle {bundle}, as of {today}", line.sector, line.level)?;
@@ -30,6 +32,10 @@ pub(super) fn agency(sheet: &AgencySheet, out: &mut dyn Write) -> io::Result<()>
         }),
     );
     table(&rows, "", out)?;
+    if *of_agency != LimitsSheet::default() {
+        writeln!(out, "\nall systems together")?;
+        limits("limits", of_agency, out)?;
+    }
     system.iter().try_for_each(|system| one(system, out))
 }
 
@@ -62,9 +68,9 @@ fn one(system: &SystemSheet, out: &mut dyn Write) -> io::Result<()> {
     let networks = if system.networks.is_empty() { "any".to_owned() } else { system.networks.join(", ") };
     writeln!(out, "  networks    {networks}")?;
     writeln!(out, "  tls         {} or newer", system.min_tls)?;
-    writeln!(out, "  limits      {}, {} in flight", rate(&system.limits.rate), system.limits.concurrent)?;
-    for (operation, limit) in &system.limits.operations {
-        writeln!(out, "              {operation}: {}", rate(limit))?;
+    limits("limits", &system.limits, out)?;
+    if let Some(priority) = &system.priority {
+        writeln!(out, "  priority    {priority}")?;
     }
     writeln!(out, "  purposes    {}", system.purposes.join(", "))?;
     if system.operations.is_empty() {
@@ -98,15 +104,39 @@ fn requires(purpose: &PurposeLine) -> String {
     if purpose.requires.is_empty() { "-".to_owned() } else { purpose.requires.join(", ") }
 }
 
+/// Limits, one a line, the first beside their name.
+fn limits(name: &str, limits: &LimitsSheet, out: &mut dyn Write) -> io::Result<()> {
+    let mut said: Vec<String> = Vec::new();
+    let in_flight = limits.concurrent.map(|most| format!("{most} in flight"));
+    let first: Vec<String> = limits.rate.as_ref().map(rate).into_iter().chain(in_flight).collect();
+    if !first.is_empty() {
+        said.push(first.join(", "));
+    }
+    said.extend(limits.operations.iter().map(|(operation, limit)| format!("{operation}: {}", rate(limit))));
+    said.extend(limits.total.iter().map(|limit| format!("all operations: {}", rate(limit))));
+    said.extend(limits.purposes.iter().map(|(purpose, limit)| format!("for {purpose}: {}", rate(limit))));
+    said.extend(
+        limits.bytes.iter().map(|it| format!("{} bytes/{}, burst {}", it.bytes, per(it.per_seconds), it.burst)),
+    );
+    said.extend(limits.counts.iter().map(|(what, count)| format!("{what}: {count}")));
+    for (at, line) in said.iter().enumerate() {
+        writeln!(out, "  {:<12}{line}", if at == 0 { name } else { "" })?;
+    }
+    limits.soft.iter().try_for_each(|soft| self::limits("warned of", soft, out))
+}
+
 fn rate(rate: &RateSheet) -> String {
-    let per = match rate.per_seconds {
+    format!("{}/{}, burst {}", rate.count, per(rate.per_seconds), rate.burst)
+}
+
+fn per(seconds: u64) -> String {
+    match seconds {
         1 => "s".to_owned(),
         60 => "min".to_owned(),
         3600 => "h".to_owned(),
         86_400 => "day".to_owned(),
         seconds => format!("{seconds} s"),
-    };
-    format!("{}/{per}, burst {}", rate.count, rate.burst)
+    }
 }
 
 /// The English name, which every agency has.

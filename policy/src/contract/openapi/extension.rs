@@ -14,6 +14,7 @@ pub(super) const OPERATION: &[&str] = &[
     "x-gateway-pushdown",
     "x-gateway-whole",
     "x-gateway-max-body",
+    "x-gateway-priority",
     "x-gateway-deprecated-since",
     "x-gateway-sunset",
     "x-gateway-successor",

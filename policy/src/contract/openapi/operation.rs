@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::contract::checks::Checks;
 use crate::contract::{Answer, List, Location, Method, Operation, ParamIx, Parameter, RecordSchema, Role};
+use crate::directory::Priority;
 use crate::document::{Entry, Node, Sheet, Span, Table, Value};
 use crate::model::OperationId;
 
@@ -65,6 +66,11 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
     let pushdown = role::pushdown(sheet, table, how == How::List, whole, &parameters);
     role::check(sheet, &drafts, how == How::List, upstream.as_ref());
     let max_body = max_body(sheet, table);
+    let classes = Priority::ALL.map(|class| (class.as_str(), class));
+    let priority = table
+        .node("x-gateway-priority")
+        .and_then(|node| sheet.choice(node, "`x-gateway-priority`", "unknown-priority", &classes))
+        .or(bulk.then_some(Priority::Batch));
     let lifecycle = lifecycle::of_operation(sheet, document, table, at);
     if bulk {
         content::check_lines(sheet, &drafts);
@@ -116,6 +122,7 @@ pub(super) fn read<'d>(sheet: &mut Sheet<'_>, document: &mut Document<'d>, place
         pushdown,
         cache,
         lifecycle,
+        priority,
         max_body,
         checks: Checks::default(),
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::directory::{Agency, Identity, Limits, System, TlsVersion};
+use crate::directory::{Agency, Identity, Limits, Priority, System, TlsVersion};
 use crate::document::{Entry, Node, Sheet, Span, Table, Value};
 use crate::model::{AgencyId, PurposeId, SystemId};
 use crate::problem::Problem;
@@ -19,14 +19,15 @@ pub(super) struct Draft {
     networks: Vec<IpNet>,
     purposes: Vec<PurposeId>,
     limits: Limits,
+    priority: Option<Priority>,
     min_tls: TlsVersion,
     pub(super) xroad: Option<ClientId>,
 }
 
 impl Draft {
     pub(super) fn into_system(self, index: usize, agency: Arc<Agency>) -> System {
-        let Self { id, identities, networks, purposes, limits, min_tls, xroad } = self;
-        System { index, id, agency, identities, networks, purposes, limits, min_tls, xroad }
+        let Self { id, identities, networks, purposes, limits, priority, min_tls, xroad } = self;
+        System { index, id, agency, identities, networks, purposes, limits, priority, min_tls, xroad }
     }
 }
 
@@ -38,7 +39,11 @@ pub(super) fn read(
 ) -> Option<(Agency, Vec<Draft>)> {
     let top = 0..0;
     let place = format!("the agency `{id}`");
-    sheet.check_keys(table, &place, &["name", "sector", "level", "province", "purposes", "systems", "exchanges"]);
+    sheet.check_keys(
+        table,
+        &place,
+        &["name", "sector", "level", "province", "purposes", "limits", "systems", "exchanges"],
+    );
     let name = names(sheet, table, &top, &place);
     let sector = sheet.required(table, &top, &place, "sector").and_then(|node| sector(sheet, node));
     let level = sheet
@@ -52,9 +57,17 @@ pub(super) fn read(
         Some(node) => purposes(sheet, node, &place, |sheet, typed, at| loader.check_purpose(sheet, typed, at)),
         None => Vec::new(),
     };
+    let limits = table.node("limits").and_then(|node| limit::of_agency(sheet, node, loader.names(&purposes)));
     let systems = systems(sheet, id, table, &purposes, loader);
-    let agency =
-        Agency { id: id.clone(), name, sector: sector?.to_owned(), level: level?.to_owned(), province, purposes };
+    let agency = Agency {
+        id: id.clone(),
+        name,
+        sector: sector?.to_owned(),
+        level: level?.to_owned(),
+        province,
+        purposes,
+        limits: limits.unwrap_or_default(),
+    };
     Some((agency, systems))
 }
 
@@ -147,7 +160,7 @@ fn system(
     let id = format!("{agency}/{name}");
     let place = format!("the system `{id}`");
     let table = sheet.table(&entry.node, &place)?;
-    sheet.check_keys(table, &place, &["identity", "networks", "purposes", "min_tls", "limits", "xroad"]);
+    sheet.check_keys(table, &place, &["identity", "networks", "purposes", "min_tls", "limits", "priority", "xroad"]);
     let identities = match sheet.required(table, &entry.at, &place, "identity") {
         Some(node) => identity::read(sheet, node, &id, &mut loader.identities),
         None => Vec::new(),
@@ -167,9 +180,12 @@ fn system(
     let xroad = table.node("xroad").and_then(|node| exchange::client(sheet, node, &id, &mut loader.links));
     let limits = sheet
         .required(table, &entry.at, &place, "limits")
-        .and_then(|node| limit::read(sheet, node, loader.operations.as_deref()))?;
+        .and_then(|node| limit::of_system(sheet, node, loader.names(&purposes)))?;
+    let classes = Priority::ALL.map(|class| (class.as_str(), class));
+    let priority =
+        table.node("priority").and_then(|node| sheet.choice(node, "`priority`", "unknown-priority", &classes));
     let min_tls = min_tls.unwrap_or(TlsVersion::Tls12);
-    Some(Draft { id: SystemId::new(&id), identities, networks, purposes, limits, min_tls, xroad })
+    Some(Draft { id: SystemId::new(&id), identities, networks, purposes, limits, priority, min_tls, xroad })
 }
 
 pub(super) fn min_tls(sheet: &mut Sheet<'_>, node: &Node) -> Option<TlsVersion> {

@@ -1,7 +1,7 @@
 //! What agencies and purposes mean, and what is refused of them.
 
 use super::*;
-use crate::directory::{Identity, Requirement, TlsVersion};
+use crate::directory::{Identity, Priority, Requirement, TlsVersion};
 
 const TAX: &str = r#"name     = { vi = "Cục Thuế", en = "Tax Department" }
 sector   = "tax"
@@ -50,11 +50,11 @@ fn an_agency_is_read_as_it_is_written() {
     assert_eq!(etax.purposes.iter().map(|known| known.as_str()).collect::<Vec<_>>(), ["refund"]);
     let by_subject = directory.identify([&Identity::Subject("CN=etax,O=Tax Department".to_owned())]).unwrap();
     assert_eq!(by_subject.index, etax.index);
-    assert_eq!((etax.limits.default.count.get(), etax.limits.default.per.as_secs()), (200, 60));
-    assert_eq!((etax.limits.default.burst.get(), etax.limits.concurrent.get()), (400, 64));
+    let (each, concurrent) = (etax.limits.each.unwrap(), etax.limits.concurrent.unwrap());
+    assert_eq!((each.count.get(), each.per.as_secs(), each.burst.get(), concurrent.get()), (200, 60, 400, 64));
     assert_eq!(etax.limits.operations["citizen.verify"].burst.get(), 50);
     let batch = directory.identify([&Identity::Uri("spiffe://gov.vn/tax/batch".to_owned())]).unwrap();
-    assert_eq!((batch.limits.default.burst.get(), batch.limits.concurrent.get()), (5, 2));
+    assert_eq!((batch.limits.each.unwrap().burst.get(), batch.limits.concurrent.unwrap().get()), (5, 2));
     assert_eq!(batch.purposes.len(), 2);
     assert_eq!(directory.systems()[batch.index].id, batch.id);
 }
@@ -121,4 +121,64 @@ fn nobody_is_enrolled_for_a_break_glass_purpose_and_it_needs_case_and_user() {
     );
     let (_, problems) = read(TAX, &format!("{PURPOSES_TOML}{}", lent.replace("= true", "= \"yes\"")));
     assert!(problems.iter().any(|it| it.contains("`true` or `false` without quotes")), "{problems:?}");
+}
+
+#[test]
+fn limits_of_every_level_are_read_and_told_by_the_names_of_the_header() {
+    let all = r#"limits = { rate = "20/s", total = { rate = "50/s", burst = 60 }, purposes = { refund = "5/s" },
+        per_day = 1000, per_month = 20_000, bytes = "10MB/s", persons_per_hour = 100, persons_per_day = 500,
+        connections = 4, soft = { total = "40/s", per_day = 800 }, operations = { "citizen.verify" = "1/m" } }
+priority = "batch""#;
+    let tax = TAX.replace("limits   = { rate = \"5/d\", concurrent = 2 }", all).replace(
+        "[systems.etax]",
+        "limits = { total = \"90/s\", concurrent = 7, per_day = 3000, operations = { \"citizen.verify\" = \"3/s\" } }\n[systems.etax]",
+    );
+    let (directory, problems) = read(&tax, PURPOSES_TOML);
+    assert_eq!(problems, [] as [String; 0]);
+    let batch = directory.identify([&Identity::Uri("spiffe://gov.vn/tax/batch".to_owned())]).unwrap();
+    assert_eq!(batch.priority, Some(Priority::Batch));
+    let soft = batch.limits.soft.as_ref().unwrap();
+    assert_eq!((soft.total.unwrap().count.get(), soft.per_day.unwrap().get()), (40, 800));
+    assert_eq!((batch.limits.connections.unwrap().get(), batch.limits.concurrent.unwrap().get()), (4, 64));
+    let refund = PurposeId::new("refund");
+    let told = |operation: &str| {
+        let bounds = batch.bounds(operation, Some(&refund)).into_iter();
+        bounds.map(|bound| format!("{} {:?}", bound.name, bound.amount.quota())).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(
+        told("citizen.verify"),
+        "operation (1, Some(60)), total (60, Some(2)), purpose (5, Some(1)), day (1000, Some(86400)), \
+         month (20000, Some(2592000)), bytes (10000000, Some(1)), concurrent (64, None), agency-operation (3, Some(1)), \
+         agency-total (90, Some(1)), agency-day (3000, Some(86400)), agency-concurrent (7, None)"
+    );
+    assert!(told("citizen.read").starts_with("operation (20, Some(1)), total"), "{}", told("citizen.read"));
+    assert!(!told("citizen.read").contains("agency-operation"), "the agency bounds another operation alone");
+}
+
+#[test]
+fn limits_that_mean_nothing_are_refused_with_what_is_meant() {
+    let cases = [
+        (r#"rate = "5/d", purposes = { other = "1/s" }"#, "[foreign-purpose]"),
+        (r#"rate = "5/d", bytes = "10/s/s""#, "[bad-rate]"),
+        (r#"rate = "5/d", bytes = { rate = "1MB/s", burst = "lots" }"#, "[bad-size]"),
+        (r#"rate = "5/d", persons_per_hour = 9, persons_per_day = 5"#, "[limits-crossed]"),
+        (r#"rate = "5/d", soft = { connections = 3 }"#, "[unknown-key]"),
+        (r#"rate = "5/d", total = { burst = 5 }"#, "[missing-key]"),
+        (r#"rate = "5/d", per_day = 0"#, "[bad-number]"),
+        (r#"burst = 5"#, "[missing-key]"),
+    ];
+    for (typed, code) in cases {
+        let (_, problems) = read(&TAX.replace("rate = \"5/d\", concurrent = 2", typed), PURPOSES_TOML);
+        assert!(problems.iter().any(|it| it.contains(code)), "{typed}: {problems:?}");
+    }
+    let (_, problems) = read(&TAX.replace("[systems.batch]", "[systems.batch]\npriority = \"bach\""), PURPOSES_TOML);
+    assert!(problems.iter().any(|it| it.contains("did you mean `batch`?")), "{problems:?}");
+}
+
+#[test]
+fn the_lower_of_two_classes_counts_and_silence_does_not() {
+    use Priority::{Batch, Emergency, Interactive};
+    let of = Priority::of;
+    assert_eq!([of(None, None), of(Some(Emergency), None), of(None, Some(Batch))], [Interactive, Emergency, Batch]);
+    assert_eq!([of(Some(Emergency), Some(Batch)), of(Some(Interactive), Some(Emergency))], [Batch, Interactive]);
 }

@@ -387,11 +387,12 @@ fn lift_limits(site: &Site) {
     }
 }
 
-/// The headers of an answer that are the same for equal answers: all but its id, its time, and the view, which is soon known.
+/// The headers of an answer that are the same for equal answers: all but its id, its time, what is left of its limits, and the view,
+/// which is soon known.
 /// Of `alt-svc` that it is there: each gateway has its own port.
 fn names(answer: &Answer) -> Vec<String> {
     let mut headers = answer.headers.clone();
-    for own in ["gateway-request-id", "date", "gateway-view"] {
+    for own in ["gateway-request-id", "date", "gateway-view", "ratelimit"] {
         headers.remove(own);
     }
     if let Some(port) = headers.get_mut("alt-svc") {

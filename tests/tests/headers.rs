@@ -249,8 +249,14 @@ fn listed(answer: &Answer, kind: &str) -> String {
         "date",
         "gateway-request-id",
         "gateway-view",
+        "ratelimit",
+        "ratelimit-policy",
         "x-content-type-options",
     ];
+    // What is no operation has no limit.
+    if answer.status == StatusCode::NOT_FOUND {
+        all.retain(|name| !name.starts_with("ratelimit"));
+    }
     // Whose fault it was, where it was not the caller's.
     if answer.status.is_server_error() {
         all.insert(7, "proxy-status");

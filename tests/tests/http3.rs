@@ -133,6 +133,7 @@ async fn an_answer_is_the_same_as_over_http_2_but_for_alt_svc() {
         assert_eq!((over_quic.status, &over_quic.body), (over_tcp.status, &over_tcp.body), "{path}");
         let (mut tcp, mut quic) = (over_tcp.headers.clone(), over_quic.headers.clone());
         assert_eq!(tcp.remove("alt-svc").unwrap(), alt_svc.as_str(), "{path}");
+        assert_eq!(tcp.remove("ratelimit").is_some(), quic.remove("ratelimit").is_some(), "{path}");
         for own in ["date", "gateway-request-id"] {
             assert_eq!(tcp.remove(own).unwrap().len(), quic.remove(own).unwrap().len(), "{path}: {own}");
         }

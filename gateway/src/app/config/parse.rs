@@ -273,7 +273,7 @@ fn http(section: Section<'_>) -> Http {
     let http = Http {
         http3: section.optional("http3", read::switch).unwrap_or(true),
         max_connections: max_connections as usize,
-        connections_per_address: per_address.unwrap_or((max_connections / 4).max(1)) as usize,
+        connections_per_address: per_address.unwrap_or((max_connections / 4).max(max_connections.min(1000))) as usize,
         handshakes_per_address: NonZeroU32::new(
             section.optional("handshakes_per_address", read::count(0, 1_000_000)).unwrap_or(200),
         ),

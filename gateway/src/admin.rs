@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 mod break_glass;
 mod bundles;
 mod connections;
+mod harvest;
 mod reads;
 mod routes;
 mod status;
@@ -31,6 +32,7 @@ mod tls;
 
 pub use break_glass::{BreakGlassAsk, GlassDesk};
 pub use bundles::{BundleAsk, BundleDesk};
+pub use harvest::HarvestGuard;
 pub use reads::{LogAsk, LogError, Reads, Unseal};
 pub use status::{
     BreakGlassStatus, BundleStatus, OrderStatus, ProblemStatus, RegisterStatus, ShadowStatus, Status, SuspensionStatus,
@@ -80,6 +82,8 @@ pub struct AdminState {
     pub collect: Arc<dyn Fn() + Send + Sync>,
     /// For `/suspensions`.
     pub suspensions: KillSwitch,
+    /// The harvest guard.
+    pub harvest: HarvestGuard,
     /// For `/break-glass`.
     pub break_glass: GlassDesk,
     /// For `/bundles`, `/bundle/reload` and `/bundle/rollback`.

@@ -16,7 +16,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{NotUntil, RateLimiter};
 use popgate_policy::bundle::Bundle;
 use popgate_policy::directory::{Agency, Limits, Names, System};
-use popgate_policy::model::{AgencyId, ExchangeId, OperationId, PurposeId, SystemId};
+use popgate_policy::model::{AgencyId, ExchangeId, OperationId, Personal, PurposeId, SystemId};
 
 use crate::clock::Clock;
 use crate::metrics::LimitMetrics;
@@ -25,25 +25,31 @@ use crate::refusal::Refusal;
 mod bucket;
 mod gate;
 mod guesses;
+pub mod harvest;
 mod quota;
 mod standing;
+mod watch;
 
 pub use guesses::{Counted, Guess, Guesses};
 pub use quota::Quotas;
 pub use standing::Standing;
+pub use watch::{Standing as Tripped, Watch};
 
 use gate::{Gate, Uses};
+use harvest::{Action, Rules};
 
 /// The gates of one bundle.
 #[derive(Debug)]
 pub struct Gates {
     /// By the system's index.
     systems: Box<[Arc<Party>]>,
+    by_id: HashMap<Box<str>, usize>,
     agencies: HashMap<AgencyId, Arc<Gate>>,
     /// For messages of exchange servers for clients that they do not speak for: such a refusal is recorded.
     strangers: HashMap<ExchangeId, Arc<Small>>,
     clock: Clock,
     quotas: Arc<Quotas>,
+    watch: Arc<Watch>,
     metrics: LimitMetrics,
     effect: Effect,
 }
@@ -55,6 +61,8 @@ pub struct Ground {
     pub clock: Clock,
     /// What was used of quotas.
     pub quotas: Arc<Quotas>,
+    /// What the harvest guard saw.
+    pub watch: Arc<Watch>,
     /// What is counted.
     pub metrics: LimitMetrics,
     /// Whether limits refuse, or what they would refuse is only counted.
@@ -86,6 +94,7 @@ enum Effect {
 struct Around<'a> {
     clock: &'a Clock,
     quotas: &'a Quotas,
+    watch: &'a Watch,
     metrics: &'a LimitMetrics,
     effect: Effect,
 }
@@ -119,7 +128,13 @@ impl Gates {
     /// The gates for a bundle. A party whose limits did not change keeps its gate, and with it what was used.
     pub fn build(bundle: &Bundle, before: Option<&Self>, ground: &Ground) -> Self {
         let effect = if ground.enforced { Effect::Refused } else { Effect::DryRun };
-        let around = Around { clock: &ground.clock, quotas: &ground.quotas, metrics: &ground.metrics, effect };
+        let around = Around {
+            clock: &ground.clock,
+            quotas: &ground.quotas,
+            watch: &ground.watch,
+            metrics: &ground.metrics,
+            effect,
+        };
         let ids: Vec<OperationId> = bundle.contracts().operations().iter().map(|known| known.id.clone()).collect();
         let known = before.and_then(|gates| gates.agencies.values().next().map(|gate| Arc::clone(&gate.ids)));
         let ids = known.filter(|known| **known == *ids).unwrap_or_else(|| ids.into());
@@ -144,13 +159,26 @@ impl Gates {
         });
         Self {
             systems: bundle.directory().systems().iter().filter_map(party).collect(),
+            by_id: bundle
+                .directory()
+                .systems()
+                .iter()
+                .map(|system| (system.id.as_str().into(), system.index))
+                .collect(),
             agencies,
             strangers: strangers.collect(),
             clock: ground.clock.clone(),
             quotas: Arc::clone(&ground.quotas),
+            watch: Arc::clone(&ground.watch),
             metrics: ground.metrics.clone(),
             effect,
         }
+    }
+
+    /// From now to a time in seconds since 1970; a while, if that is not known.
+    fn until(&self, again: Option<u64>) -> Duration {
+        let now = u64::try_from(self.clock.wall().as_second()).unwrap_or_default();
+        again.map_or(A_WHILE, |again| Duration::from_secs(again.saturating_sub(now).max(1)))
     }
 
     fn party(&self, system: usize) -> Result<&Arc<Party>, Refusal> {
@@ -158,7 +186,17 @@ impl Gates {
     }
 
     fn around(&self) -> Around<'_> {
-        Around { clock: &self.clock, quotas: &self.quotas, metrics: &self.metrics, effect: self.effect }
+        let Self { clock, quotas, watch, metrics, effect, .. } = self;
+        Around { clock, quotas, watch, metrics, effect: *effect }
+    }
+
+    /// The harvest guard's rules for a party, by its name; `None` if the bundle has no such.
+    pub fn rules_of(&self, name: &str) -> Option<Rules> {
+        let (kind, id) = name.split_once(' ')?;
+        match kind {
+            "agency" => self.agencies.get(&AgencyId::new(id)).map(|gate| gate.rules.clone()),
+            _ => self.systems.get(*self.by_id.get(id)?).map(|party| party.own.rules.clone()),
+        }
     }
 }
 
@@ -299,6 +337,45 @@ pub fn purpose(gates: &Gates, system: usize, purpose: &PurposeId, standing: &mut
     own.and_then(|()| party.agency.take_purpose(purpose, &around, standing)).map_err(Over::refusal)
 }
 
+/// What the harvest guard says of a request, before anything is fetched: how long it must wait, if it must.
+///
+/// # Errors
+/// [`Refusal::HarvestSuspected`].
+pub fn asked(gates: &Gates, system: usize, subject: Option<&Personal<String>>) -> Result<Option<Duration>, Refusal> {
+    let party = gates.party(system)?;
+    let person = subject.map(|subject| gates.watch.person(subject));
+    let mut wait = None;
+    for gate in [&party.own, &*party.agency] {
+        let verdict = gates.watch.see(&gate.watched, &gate.rules, |party, rules, now| match &person {
+            Some(person) => party.asked(rules, person, now),
+            None => party.searched(rules, now),
+        });
+        match verdict.action {
+            Some(Action::Stop) => return Err(Refusal::HarvestSuspected { retry_after: gates.until(verdict.again) }),
+            Some(Action::Slow(delay)) => wait = wait.max(Some(delay)),
+            Some(Action::Warn) | None => {}
+        }
+    }
+    Ok(wait)
+}
+
+/// Tells the harvest guard that a request found nobody, or that its guard did not match.
+pub fn missed(gates: &Gates, system: usize) {
+    let Ok(party) = gates.party(system) else { return };
+    for gate in [&party.own, &*party.agency] {
+        gates.watch.see(&gate.watched, &gate.rules, |party, rules, now| party.missed(rules, now));
+    }
+}
+
+/// Tells the harvest guard of a person whom only the answer named.
+pub fn found(gates: &Gates, system: usize, subject: &Personal<String>) {
+    let Ok(party) = gates.party(system) else { return };
+    let person = gates.watch.person(subject);
+    for gate in [&party.own, &*party.agency] {
+        gates.watch.see(&gate.watched, &gate.rules, |party, rules, now| party.told(rules, &person, now));
+    }
+}
+
 /// Charges bytes of a bulk request's line.
 pub fn moved(gates: &Gates, system: usize, bytes: usize) {
     if let Ok(party) = gates.party(system) {
@@ -368,3 +445,4 @@ const VIEWS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 /// How often at once an exchange server may name clients that are not its members'.
 const STRANGERS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
 const CONNECTIONS: &str = "connections";
+const A_WHILE: Duration = Duration::from_secs(60);

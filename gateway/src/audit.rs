@@ -347,6 +347,7 @@ impl Pending {
 
 /// An action on its way to the disk.
 #[must_use = "an action that is not known to be durable must be recorded again"]
+#[derive(Debug)]
 pub struct Acted(mpsc::Receiver<Result<(), Unavailable>>);
 
 impl Acted {

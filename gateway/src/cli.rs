@@ -13,6 +13,7 @@ pub mod break_glass;
 pub mod bundle;
 pub mod check;
 pub mod explain;
+pub mod harvest;
 mod keyed;
 pub mod node;
 pub mod pki;
@@ -49,6 +50,7 @@ enum Command {
     Suspend(suspend::SuspendArgs),
     Resume(suspend::ResumeArgs),
     Suspensions(suspend::ListArgs),
+    Harvest(harvest::Args),
     BreakGlass(break_glass::Args),
     Bundle(bundle::Args),
     Pki(pki::Args),
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Suspend(args) => run_switch(|clock| suspend::suspend(&args, clock, out)),
         Command::Resume(args) => run_switch(|clock| suspend::resume(&args, clock, out)),
         Command::Suspensions(args) => run_switch(|clock| suspend::list(&args, clock, out)),
+        Command::Harvest(args) => ended(harvest::run(&args, out)),
         Command::BreakGlass(args) => run_switch(|clock| break_glass::run(&args, clock, &mut io::stdin().lock(), out)),
         Command::Bundle(args) => run_switch(|clock| bundle::run(&args, clock, &mut io::stdin().lock(), out)),
         Command::Pki(args) => run_pki(args, out),

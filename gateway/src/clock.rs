@@ -60,6 +60,11 @@ impl Clock {
         self.local_at(self.wall())
     }
 
+    /// How many seconds the site's time zone is ahead of UTC now.
+    pub fn ahead_of_utc(&self) -> i64 {
+        self.zone.to_offset(self.wall()).seconds().into()
+    }
+
     /// Any time in the site's time zone.
     pub fn local_at(&self, at: jiff::Timestamp) -> jiff::civil::DateTime {
         at.to_zoned(self.zone.clone()).datetime()

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use aws_lc_rs::hmac;
+
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CustodyError {
@@ -62,6 +64,12 @@ pub fn passing_key() -> Result<[u8; 32], CustodyError> {
     let mut key = [0; 32];
     aws_lc_rs::rand::fill(&mut key).map_err(|_| CustodyError::Randomness)?;
     Ok(key)
+}
+
+/// A key for one use, made of another key (HMAC-SHA-256 of the use's name, cut to 128 bits).
+pub fn derived(key: &[u8; 32], use_: &str) -> [u8; 16] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), format!("popgate {use_}").as_bytes());
+    tag.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
 /// Reads a file that only its owner may read.

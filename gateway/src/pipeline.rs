@@ -128,6 +128,10 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
         |ask| exchange.noted(core, caller, ask),
     )
     .map_err(|denied| exchange.denied(denied))?;
+    let system = caller.system().index;
+    if let Some(wait) = admit::asked(&live.gates, system, permit.subject())? {
+        tokio::time::sleep(wait).await;
+    }
     let permit = narrow::permit(core, connection, permit).await.map_err(|stopped| exchange.stopped(stopped))?;
     let guess = node.guesses.about(&permit);
     let first = intent(asked, &permit);
@@ -152,6 +156,7 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
         Opened::Shown(redacted) => {
             let closing = exchange.shown(&redacted).ok_or(Refusal::Internal)?;
             let is_list = common.is_some();
+            redacted.persons().iter().for_each(|person| admit::found(&live.gates, system, &person.subject));
             let covered = cover(core, redacted, receipt, closing, common).await?;
             // The disk may have been slow, too.
             if is_list {
@@ -160,6 +165,7 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
             Ok(covered)
         }
         Opened::NoMatch(reason, tally) => {
+            admit::missed(&live.gates, system);
             exchange.hidden(reason, tally);
             Err(Refusal::NoMatch)
         }

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{AdminState, break_glass, bundles, reads, suspensions};
+use super::{AdminState, break_glass, bundles, harvest, reads, suspensions};
 use crate::app::config::Role;
 
 /// The operator whom a connection belongs to.
@@ -27,6 +27,7 @@ pub(super) fn router(state: AdminState, who: Option<Who>) -> Router {
         .route("/metrics", get(metrics))
         .route("/bundle", get(bundle))
         .merge(suspensions::routes())
+        .merge(harvest::routes())
         .merge(break_glass::routes())
         .merge(bundles::routes())
         .merge(reads::routes())
@@ -65,14 +66,14 @@ async fn bundle(who: Who, State(state): State<AdminState>) -> Response {
 }
 
 async fn unknown(who: Who) -> Response {
-    let detail = "use one of /livez, /readyz, /metrics, /bundle, /bundles, /suspensions, /break-glass, /agencies, /purposes, \
+    let detail = "use one of /livez, /readyz, /metrics, /bundle, /bundles, /suspensions, /harvest, /break-glass, /agencies, /purposes, \
                   /operations, /audit/verify, /audit/entries, /explain/<request id>";
     who.seen("unknown", problem(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path", detail))
 }
 
 async fn method(who: Who) -> Response {
-    let detail = "use GET; POST /suspensions, DELETE /suspensions/<kind>/<id>, POST /bundle/reload, POST /bundle/rollback, POST /break-glass \
-         and below it change something";
+    let detail = "use GET; POST /suspensions, DELETE /suspensions/<kind>/<id>, DELETE /harvest/<kind>/<id>, POST /bundle/reload, \
+         POST /bundle/rollback, POST /break-glass and below it change something";
     let title = "this path has another method";
     who.seen("known", problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title, detail))
 }

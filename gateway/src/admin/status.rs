@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use popgate_policy::problem::{Problem, Severity};
 use serde::Serialize;
 
+use crate::admit::Tripped;
 use crate::app::diff::Counts;
 use crate::break_glass::{Deed, Entry, Order, Stage};
 use crate::suspend::{Suspension, Target};
@@ -21,6 +22,8 @@ pub struct Status {
     pub trust: TrustStatus,
     /// The registers, by id.
     pub registers: Vec<RegisterStatus>,
+    /// Whom the harvest guard has tripped for, or nearly.
+    pub harvest: Vec<Tripped>,
     /// What is suspended.
     pub suspensions: SuspensionsStatus,
     /// What is lent, or was.

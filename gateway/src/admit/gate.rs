@@ -10,8 +10,10 @@ use popgate_policy::directory::{Bound, Limits, Names};
 use popgate_policy::model::{OperationId, PurposeId};
 
 use super::bucket::{Bucket, Bytes, Left};
+use super::harvest::Rules;
 use super::quota::{Period, Quota};
 use super::standing::{self, Standing};
+use super::watch::Watched;
 use super::{Around, Effect, Over};
 
 /// The limits of one party.
@@ -31,6 +33,9 @@ pub(super) struct Gate {
     /// What is only warned of.
     soft: Option<Box<Self>>,
     pub(super) uses: Arc<Uses>,
+    /// What the harvest guard sees of it, and by which rules it judges.
+    pub(super) watched: Arc<Watched>,
+    pub(super) rules: Rules,
     /// When it was last logged that a soft limit is reached, in seconds since 1970.
     told: AtomicI64,
 }
@@ -79,6 +84,8 @@ impl Gate {
             quotas: quotas.into_iter().flatten().collect(),
             soft,
             uses,
+            watched: around.watch.party(&party),
+            rules: around.watch.rules(limits),
             told: AtomicI64::new(0),
             party,
         }

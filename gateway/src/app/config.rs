@@ -14,7 +14,7 @@ use popgate_policy::problem::Problem;
 
 pub use break_glass::BreakGlass;
 pub use bundle::{Signing, trust};
-pub use limits::Limits;
+pub use limits::{Harvest, Limits};
 pub use register::{Check, Endpoint, Protocol, Register};
 pub use shadow::Shadow;
 
@@ -64,6 +64,8 @@ pub struct Config {
     pub guesses: Guesses,
     /// What becomes of limits.
     pub limits: Limits,
+    /// When a party counts as one that copies a register.
+    pub harvest: Harvest,
     /// The operators' side.
     pub admin: Admin,
     /// Key files.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::accept::Counters;
 use crate::accept::trust::{Trust, TrustError, Warning};
-use crate::admit::{Gates, Ground, Guesses, Quotas};
+use crate::admit::{Gates, Ground, Guesses, Quotas, Tripped, Watch};
 use crate::app::break_glass::BreakGlass;
 use crate::app::bundle_store;
 use crate::app::bundles::{Bundles, First};
@@ -24,7 +24,7 @@ use crate::app::seals::Seals;
 use crate::app::shadow::Shadow;
 use crate::app::suspensions::Suspensions;
 use crate::app::tables::{self, Maker};
-use crate::audit::Audit;
+use crate::audit::{Audit, Unavailable};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::forward::pool::Pool;
@@ -196,6 +196,8 @@ pub struct Parts {
     pub audit: Audit,
     /// The keys for what is shown.
     pub secrets: Secrets,
+    /// What the harvest guard tells persons apart by.
+    pub watch_key: [u8; 16],
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -206,12 +208,20 @@ impl Node {
     /// # Errors
     /// If any of them cannot be used: a node does not start half.
     pub fn new(parts: Parts) -> Result<Arc<Self>, ReloadError> {
-        let Parts { config, clock, audit, secrets, metrics } = parts;
+        let Parts { config, clock, audit, secrets, watch_key, metrics } = parts;
         let suspensions = Suspensions::open(&config.state, &clock, &metrics)?;
         let First { source, loaded, bundles, problems } = Bundles::open(&config, &clock)?;
         let ground = Ground {
             clock: clock.clone(),
             quotas: Arc::new(Quotas::open(&config.state)),
+            watch: Arc::new(Watch::open(
+                &config.state,
+                config.harvest.clone(),
+                watch_key,
+                &clock,
+                &audit,
+                &metrics.limits,
+            )),
             metrics: metrics.limits.clone(),
             enforced: config.limits.enforced,
         };
@@ -290,6 +300,38 @@ impl Node {
     /// Keeps what was used of quotas.
     pub(super) fn tend_limits(&self) {
         self.ground.quotas.keep(&self.clock);
+        self.ground.watch.record();
+    }
+
+    /// Time passes for the harvest guard.
+    pub(super) fn tend_watch(&self) {
+        let gates = Arc::clone(&self.live().gates);
+        self.ground.watch.tend(|party| gates.rules_of(party));
+    }
+
+    /// Keeps what the harvest guard knows over a restart.
+    pub(super) fn keep_watch(&self) {
+        let gates = Arc::clone(&self.live().gates);
+        self.ground.watch.keep(|party| gates.rules_of(party));
+    }
+
+    /// Whom the harvest guard has tripped for, or nearly.
+    pub fn harvest(&self) -> Vec<Tripped> {
+        let gates = Arc::clone(&self.live().gates);
+        self.ground.watch.standings(|party| gates.rules_of(party))
+    }
+
+    /// How many parties the harvest guard remembers, and the bytes that they take.
+    pub fn watch_footprint(&self) -> (usize, usize) {
+        self.ground.watch.footprint()
+    }
+
+    /// Ends a party's trips; `false` if it has none.
+    ///
+    /// # Errors
+    /// If that cannot be recorded.
+    pub fn pardon(&self, party: &str, by: &str, reason: &str) -> Result<bool, Unavailable> {
+        self.ground.watch.pardon(party, by, reason)
     }
 
     /// How the last reloads went.

@@ -92,10 +92,9 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         Some(file) => custody::symmetric_key(file)?,
         None => custody::passing_key()?,
     };
-    let secrets = Secrets {
-        pseudonyms: PseudonymKey::new(custody::symmetric_key(&config.keys.pseudonym)?),
-        cursors: CursorKey::new(cursors),
-    };
+    let pseudonyms = custody::symmetric_key(&config.keys.pseudonym)?;
+    let watch_key = custody::derived(&pseudonyms, "harvest guard");
+    let secrets = Secrets { pseudonyms: PseudonymKey::new(pseudonyms), cursors: CursorKey::new(cursors) };
     let audit_key = AuditKey::new(custody::symmetric_key(&config.keys.audit)?);
     let options = Options {
         segment_bytes: config.audit.segment_bytes,
@@ -116,7 +115,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     let (seen_files, seen_suspensions, seen_orders) = (targets.seen(), switches.seen(), orders.seen());
     let seen_bundles = bundles.seen();
     let (http, cores, listen) = (config.http.clone(), config.cores, config.listen.clone());
-    let parts = Parts { config, clock: clock.clone(), audit, secrets, metrics };
+    let parts = Parts { config, clock: clock.clone(), audit, secrets, watch_key, metrics };
     let node = Node::new(parts)?;
 
     let cores_of = Arc::clone(&node);
@@ -142,6 +141,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         status: Arc::new(move || status::of(&observed, seen.load(Ordering::Relaxed))),
         collect: Arc::new(move || status::collect(&collected)),
         suspensions: suspensions::operator_side(&node),
+        harvest: harvest_guard(&node),
         break_glass: break_glass::operator_side(&node),
         bundles: bundles::operator_side(&node),
         reads: reads::operator_side(&node),
@@ -244,7 +244,17 @@ impl Running {
         self.serving.drain(self.node.config.drain).await;
         drop((self.watchers, self.admin, self.whoami));
         self.node.tend_limits();
+        self.node.keep_watch();
         self.node.audit.clone().close();
+    }
+}
+
+/// What operators ask of the harvest guard.
+fn harvest_guard(node: &Arc<Node>) -> admin::HarvestGuard {
+    let (listing, pardoning) = (Arc::clone(node), Arc::clone(node));
+    admin::HarvestGuard {
+        list: Arc::new(move || listing.harvest()),
+        pardon: Arc::new(move |party, by, reason| pardoning.pardon(party, by, reason)),
     }
 }
 
@@ -292,6 +302,7 @@ fn reload_trust(node: &Node) {
 /// Loads the trust again whenever an authority in it expires: the TLS library does not look at the validity of authorities.
 /// Gives back what suspensions took that are over, and ends what was lent.
 fn renew_trust(node: &Weak<Node>) {
+    let mut seconds: u64 = 0;
     loop {
         std::thread::sleep(RENEWAL);
         let Some(node) = node.upgrade() else { return };
@@ -299,6 +310,13 @@ fn renew_trust(node: &Weak<Node>) {
         node.tend_orders();
         node.tend_bundles();
         node.tend_limits();
+        seconds += 1;
+        if seconds % TEND_WATCH == 0 {
+            node.tend_watch();
+        }
+        if seconds % KEEP_WATCH == 0 {
+            node.keep_watch();
+        }
         if node.trust().reload_at().is_some_and(|at| at <= node.clock.unix()) {
             reload_trust(&node);
         }
@@ -307,3 +325,6 @@ fn renew_trust(node: &Weak<Node>) {
 
 /// How often the authorities' validity and the suspensions' ends are looked at.
 const RENEWAL: Duration = Duration::from_secs(1);
+/// After how many of these time passes for the harvest guard, and what it knows is kept.
+const TEND_WATCH: u64 = 60;
+const KEEP_WATCH: u64 = 300;

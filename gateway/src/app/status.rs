@@ -45,6 +45,7 @@ pub fn of(node: &Node, draining: bool) -> Status {
             refused: last.trust_problem,
         },
         registers: registers(node),
+        harvest: node.harvest(),
         suspensions: node.suspensions_status(),
         break_glass: node.orders_status(false),
         shadow: node.shadow.as_ref().map(Shadow::status),
@@ -76,6 +77,10 @@ pub fn collect(node: &Node) {
     node.show_suspensions();
     node.show_orders();
     metrics.expiry.show(&node.live().loaded.expiries(), node.clock.local().date(), |day| node.clock.end_of(day));
+    let (parties, bytes) = node.watch_footprint();
+    metrics.limits.parties.set(gauge(parties as u64));
+    metrics.limits.bytes.set(gauge(bytes as u64));
+    metrics.limits.tripped.set(gauge(node.harvest().len() as u64));
     metrics.fleets.show(&node.registers(), node.clock.now());
     metrics.tables.show(node.live().bundle.engine().footprint());
     certificates(metrics, &node.trust());

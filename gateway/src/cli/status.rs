@@ -117,6 +117,12 @@ fn write(status: &Value, colour: bool, out: &mut dyn Write) -> io::Result<()> {
         suspended.iter().map(|entry| format!("{} {}", word(entry, "kind"), word(entry, "id"))).collect();
     let named = if named.is_empty() { "nothing".to_owned() } else { paint(&named.join(", "), YELLOW, colour) };
     writeln!(out, "suspended    {named}")?;
+    let tripped = part("/harvest").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if !tripped.is_empty() {
+        let parties: Vec<String> = tripped.iter().map(|party| word(party, "party")).collect();
+        let parties = paint(&parties.join(", "), YELLOW, colour);
+        writeln!(out, "harvest      {parties}: see `popgate harvest list`")?;
+    }
     let orders = part("/break_glass/orders").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for order in orders.iter().filter(|order| word(order, "stage") != "reviewed") {
         let said = match word(order, "stage").as_str() {

@@ -60,6 +60,7 @@ fn read_document(
     let cache = cache(top.section("cache"));
     let guesses = guesses(top.section("guesses"));
     let limits = limits::parse(top.section("limits"));
+    let harvest = limits::harvest(top.section("harvest"));
     let admin_section = top.section("admin");
     let admin_named = admin_section.span();
     let admin = admin(reader, admin_section, folder);
@@ -104,6 +105,7 @@ fn read_document(
         cache,
         guesses,
         limits,
+        harvest,
         admin,
         keys,
         sealed,

@@ -15,7 +15,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{NotUntil, RateLimiter};
 use popgate_policy::bundle::Bundle;
-use popgate_policy::directory::{Agency, Limits, Names, System};
+use popgate_policy::directory::{Agency, Limits, Names, Priority, System};
 use popgate_policy::model::{AgencyId, ExchangeId, OperationId, Personal, PurposeId, SystemId};
 
 use crate::clock::Clock;
@@ -26,12 +26,15 @@ mod bucket;
 mod gate;
 mod guesses;
 pub mod harvest;
+pub mod overload;
 mod quota;
+mod shedder;
 mod standing;
 mod watch;
 
 pub use guesses::{Counted, Guess, Guesses};
 pub use quota::Quotas;
+pub use shedder::{Shedder, Slots};
 pub use standing::Standing;
 pub use watch::{Standing as Tripped, Watch};
 
@@ -63,6 +66,8 @@ pub struct Ground {
     pub quotas: Arc<Quotas>,
     /// What the harvest guard saw.
     pub watch: Arc<Watch>,
+    /// Whose requests count together where not everybody can be served.
+    pub slots: Arc<Slots>,
     /// What is counted.
     pub metrics: LimitMetrics,
     /// Whether limits refuse, or what they would refuse is only counted.
@@ -75,6 +80,8 @@ struct Party {
     id: SystemId,
     own: Gate,
     agency: Arc<Gate>,
+    /// The agency's, where not everybody can be served.
+    slot: usize,
     /// For views: they cost no register anything, and none of what a system may ask of one.
     views: Small,
 }
@@ -150,7 +157,8 @@ impl Gates {
             before.map(|gates| gates.systems.iter().map(|party| (&party.id, party)).collect()).unwrap_or_default();
         let party = |system: &Arc<System>| {
             let agency = agencies.get(&system.agency.id)?;
-            Some(of_system(system, agency, systems.get(&system.id).copied(), &ids, &around))
+            let slot = ground.slots.of(&system.agency.id);
+            Some(of_system(system, (agency, slot), systems.get(&system.id).copied(), &ids, &around))
         };
         let strangers = bundle.directory().exchanges().iter().map(|exchange| {
             let known = before.and_then(|gates| gates.strangers.get(&exchange.id).cloned());
@@ -212,7 +220,7 @@ fn of_agency(agency: &Agency, before: Option<&Arc<Gate>>, ids: &Arc<[OperationId
 
 fn of_system(
     system: &System,
-    agency: &Arc<Gate>,
+    (agency, slot): (&Arc<Gate>, usize),
     before: Option<&Arc<Party>>,
     ids: &Arc<[OperationId]>,
     around: &Around<'_>,
@@ -231,6 +239,7 @@ fn of_system(
                 id: system.id.clone(),
                 own: Gate::new(name, &system.limits, &Names::SYSTEM, ids, uses, around),
                 agency: Arc::clone(agency),
+                slot,
                 views: one_a_second(VIEWS_AT_ONCE, around.clock),
             })
         }
@@ -291,6 +300,15 @@ impl Party {
         self.own.take(operation, around, standing)?;
         self.agency.take(operation, around, standing).inspect_err(|_| self.own.give_back())
     }
+}
+
+/// Whether the node can do it: asked once for each request, before anything dear.
+///
+/// # Errors
+/// [`Refusal::Overloaded`].
+pub fn shed(shedder: Option<&Shedder>, gates: &Gates, system: usize, priority: Priority) -> Result<(), Refusal> {
+    let slot = gates.party(system)?.slot;
+    shedder.map_or(Ok(()), |shedder| shedder.admit(slot, priority))
 }
 
 /// Takes a slot and a token of every limit, the slots first: a request that finds none costs no token.

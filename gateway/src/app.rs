@@ -8,6 +8,7 @@ pub mod config;
 pub mod diff;
 pub mod logs;
 pub mod node;
+pub mod overload;
 pub mod plugins;
 mod reads;
 pub mod seals;

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use popgate_policy::contract::{self, UpstreamRequest};
+use popgate_policy::directory::Priority;
 use popgate_policy::disclose::Raw;
 use popgate_policy::model::{Personal, RegisterId};
 use popgate_policy::permit::{Permit, WholePermit};
 
+use crate::admit::overload::Class;
 use crate::cache::Validators;
 use crate::refusal::Refusal;
 
 pub mod breaker;
 mod budget;
+pub mod cap;
 pub mod fleet;
+pub mod gradient;
 pub mod health;
 mod load;
 pub mod pool;
@@ -24,6 +28,7 @@ pub mod tend;
 mod tries;
 mod window;
 
+use gradient::Outcome;
 use pool::{Pool, Trouble};
 pub use tries::Question;
 
@@ -128,23 +133,26 @@ pub struct Wanted<'a> {
     subject: Option<&'a Personal<String>>,
     media_type: &'a str,
     most_bytes: usize,
+    class: Class,
 }
 
 impl<'a> Wanted<'a> {
     /// The record, or the list of records, that a permit opens.
     pub fn record(permit: &'a Permit) -> Self {
-        Self { subject: permit.subject(), ..Self::record_of(permit.upstream(), permit.operation().most_bytes()) }
+        let class = Priority::of(permit.system().priority, permit.operation().priority).into();
+        let wanted = Self::record_of(permit.upstream(), permit.operation().most_bytes());
+        Self { subject: permit.subject(), class, ..wanted }
     }
 
     /// The same when the permit is used up.
     pub fn record_of(upstream: &'a UpstreamRequest, most_bytes: usize) -> Self {
-        Self { upstream, subject: None, media_type: "application/json", most_bytes }
+        Self { upstream, subject: None, media_type: "application/json", most_bytes, class: Class::Interactive }
     }
 
     /// The field that is given by itself.
     pub fn whole(permit: &'a WholePermit) -> Self {
         let (upstream, media_type, most_bytes) = (permit.upstream(), permit.media_type(), permit.most_bytes());
-        Self { upstream, subject: None, media_type, most_bytes }
+        Self { upstream, subject: None, media_type, most_bytes, class: Class::Interactive }
     }
 
     /// The register.
@@ -167,7 +175,11 @@ pub async fn ask(
     validators: Validators,
     until: Instant,
 ) -> Result<Answer, Unanswered> {
-    let Wanted { upstream, subject, media_type, most_bytes } = wanted;
+    let Wanted { upstream, subject, media_type, most_bytes, class } = wanted;
+    let turn = match pool.cap(&upstream.register) {
+        Some(cap) => Some(cap.enter(class).ok_or_else(|| Unanswered::failing(BUSY))?),
+        None => None,
+    };
     let trouble = |trouble: Trouble| {
         let register = upstream.register.as_str();
         match trouble {
@@ -204,7 +216,17 @@ pub async fn ask(
     let subject = subject.unwrap_or(&upstream.target);
     let question =
         Question { register: &upstream.register, request: &request()?, most_bytes, subject, until, is_well: &is_well };
-    let (response, origin) = pool.ask(question).await.map_err(trouble)?;
+    let answered = pool.ask(question).await;
+    if let Some(turn) = turn {
+        turn.end(match &answered {
+            Ok((response, _)) if response.status().is_server_error() => Outcome::Failed,
+            Ok(_) | Err(Trouble::TooLarge) => Outcome::Answered,
+            Err(Trouble::Late) => Outcome::TimedOut,
+            Err(Trouble::Unreachable(_) | Trouble::Broken(_)) => Outcome::Failed,
+            Err(Trouble::Busy | Trouble::Open) => Outcome::Abandoned,
+        });
+    }
+    let (response, origin) = answered.map_err(trouble)?;
     let (parts, raw) = response.into_parts();
     let found = match parts.status {
         StatusCode::OK if is_plain(&parts.headers, media_type) => Some(Found::Record(raw)),
@@ -227,6 +249,9 @@ pub async fn ask(
     };
     Ok(Answer { found, status: parts.status, headers: parts.headers, origin })
 }
+
+/// The register is asked as much as it can bear.
+const BUSY: Refusal = Refusal::RegisterBusy { retry_after: Duration::from_secs(1) };
 
 /// One answer of the type that the contract describes: neither coded nor of two minds about its type or its length.
 fn is_plain(headers: &HeaderMap, media_type: &str) -> bool {

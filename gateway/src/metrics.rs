@@ -13,6 +13,7 @@ use prometheus::{
     Result, TextEncoder,
 };
 
+mod audit;
 mod break_glass;
 mod exchanges;
 mod expiry;
@@ -28,6 +29,7 @@ mod tables;
 mod tests;
 mod tls12;
 
+pub use audit::AuditMetrics;
 pub use break_glass::BreakGlassMetrics;
 pub use exchanges::ExchangeTable;
 pub use expiry::ExpiryMetrics;
@@ -194,29 +196,6 @@ pub struct Metrics {
     pub draining: IntGauge,
 }
 
-/// `popgate_audit_*`.
-#[derive(Debug, Clone)]
-pub struct AuditMetrics {
-    /// Records made durable.
-    pub records: IntCounter,
-    /// Group commits.
-    pub batches: IntCounter,
-    /// Bytes written.
-    pub bytes: IntCounter,
-    /// Writes that failed: an alarm.
-    pub failures: IntCounter,
-    /// Refusals that could not be recorded.
-    pub lost_refusals: IntCounter,
-    /// Records waiting for the writer.
-    pub queue_depth: IntGauge,
-    /// How long the last durable write took.
-    pub fsync_seconds: Gauge,
-    /// 1 while records can be made durable; else nothing is disclosed.
-    pub serving: IntGauge,
-    /// The free part of the log's disk, 0 to 1.
-    pub disk_free_ratio: Gauge,
-}
-
 /// One register's handles.
 #[derive(Debug, Clone)]
 pub struct RegisterMetrics {
@@ -232,6 +211,8 @@ pub struct RegisterMetrics {
     pub timeout: IntCounter,
     /// It could not be reached.
     pub unavailable: IntCounter,
+    /// It was not asked: as many were under way as it can bear.
+    pub busy: IntCounter,
     /// From the first attempt to the end of the answer.
     pub duration: Histogram,
 }
@@ -437,6 +418,7 @@ impl Metrics {
             failed: outcome("failed"),
             timeout: outcome("timeout"),
             unavailable: outcome("unavailable"),
+            busy: outcome("busy"),
             duration: self.upstream_durations.with_label_values(&[id]),
         }
     }
@@ -513,30 +495,6 @@ impl fmt::Debug for Metrics {
     }
 }
 
-impl AuditMetrics {
-    fn new(r: &Registry) -> Result<Self> {
-        let fsync_seconds = Gauge::new("popgate_audit_fsync_seconds", "How long the last durable write took.")?;
-        r.register(Box::new(fsync_seconds.clone()))?;
-        let disk_free_ratio = Gauge::new("popgate_audit_disk_free_ratio", "The free part of the log's disk, 0 to 1.")?;
-        r.register(Box::new(disk_free_ratio.clone()))?;
-        Ok(Self {
-            records: counter(r, "popgate_audit_records_total", "Records made durable.")?,
-            batches: counter(r, "popgate_audit_batches_total", "Group commits.")?,
-            bytes: counter(r, "popgate_audit_bytes_total", "Bytes written to the log.")?,
-            failures: counter(r, "popgate_audit_failures_total", "Writes that failed.")?,
-            lost_refusals: counter(r, "popgate_audit_lost_refusals_total", "Refusals that could not be recorded.")?,
-            queue_depth: gauge(r, "popgate_audit_queue_depth", "Records waiting for the writer.")?,
-            fsync_seconds,
-            serving: gauge(
-                r,
-                "popgate_audit_serving",
-                "1 while records can be made durable; else nothing is disclosed.",
-            )?,
-            disk_free_ratio,
-        })
-    }
-}
-
 /// Sets a counter to a total that somebody else counts. It never goes down.
 pub fn follow(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
@@ -576,6 +534,12 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge> {
     let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn float(registry: &Registry, name: &str, help: &str) -> Result<Gauge> {
+    let gauge = Gauge::new(name, help)?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use http::Response;
 use popgate_policy::contract::{Answer, Arguments, UpstreamRequest};
+use popgate_policy::directory::Priority;
 use popgate_policy::disclose::{Person, Redacted, Tally};
 use popgate_policy::model::AgencyId;
 use popgate_policy::permit::Permit;
@@ -74,6 +75,8 @@ async fn disclose(
         return Err(Refusal::ServiceUnknown);
     }
     // Each line of a bulk request takes a token of its own, and so does its opening: it may be refused and recorded.
+    let priority = Priority::of(caller.system().priority, call.operation.priority);
+    admit::shed(core.shedder.as_deref(), &live.gates, system, priority)?;
     if caller.exchange().is_none() {
         admit::connection(&live.gates, system, &connection.place)?;
     }

@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::rc::{Rc, Weak};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub struct Options {
     pub cores: usize,
     /// Bounds on clients.
     pub http: config::Http,
+    /// While it is set, nobody new is let in.
+    pub pause: Arc<AtomicBool>,
 }
 
 /// Binds, starts the threads, and serves until [`Serving::drain`].
@@ -107,7 +109,8 @@ where
     drop(serving);
     let max = options.http.max_connections;
     let networks = Arc::new(Networks::new(rules(&options.http), &clock));
-    let desks = Arc::new(Desks { desks, next: Mutex::new(0), max, networks, counters: counters.clone() });
+    let desks =
+        Arc::new(Desks { desks, next: Mutex::new(0), max, networks, counters: counters.clone(), pause: options.pause });
     if let Some(udp) = udp {
         let config = h3::server_config(&options.http, &trust.borrow())?;
         let acceptor = h3::Acceptor::new(udp, config, Arc::clone(&desks), counters);
@@ -341,6 +344,7 @@ pub(super) struct Desks {
     max: usize,
     networks: Arc<Networks>,
     counters: Arc<Counters>,
+    pause: Arc<AtomicBool>,
 }
 
 struct Acceptor {
@@ -354,7 +358,9 @@ impl Acceptor {
             let accepted = tokio::select! {
                 biased;
                 _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
-                accepted = listener.accept() => accepted,
+                // They wait in the kernel's queue.
+                () = tokio::time::sleep(PAUSED), if self.desks.pause.load(Ordering::Relaxed) => continue,
+                accepted = listener.accept(), if !self.desks.pause.load(Ordering::Relaxed) => accepted,
             };
             // `into_std` takes the socket off this thread's runtime: its core puts it on its own.
             match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
@@ -381,6 +387,10 @@ impl Acceptor {
 impl Desks {
     /// Gives a connection to the core with the fewest; among equals, in turn. If there are too many, it is given back.
     pub(super) fn place(&self, arrival: Arrival) -> Option<Arrival> {
+        if self.pause.load(Ordering::Relaxed) {
+            self.counters.refused_full.add(1);
+            return Some(arrival);
+        }
         self.counters.accepted.add(1);
         let network = self.networks.of(arrival.peer().ip());
         let admitted = !arrival.is_proven() || self.networks.admits(network);
@@ -476,5 +486,7 @@ const BACKLOG: i32 = 4096;
 const PORT_TRIES: u32 = 16;
 /// How long connections have to send their end, and their clients to answer it, when the node ends.
 const PARTING: Duration = Duration::from_millis(200);
+/// How often it is looked whether somebody may be let in again.
+const PAUSED: Duration = Duration::from_millis(10);
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);

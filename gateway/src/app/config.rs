@@ -14,7 +14,7 @@ use popgate_policy::problem::Problem;
 
 pub use break_glass::BreakGlass;
 pub use bundle::{Signing, trust};
-pub use limits::{Harvest, Limits};
+pub use limits::{Harvest, Limits, Overload};
 pub use register::{Check, Endpoint, Protocol, Register};
 pub use shadow::Shadow;
 
@@ -66,6 +66,8 @@ pub struct Config {
     pub limits: Limits,
     /// When a party counts as one that copies a register.
     pub harvest: Harvest,
+    /// When the node has too much to do.
+    pub overload: Overload,
     /// The operators' side.
     pub admin: Admin,
     /// Key files.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -14,11 +15,12 @@ use tokio::sync::watch;
 
 use crate::accept::Counters;
 use crate::accept::trust::{Trust, TrustError, Warning};
-use crate::admit::{Gates, Ground, Guesses, Quotas, Tripped, Watch};
+use crate::admit::{Gates, Ground, Guesses, Quotas, Shedder, Tripped, Watch};
 use crate::app::break_glass::BreakGlass;
 use crate::app::bundle_store;
 use crate::app::bundles::{Bundles, First};
 use crate::app::config::Config;
+use crate::app::overload::Overload;
 use crate::app::plugins::{self, SiteFiles};
 use crate::app::seals::Seals;
 use crate::app::shadow::Shadow;
@@ -51,6 +53,8 @@ pub struct Node {
     pub guesses: Guesses,
     /// What limits stand on.
     pub(super) ground: Ground,
+    /// What is shed, if anything may be.
+    pub overload: Option<Arc<Overload>>,
     /// The keys for what is shown.
     pub secrets: Secrets,
     /// What operators have suspended.
@@ -120,6 +124,8 @@ pub struct Core {
     pub node: Arc<Node>,
     /// Its upstream connections.
     pub pool: Pool,
+    /// Its part in shedding what is too much.
+    pub shedder: Option<Rc<Shedder>>,
 }
 
 /// How the last reloads went, for operators.
@@ -170,6 +176,9 @@ pub enum ReloadError {
     /// The shadow's thread.
     #[error("the shadow: {0}")]
     Shadow(std::io::Error),
+    /// The thread that watches how late the node is.
+    #[error("no thread to watch for overload: {0}")]
+    Overload(std::io::Error),
     /// The thread that resolves and checks registers.
     #[error("no thread to tend to the registers: {0}")]
     Tend(std::io::Error),
@@ -214,6 +223,7 @@ impl Node {
         let ground = Ground {
             clock: clock.clone(),
             quotas: Arc::new(Quotas::open(&config.state)),
+            slots: Arc::default(),
             watch: Arc::new(Watch::open(
                 &config.state,
                 config.harvest.clone(),
@@ -226,10 +236,13 @@ impl Node {
             enforced: config.limits.enforced,
         };
         let gates = Gates::build(&loaded.bundle, None, &ground);
+        let agencies = loaded.bundle.directory().agencies().count();
+        let overload =
+            Overload::open(&config.overload, agencies, config.cores, &clock).map_err(ReloadError::Overload)?;
         let live = Live::new(source, loaded, gates, &metrics, &clock).without(suspensions.policies(clock.wall()));
         let (trust, trust_warnings) = load_trust(&config, 1, &clock, None)?;
         let trust = Arc::new(trust);
-        let around = Around { zone: config.zone.as_deref(), metrics: &metrics, now: clock.now() };
+        let around = Around { zone: config.zone.as_deref(), metrics: &metrics, clock: &clock };
         let registers = Registers::load(&config.registers, None, around)?;
         let chain = Chain::open(&config.plugins, &SiteFiles)?;
         plugins::warn_of_unknown_names(&chain, &live.bundle);
@@ -245,6 +258,7 @@ impl Node {
             cache: Cache::new(config.cache.capacity_bytes),
             guesses: Guesses::new(config.guesses.clone()),
             ground,
+            overload,
             break_glass: BreakGlass::open(&config),
             bundles,
             config,
@@ -396,7 +410,7 @@ impl Node {
     pub fn reload_registers(&self) -> Result<(), ReloadError> {
         let _alone = self.trusting();
         let before = self.registers.load();
-        let around = Around { zone: self.config.zone.as_deref(), metrics: &self.metrics, now: self.clock.now() };
+        let around = Around { zone: self.config.zone.as_deref(), metrics: &self.metrics, clock: &self.clock };
         let registers = Registers::load(&self.config.registers, Some(&before), around)?;
         // A revocation list on the agencies' side must not cost the connections to the registers.
         if !registers.is_the_same(&before) {

@@ -119,13 +119,19 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     let node = Node::new(parts)?;
 
     let cores_of = Arc::clone(&node);
+    let pause = node.overload.as_ref().map(|overload| overload.pause()).unwrap_or_default();
     let serving = accept::serve(
-        accept::Options { listen: listen.https, cores, http },
+        accept::Options { listen: listen.https, cores, http, pause },
         node.trust_changes(),
         clock,
         Arc::clone(&node.counters),
-        move |_core| {
-            let core = Rc::new(Core { pool: cores_of.pool(), node: Arc::clone(&cores_of) });
+        move |index| {
+            let shedder = cores_of.overload.as_ref().and_then(|overload| overload.shedder(index)).map(Rc::new);
+            if let Some(shedder) = shedder.clone() {
+                // It ends with the core's runtime.
+                drop(tokio::task::spawn_local(async move { shedder.beat().await }));
+            }
+            let core = Rc::new(Core { pool: cores_of.pool(), node: Arc::clone(&cores_of), shedder });
             move |inbound| {
                 let core = Rc::clone(&core);
                 async move { pipeline::answer(&core, inbound).await }

@@ -77,6 +77,9 @@ pub fn collect(node: &Node) {
     node.show_suspensions();
     node.show_orders();
     metrics.expiry.show(&node.live().loaded.expiries(), node.clock.local().date(), |day| node.clock.end_of(day));
+    if let Some(overload) = &node.overload {
+        metrics.limits.show(&overload.standing());
+    }
     let (parties, bytes) = node.watch_footprint();
     metrics.limits.parties.set(gauge(parties as u64));
     metrics.limits.bytes.set(gauge(bytes as u64));

@@ -25,6 +25,7 @@ use tokio_rustls::client::TlsStream;
 use crate::app::config::Protocol;
 use crate::clock::Clock;
 use crate::forward::Origin;
+use crate::forward::cap::Cap;
 use crate::forward::fleet::Target;
 use crate::forward::registers::{Register, Registers};
 use crate::gather::{self, Failed};
@@ -132,6 +133,11 @@ impl Pool {
     /// How long a register may take, from the decision to the last byte.
     pub fn deadline(&self, register: &RegisterId) -> Duration {
         self.registers.load().register(register).map_or(Duration::ZERO, |register| register.config.deadline)
+    }
+
+    /// What a register is asked at most.
+    pub(super) fn cap(&self, register: &RegisterId) -> Option<Arc<Cap>> {
+        self.registers.load().register(register).map(|register| Arc::clone(&register.cap))
     }
 
     pub(super) fn registers(&self) -> Arc<Registers> {

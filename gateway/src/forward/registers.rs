@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use aws_lc_rs::digest;
 use popgate_policy::model::RegisterId;
@@ -13,7 +12,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::app::config::{self, Protocol};
+use crate::clock::Clock;
 use crate::custody::{self, CustodyError};
+use crate::forward::cap::Cap;
 use crate::forward::fleet::{Fleet, Place};
 use crate::metrics::{FleetMetrics, Metrics};
 
@@ -33,6 +34,8 @@ pub struct Register {
     pub endpoints: Vec<Endpoint>,
     /// The addresses that are asked; the same over changes of credentials.
     pub fleet: Arc<Fleet>,
+    /// What it is asked at most; likewise.
+    pub cap: Arc<Cap>,
     /// Credentials and authorities.
     pub tls: Arc<ClientConfig>,
     /// What is counted of it.
@@ -87,7 +90,7 @@ pub struct Around<'a> {
     /// Where it is counted.
     pub metrics: &'a Metrics,
     /// The time.
-    pub now: Instant,
+    pub clock: &'a Clock,
 }
 
 impl Registers {
@@ -207,17 +210,19 @@ impl Register {
         let mut seed = [0; 8];
         // Without a seed chance is the same at each start, which harms nobody.
         let _ = aws_lc_rs::rand::fill(&mut seed);
-        let fleet = || Arc::new(Fleet::new(configured.rules, Vec::new(), u64::from_ne_bytes(seed), around.now));
+        let fleet = || Arc::new(Fleet::new(configured.rules, Vec::new(), u64::from_ne_bytes(seed), around.clock.now()));
+        let cap = || Arc::new(Cap::new(configured.limit, around.clock));
         let register = Self {
             config: configured.clone(),
             endpoints,
             fleet: before.map_or_else(fleet, |before| Arc::clone(&before.fleet)),
+            cap: before.map_or_else(cap, |before| Arc::clone(&before.cap)),
             tls: Arc::new(tls),
             metrics: around.metrics.fleet(id.as_str()),
             digest: digest.finish().as_ref().to_vec(),
         };
         if before.is_none() {
-            register.fleet.place(register.places(&[]), around.now);
+            register.fleet.place(register.places(&[]), around.clock.now());
         }
         Ok(register)
     }

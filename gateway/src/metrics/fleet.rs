@@ -16,6 +16,7 @@ pub struct Fleets {
     standing: IntGaugeVec,
     in_flight: IntGaugeVec,
     latency: GaugeVec,
+    limit: IntGaugeVec,
 }
 
 /// One register's counters.
@@ -80,6 +81,11 @@ impl Fleets {
             )?,
             in_flight: gauges("popgate_upstream_target_in_flight", "Requests that wait for a target.", of_targets)?,
             latency,
+            limit: gauges(
+                "popgate_upstream_limit",
+                "The most requests that a register is asked at once, as found or as configured.",
+                &["register"],
+            )?,
         })
     }
 
@@ -104,6 +110,7 @@ impl Fleets {
         self.latency.reset();
         for (id, register) in registers.all() {
             self.breaker.with_label_values(&[id.as_str()]).set(i64::from(register.fleet.is_open()));
+            self.limit.with_label_values(&[id.as_str()]).set(i64::from(register.cap.standing().limit));
             for target in register.fleet.targets().iter() {
                 let label = target.label();
                 let labels = &[id.as_str(), label.as_str()];

@@ -1,14 +1,19 @@
 //! What limits refuse, and what those would that only warn.
 
-use prometheus::{IntCounterVec, IntGauge, Registry, Result};
+use prometheus::{Gauge, IntCounterVec, IntGauge, Registry, Result};
 
-use super::{counters, gauge};
+use super::{counters, float, follow, gauge};
+use crate::admit::overload::{Class, Standing};
 
 /// `popgate_limits_reached_total{limit, effect}`, `popgate_harvest_*`.
 #[derive(Debug, Clone)]
 pub struct LimitMetrics {
     reached: IntCounterVec,
     trips: IntCounterVec,
+    shed: IntCounterVec,
+    overloaded: IntGauge,
+    delay: Gauge,
+    capacity: Gauge,
     /// Parties that the harvest guard remembers.
     pub parties: IntGauge,
     /// Of those, the ones that are tripped, or near.
@@ -28,10 +33,33 @@ impl LimitMetrics {
                 "Rules of the harvest guard that tripped: an alarm. Audit log and log name who.",
                 &["rule", "effect"],
             )?,
+            shed: counters(
+                r,
+                "popgate_overload_shed_total",
+                "Requests refused because the node had too much to do; in a dry run, those that would have been.",
+                &["class"],
+            )?,
+            overloaded: gauge(r, "popgate_overloaded", "1 while the node has more to do than it can.")?,
+            delay: float(r, "popgate_core_delay_seconds", "How long what comes to a core has to wait for it, a mean.")?,
+            capacity: float(
+                r,
+                "popgate_overload_capacity",
+                "Requests a second that the node can serve, as measured under overload; 0 if it never was.",
+            )?,
             parties: gauge(r, "popgate_harvest_parties", "Systems and agencies that the harvest guard remembers.")?,
             tripped: gauge(r, "popgate_harvest_tripped", "Of these, the ones that are tripped, or near.")?,
             bytes: gauge(r, "popgate_harvest_bytes", "The memory that the harvest guard takes.")?,
         })
+    }
+
+    /// Shows how the node stands.
+    pub fn show(&self, standing: &Standing) {
+        self.overloaded.set(standing.overloaded.into());
+        self.delay.set(standing.loops.mean.as_secs_f64());
+        self.capacity.set(standing.capacity.round());
+        for class in Class::ALL {
+            follow(&self.shed.with_label_values(&[class.as_str()]), standing.shed.of(class));
+        }
     }
 
     /// A rule of the harvest guard tripped.

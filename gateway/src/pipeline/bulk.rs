@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesOrdered, Stream as _};
+use popgate_policy::directory::Priority;
 use tokio::task::JoinHandle;
 
 use super::{Asked, question};
@@ -191,6 +192,12 @@ impl Bulk {
         loop {
             let live = self.core.node.live();
             let (caller, call) = self.asker(&live, exchange)?;
+            let priority = Priority::of(caller.system().priority, call.operation.priority);
+            let (shedder, index) = (self.core.shedder.as_deref(), caller.system().index);
+            if admit::shed(shedder, &live.gates, index, priority).is_err() {
+                tokio::time::sleep(PATIENCE).await;
+                continue;
+            }
             let mut standing = Standing::default();
             match admit::token(&live.gates, caller.system().index, call.operation.index, &mut standing) {
                 Ok(()) => return Ok((live, (caller, call))),

@@ -216,6 +216,7 @@ impl Exchange {
             Err(unanswered) => match unanswered.refusal {
                 Refusal::RegisterTimeout => register.timeout.inc(),
                 Refusal::RegisterUnavailable => register.unavailable.inc(),
+                Refusal::RegisterBusy { .. } => register.busy.inc(),
                 _ => register.failed.inc(),
             },
         }
@@ -375,6 +376,10 @@ impl Exchange {
     }
 
     fn log(&self, core: &Core, refusal: Option<&Refusal>) {
+        // It must cost little, and is counted: that the node is overloaded is logged once.
+        if matches!(refusal, Some(Refusal::Overloaded { .. })) {
+            return;
+        }
         let id = self.id.to_string();
         let system = self.system.as_deref();
         RequestRecord {

@@ -89,7 +89,8 @@ impl Site {
     }
 
     pub(super) fn start_with(&self, change: impl FnOnce(&mut Options)) -> Gateway {
-        let mut options = Options { listen: "127.0.0.1:0".parse().unwrap(), cores: 2, http: limits() };
+        let mut options =
+            Options { listen: "127.0.0.1:0".parse().unwrap(), cores: 2, http: limits(), pause: Arc::default() };
         change(&mut options);
         let (trust, trusted) = watch::channel(Arc::new(self.trust(1)));
         let counters = Arc::new(Counters::default());

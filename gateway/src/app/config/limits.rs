@@ -1,4 +1,5 @@
-//! `[limits]` and `[harvest]`: what becomes of limits on this node, and when a party counts as one that copies a register.
+//! `[limits]`, `[harvest]` and `[overload]`: what becomes of limits on this node, when a party counts as one that copies a register, and
+//! when the node has too much to do.
 
 use std::time::Duration;
 
@@ -30,6 +31,26 @@ pub struct Harvest {
     pub change: Option<Change>,
     /// How long a trip stays at least.
     pub hold: Duration,
+}
+
+/// `[overload]`.
+#[derive(Clone, Debug)]
+pub struct Overload {
+    /// Whether the node watches how late it is.
+    pub on: bool,
+    /// Whether anything is shed, or what would be is only counted.
+    pub enforced: bool,
+    /// The delay of a core's loop that is overload when it stands.
+    pub target: Duration,
+}
+
+pub(super) fn overload(section: Section<'_>) -> Overload {
+    let modes = [("enforce", (true, true)), ("dry-run", (true, false)), ("off", (false, false))];
+    let mode = section.optional("mode", |reader, value| read::one_of(reader, value, &modes));
+    let (on, enforced) = mode.unwrap_or((true, true));
+    let target = section.optional("target", read::duration).unwrap_or(Duration::from_millis(5));
+    section.finish();
+    Overload { on, enforced, target }
 }
 
 pub(super) fn parse(section: Section<'_>) -> Limits {

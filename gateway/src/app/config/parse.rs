@@ -61,6 +61,7 @@ fn read_document(
     let guesses = guesses(top.section("guesses"));
     let limits = limits::parse(top.section("limits"));
     let harvest = limits::harvest(top.section("harvest"));
+    let overload = limits::overload(top.section("overload"));
     let admin_section = top.section("admin");
     let admin_named = admin_section.span();
     let admin = admin(reader, admin_section, folder);
@@ -106,6 +107,7 @@ fn read_document(
         guesses,
         limits,
         harvest,
+        overload,
         admin,
         keys,
         sealed,

@@ -1,11 +1,13 @@
 //! `[registers.<id>]`: where a register is, how it is reached, and how its failures are borne.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::section::{Reader, Section};
 use super::{Tls, read};
 use crate::forward::breaker;
+use crate::forward::cap::Limit;
 use crate::forward::fleet::{Balance, Rules};
 use crate::forward::health;
 
@@ -44,6 +46,8 @@ pub struct Register {
     pub rules: Rules,
     /// After how long a second target is asked too; never, if not given.
     pub hedge_after: Option<Duration>,
+    /// What it is asked at most.
+    pub limit: Limit,
     /// How it is asked whether it is well, if it is.
     pub check: Option<Check>,
 }
@@ -121,6 +125,7 @@ pub(super) fn parse(reader: &Reader<'_>, section: Section<'_>, tls: Option<&Tls>
     let (hedge_after, hedge_percent) = hedge(section.section("hedge"));
     let health = eject(section.section("eject"), slow_start);
     let breaker = breaker(section.section("breaker"));
+    let limit = limit(section.section("limit"));
     let check = check(&section);
     section.finish();
     let (certificate, key) = match certificate {
@@ -146,6 +151,7 @@ pub(super) fn parse(reader: &Reader<'_>, section: Section<'_>, tls: Option<&Tls>
         resolve,
         rules,
         hedge_after,
+        limit,
         check,
     })
 }
@@ -187,6 +193,16 @@ fn hedge(section: Section<'_>) -> (Option<Duration>, u32) {
     let percent = section.optional("percent", read::count(0, 100)).unwrap_or(5);
     section.finish();
     (after, percent)
+}
+
+/// Without `adaptive` no fewer than `most` are ever under way.
+fn limit(section: Section<'_>) -> Limit {
+    let most = section.optional("most", read::count(1, 100_000)).unwrap_or(1000);
+    let least = section.optional("least", read::count(1, 100_000)).unwrap_or(10);
+    let adaptive = section.optional("adaptive", read::switch).unwrap_or(false);
+    let per_second = section.optional("per_second", read::count(0, 10_000_000)).unwrap_or(0);
+    section.finish();
+    Limit { most, least: adaptive.then_some(least), per_second: NonZeroU32::new(per_second) }
 }
 
 fn eject(section: Section<'_>, slow_start: Duration) -> health::Rules {

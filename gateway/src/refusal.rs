@@ -136,6 +136,8 @@ pub enum Refusal {
     RegisterFailed,
     /// The register's record cannot be read strictly.
     RecordUnreadable,
+    /// The register's record lacks a field that its contract says it must have.
+    RecordIncomplete,
     /// The register's record is larger than can be decided on.
     RecordTooLarge,
     /// The register answered about somebody else.
@@ -224,9 +226,11 @@ impl Refusal {
             Self::RateExceeded { retry_after } => format!("retry after {} s", seconds(*retry_after)),
             Self::ConcurrencyExceeded => "wait for answers before sending more requests".into(),
             Self::RegisterUnavailable | Self::RegisterTimeout => "retry later".into(),
-            Self::RegisterFailed | Self::RecordUnreadable | Self::RecordTooLarge | Self::SubjectMismatch => {
-                "report the request id to the gateway's operator".into()
-            }
+            Self::RegisterFailed
+            | Self::RecordUnreadable
+            | Self::RecordIncomplete
+            | Self::RecordTooLarge
+            | Self::SubjectMismatch => "report the request id to the gateway's operator".into(),
             Self::AuditUnavailable => "retry, on another node if there is one".into(),
             Self::Internal => "report the request id to the gateway's operator".into(),
         }
@@ -271,6 +275,7 @@ impl Refusal {
             | Self::NoMatch
             | Self::RegisterFailed
             | Self::RecordUnreadable
+            | Self::RecordIncomplete
             | Self::RecordTooLarge
             | Self::SubjectMismatch
             | Self::Internal => None,
@@ -284,7 +289,7 @@ impl Refusal {
                 Some("popgate; error=destination_unavailable")
             }
             Self::RegisterTimeout => Some("popgate; error=http_response_timeout"),
-            Self::RegisterFailed | Self::RecordUnreadable | Self::SubjectMismatch => {
+            Self::RegisterFailed | Self::RecordUnreadable | Self::RecordIncomplete | Self::SubjectMismatch => {
                 Some("popgate; error=http_protocol_error")
             }
             Self::RecordTooLarge => Some("popgate; error=http_response_body_size"),
@@ -412,6 +417,9 @@ impl Refusal {
             }
             Self::RecordUnreadable => {
                 ("record_unreadable", S::BAD_GATEWAY, Upstream, "the register's record cannot be read strictly")
+            }
+            Self::RecordIncomplete => {
+                ("record_incomplete", S::BAD_GATEWAY, Upstream, "the register's record lacks a field that it must have")
             }
             Self::RecordTooLarge => {
                 ("record_too_large", S::BAD_GATEWAY, Upstream, "the register's record is too large")

@@ -57,6 +57,7 @@ fn all() -> Vec<Refusal> {
         Refusal::RegisterTimeout,
         Refusal::RegisterFailed,
         Refusal::RecordUnreadable,
+        Refusal::RecordIncomplete,
         Refusal::RecordTooLarge,
         Refusal::SubjectMismatch,
         Refusal::AuditUnavailable,

@@ -28,6 +28,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tls12;
+mod undeclared;
 
 pub use audit::AuditMetrics;
 pub use break_glass::BreakGlassMetrics;
@@ -40,6 +41,7 @@ pub use shadow::ShadowMetrics;
 pub use suspensions::SuspensionMetrics;
 pub use tables::TableMetrics;
 pub use tls12::Tls12Table;
+pub use undeclared::UndeclaredMetrics;
 
 /// A struct of counters that are one family with one label, each with its value fixed.
 macro_rules! family {
@@ -161,7 +163,7 @@ pub struct Metrics {
     /// Fields withheld because a policy failed to evaluate: an alarm.
     pub policy_errors: IntCounter,
     /// Members of records that no contract declares; they were withheld.
-    pub undeclared_fields: IntCounter,
+    pub undeclared_fields: UndeclaredMetrics,
     /// Declared members whose value has another type than the contract says; they were withheld.
     pub mistyped_fields: IntCounter,
     /// Requests whose client went away before there was an answer.
@@ -335,11 +337,7 @@ impl Metrics {
                 "popgate_policy_errors_total",
                 "Fields withheld because a policy failed to evaluate.",
             )?,
-            undeclared_fields: counter(
-                r,
-                "popgate_undeclared_fields_total",
-                "Members of records that no contract declares, withheld.",
-            )?,
+            undeclared_fields: UndeclaredMetrics::new(r)?,
             mistyped_fields: counter(
                 r,
                 "popgate_mistyped_fields_total",
@@ -410,6 +408,7 @@ impl Metrics {
 
     /// The handles for one register.
     pub fn register(&self, id: &str) -> RegisterMetrics {
+        self.undeclared_fields.begin(id);
         let outcome = |outcome| self.upstream_requests.with_label_values(&[id, outcome]);
         RegisterMetrics {
             ok: outcome("ok"),

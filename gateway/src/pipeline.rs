@@ -189,7 +189,7 @@ async fn record(
     let most_bytes = permit.operation().most_bytes();
     let permit = narrow::persons(core, connection, permit, found.record()).await;
     let permit = permit.map_err(|stopped| exchange.stopped(stopped))?;
-    let opened = redact::open(permit, found.record(), &core.node.secrets);
+    let opened = redact::open(permit, found.record(), &core.node.secrets, exchange.strays());
     let opened = guess.judge(forget(core, &upstream, &agency, origin, opened)?);
     if matches!(opened, Opened::NoMatch(..)) {
         ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes), kept, until, exchange).await?;
@@ -208,7 +208,7 @@ async fn whole(
     let Fetched { found, origin, kept } = fetch(core, &permit, until, exchange).await?;
     let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
     let most_bytes = permit.operation().most_bytes();
-    let opened = redact::open_record_of_whole(permit, found.record());
+    let opened = redact::open_record_of_whole(permit, found.record(), exchange.strays());
     // Judged before the field is asked for: whether it is must not tell that a guess was right.
     let permit = match guess.judge(forget(core, &upstream, &agency, origin, opened)?) {
         Opened::Shown(permit) => permit,
@@ -280,7 +280,8 @@ async fn ask_for_nobody(
     }
 }
 
-/// A record that is about somebody else, or that cannot be read, is forgotten, and its connection not used again.
+/// A record that is about somebody else, or that cannot be read, is forgotten, and its connection not used again; so is one that lacks
+/// something, which may be about anybody.
 fn forget<T>(
     core: &Core,
     upstream: &UpstreamRequest,

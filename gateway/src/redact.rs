@@ -1,6 +1,6 @@
 //! Redact: from a raw record to what this caller may see, or to the one answer for "nothing to see".
 
-use popgate_policy::disclose::{Raw, Redacted, Secrets, Tally, Unreadable};
+use popgate_policy::disclose::{Raw, Redacted, Secrets, Strays, Tally, Unreadable};
 use popgate_policy::permit::{Permit, Unopened, WholePermit};
 
 use crate::audit::NoMatch;
@@ -15,22 +15,26 @@ pub enum Opened<T = Redacted> {
     NoMatch(NoMatch, Tally),
 }
 
-/// Opens a record, or a list of records, with its permit.
+/// Opens a record, or a list of records, with its permit. `strays` is told what of it no contract declares.
 ///
 /// # Errors
-/// If it cannot be read strictly, or is about somebody else.
-pub fn open(permit: Permit, record: Option<&Raw>, secrets: &Secrets) -> Result<Opened, Refusal> {
+/// If it cannot be read strictly, lacks what it must have, or is about somebody else.
+pub fn open(permit: Permit, record: Option<&Raw>, secrets: &Secrets, strays: &mut Strays) -> Result<Opened, Refusal> {
     let Some(raw) = record else { return Ok(unknown(&permit)) };
-    opened(permit.open(raw, secrets))
+    opened(permit.open_naming(raw, secrets, strays))
 }
 
 /// Opens the record that decides about a field given by itself.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_record_of_whole(permit: Permit, record: Option<&Raw>) -> Result<Opened<WholePermit>, Refusal> {
+pub fn open_record_of_whole(
+    permit: Permit,
+    record: Option<&Raw>,
+    strays: &mut Strays,
+) -> Result<Opened<WholePermit>, Refusal> {
     let Some(raw) = record else { return Ok(unknown(&permit)) };
-    opened(permit.open_record_of_whole(raw))
+    opened(permit.open_record_of_whole(raw, strays))
 }
 
 /// Passes a field on as the register gives it.
@@ -55,6 +59,11 @@ fn opened<T>(opened: Result<T, Unopened>) -> Result<Opened<T>, Refusal> {
         Err(Unopened::Unfiltered) => {
             tracing::error!("the register does not filter as it was told to; nothing of its list was shown");
             Err(Refusal::RegisterFailed)
+        }
+        Err(Unopened::Incomplete(field)) => {
+            // The name is the contract's.
+            tracing::warn!(%field, "the register's record lacks a field that it must have");
+            Err(Refusal::RecordIncomplete)
         }
         Err(Unopened::Unreadable(Unreadable::TooLarge)) => Err(Refusal::RecordTooLarge),
         Err(Unopened::Unreadable(error)) => {

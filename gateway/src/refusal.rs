@@ -165,6 +165,8 @@ pub enum Refusal {
     RegisterFailed,
     /// The register's record cannot be read strictly.
     RecordUnreadable,
+    /// The register's record lacks a field that its contract says it must have.
+    RecordIncomplete,
     /// The register's record is larger than can be decided on.
     RecordTooLarge,
     /// The register answered about somebody else.
@@ -259,9 +261,11 @@ impl Refusal {
             Self::HarvestSuspected { .. } => "ask the gateway's operator".into(),
             Self::Overloaded { .. } | Self::RegisterBusy { .. } => "retry later, and less at once".into(),
             Self::RegisterUnavailable | Self::RegisterTimeout => "retry later".into(),
-            Self::RegisterFailed | Self::RecordUnreadable | Self::RecordTooLarge | Self::SubjectMismatch => {
-                "report the request id to the gateway's operator".into()
-            }
+            Self::RegisterFailed
+            | Self::RecordUnreadable
+            | Self::RecordIncomplete
+            | Self::RecordTooLarge
+            | Self::SubjectMismatch => "report the request id to the gateway's operator".into(),
             Self::AuditUnavailable => "retry, on another node if there is one".into(),
             Self::Internal => "report the request id to the gateway's operator".into(),
         }
@@ -311,6 +315,7 @@ impl Refusal {
             | Self::NoMatch
             | Self::RegisterFailed
             | Self::RecordUnreadable
+            | Self::RecordIncomplete
             | Self::RecordTooLarge
             | Self::SubjectMismatch
             | Self::Internal => None,
@@ -325,7 +330,7 @@ impl Refusal {
             }
             Self::RegisterBusy { .. } => Some("popgate; error=connection_limit_reached"),
             Self::RegisterTimeout => Some("popgate; error=http_response_timeout"),
-            Self::RegisterFailed | Self::RecordUnreadable | Self::SubjectMismatch => {
+            Self::RegisterFailed | Self::RecordUnreadable | Self::RecordIncomplete | Self::SubjectMismatch => {
                 Some("popgate; error=http_protocol_error")
             }
             Self::RecordTooLarge => Some("popgate; error=http_response_body_size"),
@@ -484,6 +489,9 @@ impl Refusal {
             }
             Self::RecordUnreadable => {
                 ("record_unreadable", S::BAD_GATEWAY, Upstream, "the register's record cannot be read strictly")
+            }
+            Self::RecordIncomplete => {
+                ("record_incomplete", S::BAD_GATEWAY, Upstream, "the register's record lacks a field that it must have")
             }
             Self::RecordTooLarge => {
                 ("record_too_large", S::BAD_GATEWAY, Upstream, "the register's record is too large")

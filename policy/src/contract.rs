@@ -13,6 +13,7 @@ mod arguments;
 mod checks;
 mod openapi;
 mod route;
+mod strict;
 mod upstream;
 mod written;
 
@@ -482,6 +483,8 @@ pub struct ObjectShape {
     // stands at its name's slot or in the run of filled slots after it; 0 is an empty slot. Every key of every record is
     // looked up here: a binary search cost more than the rest of redaction together.
     slots: Box<[u8]>,
+    // The ordinals of the members that an object must have, as bits: see `strict`.
+    required: u128,
 }
 
 impl ObjectShape {
@@ -508,7 +511,7 @@ impl ObjectShape {
                 at = at.wrapping_add(1);
             }
         }
-        Some(Self { members, slots: slots.into() })
+        Some(Self { members, slots: slots.into(), required: 0 })
     }
 
     /// The member of that name: its ordinal (below [`ObjectShape::CAPACITY`]) and its shape.

@@ -12,10 +12,13 @@ pub mod json;
 pub mod mask;
 pub mod matching;
 mod open;
+mod strays;
 mod verdict;
 
 #[cfg(test)]
 pub(crate) use open::outcome_of;
+pub use strays::Strays;
+
 pub(crate) use open::{derived, only, open, open_record_of_whole, open_whole, persons};
 
 /// Upstream bytes that nobody may see yet: one register's answer, shared by reference count.
@@ -242,6 +245,16 @@ pub enum Unreadable {
     Shape {
         /// Where.
         offset: usize,
+    },
+    /// An object lacks a member that the contract says it must have (`x-gateway-strict`).
+    #[error("a member that the contract requires is not there at byte {offset}")]
+    Incomplete {
+        /// Where the object ends.
+        offset: usize,
+        /// The leaf that is not there, or one within the object or array that is not.
+        leaf: FieldIx,
+        /// How many names deeper than what is not there that leaf stands.
+        below: usize,
     },
     /// The record ends too early.
     #[error("truncated after {offset} bytes")]

@@ -7,7 +7,7 @@ use crate::contract::{Answer, Arguments, Operation, ParamIx, UpstreamRequest};
 use crate::directory::{Purpose, System};
 use crate::disclose::cursor::{CursorKey, Scope};
 use crate::disclose::json::Captured;
-use crate::disclose::{Raw, Redacted, Secrets, Tally, Unreadable};
+use crate::disclose::{Raw, Redacted, Secrets, Strays, Tally, Unreadable};
 use crate::engine::{Outcome, Table};
 use crate::model::{DisclosureId, FieldIx, FieldSet};
 use crate::seal::{Sealing, Seals};
@@ -124,6 +124,8 @@ pub enum Unopened {
     SubjectMismatch,
     /// The record could not be read strictly.
     Unreadable(Unreadable),
+    /// The record, or a record of the list, lacks what its contract says it must have: that member's full name.
+    Incomplete(String),
     /// A record of the list is not what the register was told to filter by: nothing that it counted can be shown.
     Unfiltered,
 }
@@ -187,7 +189,16 @@ impl Permit {
     /// # Errors
     /// [`Unopened`]; nothing of the record is in it.
     pub fn open(self, raw: &Raw, secrets: &Secrets) -> Result<Redacted, Unopened> {
-        crate::disclose::open(self, raw, secrets)
+        self.open_naming(raw, secrets, &mut Strays::default())
+    }
+
+    /// The same, which also tells the names of members that no contract declares: of those that [`Tally::undeclared`] counts, as many
+    /// as may be told. They are for counters, and MUST NOT reach the caller.
+    ///
+    /// # Errors
+    /// As [`Permit::open`].
+    pub fn open_naming(self, raw: &Raw, secrets: &Secrets, strays: &mut Strays) -> Result<Redacted, Unopened> {
+        crate::disclose::open(self, raw, secrets, strays)
     }
 
     /// The numbers of the persons whom a list is about, in its order: for what must look at each before the list is opened. MUST NOT
@@ -199,12 +210,21 @@ impl Permit {
         crate::disclose::persons(self, raw)
     }
 
-    /// Opens the record of an operation that answers with a field given by itself: the same checks, and what to ask for next.
+    /// Opens the record of an operation that answers with a field given by itself: the same checks, and what to ask for next. The names of
+    /// members that no contract declares are told as by [`Permit::open_naming`].
     ///
     /// # Errors
     /// [`Unopened`]; nothing of the record is in it.
-    pub fn open_record_of_whole(self, raw: &Raw) -> Result<WholePermit, Unopened> {
-        crate::disclose::open_record_of_whole(self, raw)
+    pub fn open_record_of_whole(self, raw: &Raw, strays: &mut Strays) -> Result<WholePermit, Unopened> {
+        crate::disclose::open_record_of_whole(self, raw, strays)
+    }
+
+    /// What is said of a record that could not be read.
+    pub(crate) fn unreadable(&self, why: Unreadable) -> Unopened {
+        match why {
+            Unreadable::Incomplete { leaf, below, .. } => Unopened::Incomplete(self.operation.lacked(leaf, below)),
+            why => Unopened::Unreadable(why),
+        }
     }
 
     /// Whether what was read of a record fits the filter that the envelope counts on.

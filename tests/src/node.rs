@@ -1,5 +1,6 @@
 //! A node as a process of its own: the real binary, to be killed, stopped, and read from outside.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -31,12 +32,21 @@ impl Node {
     ///
     /// # Panics
     /// If it does not serve within a minute.
-    #[expect(clippy::panic, reason = "without a node the test cannot go on")]
     pub fn start(site: &Site, arguments: &[&str]) -> Self {
+        Self::start_under(site, arguments, &[])
+    }
+
+    /// The same with more in its environment.
+    ///
+    /// # Panics
+    /// If it does not serve within a minute.
+    #[expect(clippy::panic, reason = "without a node the test cannot go on")]
+    pub fn start_under(site: &Site, arguments: &[&str], environment: &[(&str, &OsStr)]) -> Self {
         let mut child = match Command::new(popgate())
             .args(["serve", "--log-format", "json", "--config"])
             .arg(site.config_file())
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

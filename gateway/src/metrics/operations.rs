@@ -118,6 +118,7 @@ const CODES: [&str; 40] = [
     "register_timeout",
     "register_failed",
     "record_unreadable",
+    "record_incomplete",
     "record_too_large",
     "subject_mismatch",
     "audit_unavailable",

@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use popgate_plugins::Stopped;
 use popgate_policy::contract::Operation;
 use popgate_policy::directory::{Holder, System, TlsVersion};
-use popgate_policy::disclose::{Redacted, Tally};
+use popgate_policy::disclose::{Redacted, Strays, Tally};
 use popgate_policy::model::{DisclosureId, ExchangeId, Personal, PurposeId, RegisterId};
 use popgate_policy::permit::{Ask, Denial, Denied};
 use popgate_policy::shadow::Note;
@@ -56,6 +56,8 @@ pub(super) struct Exchange {
     hidden: Option<NoMatch>,
     source: Option<Source>,
     tally: Option<Tally>,
+    /// Names of what the tally counts as undeclared.
+    strays: Strays,
     length: u64,
     status: StatusCode,
     /// What is left of its limits.
@@ -101,6 +103,7 @@ impl Exchange {
             hidden: None,
             source: None,
             tally: None,
+            strays: Strays::default(),
             length: 0,
             status: StatusCode::OK,
             standing: Standing::default(),
@@ -196,6 +199,11 @@ impl Exchange {
 
     pub(super) fn fetched(&mut self, source: Source) {
         self.source = Some(source);
+    }
+
+    /// For the names of members that no contract declares.
+    pub(super) fn strays(&mut self) -> &mut Strays {
+        &mut self.strays
     }
 
     /// Counts what a register answered.
@@ -362,7 +370,9 @@ impl Exchange {
             None => {}
         }
         if let Some(tally) = &self.tally {
-            metrics.undeclared_fields.inc_by(u64::from(tally.undeclared));
+            if let Some(operation) = self.operation.as_ref().filter(|_| tally.undeclared > 0) {
+                metrics.undeclared_fields.count(&operation.upstream.register, tally.undeclared, &self.strays);
+            }
             metrics.mistyped_fields.inc_by(u64::from(tally.mistyped));
             metrics.policy_errors.inc_by(u64::from(tally.policy_errors));
             metrics.disclosed_bytes.inc_by(self.length);

@@ -62,6 +62,7 @@ fn all() -> Vec<Refusal> {
         Refusal::RegisterTimeout,
         Refusal::RegisterFailed,
         Refusal::RecordUnreadable,
+        Refusal::RecordIncomplete,
         Refusal::RecordTooLarge,
         Refusal::SubjectMismatch,
         Refusal::AuditUnavailable,

@@ -7,7 +7,9 @@
 //! - all text is UTF-8, without a byte order mark and without escaped lone surrogates;
 //! - a declared key stands once in its object, compared decoded (`"\u0063itizen"` is `"citizen"`);
 //! - nesting ends at [`MAX_DEPTH`]; keys and numbers longer than [`MAX_BUFFERED`](super::MAX_BUFFERED) bytes are refused;
-//! - a declared object, or array of objects, is one, or `null` (then it counts as absent); an array leaf holds scalars.
+//! - a declared object, or array of objects, is one, or `null` (then it counts as absent); an array leaf holds scalars;
+//! - an object has each member that its contract says it must have ([`ObjectShape::requiring`](crate::contract::ObjectShape::requiring)),
+//!   whoever may see it and if only as `null`.
 //!
 //! Whether a record is readable depends on the record and its schema alone, never on who asks.
 //!
@@ -25,7 +27,7 @@ use bytes::Bytes;
 
 use crate::contract::{Field, RecordSchema};
 use crate::disclose::mask::{self, Pseudonym};
-use crate::disclose::{Tally, Treatments, Unreadable};
+use crate::disclose::{Strays, Tally, Treatments, Unreadable};
 use crate::model::{MaskKind, Treatment};
 
 mod capture;
@@ -40,13 +42,13 @@ mod write;
 pub use capture::{Captured, Captures, capture};
 pub use write::LONG_RUN;
 
-pub(crate) use capture::capture_without;
+pub(crate) use capture::{capture_naming, capture_without};
 pub(crate) use cut::{Cut, cut};
 pub(crate) use number::canonical;
 pub(super) use split::split;
 
 use reader::Reader;
-use sink::{Frame, Scalar, Sink, Spot, Want};
+use sink::{Frame, Scalar, Sink, Spot, Want, within};
 use write::Writer;
 
 /// The deepest nesting of objects and arrays that is read.
@@ -75,6 +77,7 @@ impl<'a> Redactor<'a> {
                 tally: Tally::default(),
                 lead: &[],
                 cuts: &[],
+                strays: None,
                 exists: false,
             },
             failed: None,
@@ -89,6 +92,11 @@ impl<'a> Redactor<'a> {
     /// Takes the values that begin at those offsets for members and elements that are not there; sorted.
     pub(super) fn without(&mut self, cuts: &'a [usize]) {
         self.shown.cuts = cuts;
+    }
+
+    /// Tells the names of members that are not declared, as far as they may be told.
+    pub(super) fn naming(&mut self, strays: &'a mut Strays) {
+        self.shown.strays = Some(strays);
     }
 
     /// Reads the next bytes of the record and appends what may be shown of them.
@@ -141,6 +149,8 @@ struct Shown<'a> {
     lead: &'a [u8],
     /// Where the values begin that are not there for this caller.
     cuts: &'a [usize],
+    /// Who is told the names of what is not declared.
+    strays: Option<&'a mut Strays>,
     /// Whether the array leaf that is being read under `exists` has an element that is not null.
     exists: bool,
 }
@@ -231,6 +241,13 @@ impl<'a> Sink<'a> for Shown<'a> {
             self.writer.put(if self.exists { b"true" } else { b"false" });
         } else {
             self.writer.mark(at, b']');
+        }
+    }
+
+    #[cold]
+    fn stray(&mut self, record: &'a RecordSchema, frames: &[Frame<'a>], name: &[u8]) {
+        if let Some(strays) = &mut self.strays {
+            strays.add(within(record, frames), name);
         }
     }
 

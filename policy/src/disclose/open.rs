@@ -8,9 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::contract::{Answer, RecordSchema};
-use crate::disclose::json::{Captured, Captures, Cut, Redactor, capture, capture_without};
+use crate::disclose::json::{Captured, Captures, Cut, Redactor, capture, capture_naming, capture_without};
 use crate::disclose::mask::Pseudonym;
-use crate::disclose::{MAX_BUFFERED, Person, Raw, Redacted, RedactedChunk, Secrets, Tally, Treatments, Unreadable};
+use crate::disclose::{
+    MAX_BUFFERED, Person, Raw, Redacted, RedactedChunk, Secrets, Strays, Tally, Treatments, Unreadable,
+};
 use crate::engine::Outcome;
 use crate::model::{DisclosureId, FieldSet, Treatment};
 use crate::permit::{Hidden, Permit, Unopened};
@@ -26,33 +28,33 @@ pub(crate) use list::persons;
 pub(crate) use whole::{open_record_of_whole, open_whole};
 
 /// See [`Permit::open`].
-pub(crate) fn open(permit: Permit, raw: &Raw, secrets: &Secrets) -> Result<Redacted, Unopened> {
+pub(crate) fn open(permit: Permit, raw: &Raw, secrets: &Secrets, strays: &mut Strays) -> Result<Redacted, Unopened> {
     if permit.is_sealed() {
         return Err(SEALED);
     }
     let operation = Arc::clone(&permit.operation);
     match &operation.answer {
-        Answer::Record => one_record(&permit, raw, secrets),
-        Answer::Match => one_match(&permit, raw),
-        Answer::List(list) => list::open(&permit, list, raw, secrets),
+        Answer::Record => one_record(&permit, raw, secrets, strays),
+        Answer::Match => one_match(&permit, raw, strays),
+        Answer::List(list) => list::open(&permit, list, raw, secrets, strays),
         // Its record shows nothing: that is opened by another door.
         Answer::Whole(_) => Err(Unopened::NoMatch(Hidden::Record, Tally::default())),
     }
 }
 
-fn one_record(permit: &Permit, raw: &Raw, secrets: &Secrets) -> Result<Redacted, Unopened> {
-    let examined = examine(permit, raw.bytes())?;
+fn one_record(permit: &Permit, raw: &Raw, secrets: &Secrets, strays: &mut Strays) -> Result<Redacted, Unopened> {
+    let examined = examine(permit, raw.bytes(), None)?;
     let mut chunks = Vec::new();
     let how = (&*permit.operation.record, &examined.outcome.treatments);
-    let tally =
-        redact(permit, how, (raw.bytes(), examined.cuts()), secrets, b"", &mut chunks).map_err(Unopened::Unreadable)?;
+    let tally = redact(permit, how, (raw.bytes(), examined.cuts()), secrets, b"", &mut chunks, Some(strays))
+        .map_err(|why| permit.unreadable(why))?;
     let tally = Tally { policy_errors: errors(&examined.outcome), matched: borne_out(permit, tally), ..tally };
     let shown = tally.revealed.union(tally.masked);
     examined.answer(permit, tally, if shown.is_empty() { Err(Hidden::Record) } else { Ok(chunks) })
 }
 
-fn one_match(permit: &Permit, raw: &Raw) -> Result<Redacted, Unopened> {
-    let examined = examine(permit, raw.bytes())?;
+fn one_match(permit: &Permit, raw: &Raw, strays: &mut Strays) -> Result<Redacted, Unopened> {
+    let examined = examine(permit, raw.bytes(), Some(strays))?;
     let found = &examined.found;
     let claims: Vec<(Asked<'_>, bool)> = given(permit)
         .filter(|asked| !asked.is_subject && !asked.guards)
@@ -91,18 +93,22 @@ struct Examined<'b> {
     guarded: bool,
 }
 
-fn examine<'b>(permit: &Permit, bytes: &'b Bytes) -> Result<Examined<'b>, Unopened> {
-    let examined = examine_any(permit, bytes).map_err(Unopened::Unreadable)?;
+/// `strays` is told the names of what is not declared, where no later pass does so.
+fn examine<'b>(permit: &Permit, bytes: &'b Bytes, strays: Option<&mut Strays>) -> Result<Examined<'b>, Unopened> {
+    let examined = examine_any(permit, bytes, strays).map_err(|why| permit.unreadable(why))?;
     if is_about(permit, &examined.found) { Ok(examined) } else { Err(Unopened::SubjectMismatch) }
 }
 
 /// The same of a record that may be about anybody.
-fn examine_any<'b>(permit: &Permit, bytes: &'b Bytes) -> Result<Examined<'b>, Unreadable> {
+fn examine_any<'b>(permit: &Permit, bytes: &'b Bytes, strays: Option<&mut Strays>) -> Result<Examined<'b>, Unreadable> {
     if bytes.len() > MAX_BUFFERED {
         return Err(Unreadable::TooLarge);
     }
     let record = &permit.operation.record;
-    let found = capture(record, wanted(permit), bytes)?;
+    let found = match strays {
+        None => capture(record, wanted(permit), bytes)?,
+        Some(strays) => capture_naming(record, wanted(permit), strays, bytes)?,
+    };
     let cut = match permit.cut(record, bytes)? {
         None => None,
         Some(cut) => {
@@ -203,7 +209,7 @@ fn borne_out(permit: &Permit, tally: Tally) -> FieldSet {
     asked.map(|asked| asked.field).collect()
 }
 
-/// Appends what a record shows, behind `lead`.
+/// Appends what a record shows, behind `lead`. `strays` is told the names of what is not declared.
 fn redact(
     permit: &Permit,
     (record, treatments): (&RecordSchema, &Treatments),
@@ -211,11 +217,15 @@ fn redact(
     secrets: &Secrets,
     lead: &[u8],
     chunks: &mut Vec<Bytes>,
+    strays: Option<&mut Strays>,
 ) -> Result<Tally, Unreadable> {
     let pseudonym = Pseudonym::new(&secrets.pseudonyms, &permit.system.agency.id, &permit.purpose.id);
     let mut redactor = Redactor::new(record, treatments, pseudonym);
     redactor.begin_with(lead);
     redactor.without(cuts);
+    if let Some(strays) = strays {
+        redactor.naming(strays);
+    }
     redactor.push(bytes.clone(), chunks)?;
     redactor.finish()
 }

@@ -157,6 +157,38 @@ fn parameters() -> Vec<Row> {
 fn records() -> Vec<Row> {
     vec![
         row(
+            "strict or not",
+            "      x-gateway-subject: id\n",
+            "      x-gateway-subject: id\n      x-gateway-strict: 'yes'\n",
+            "wrong-type",
+            "x-gateway-strict",
+            &["`x-gateway-strict` must be `true` or `false`"],
+        ),
+        row(
+            "strict about nothing",
+            "      x-gateway-subject: id\n",
+            "      x-gateway-subject: id\n      x-gateway-strict: true\n",
+            "strict-unfit",
+            "x-gateway-strict",
+            &["`Citizen` is strict, and nothing of it is `required`", "under `required`"],
+        ),
+        row(
+            "a slip of strict",
+            "      x-gateway-subject: id\n",
+            "      x-gateway-subject: id\n      x-gateway-stritc: true\n      required: [id]\n",
+            "unknown-extension",
+            "x-gateway-stritc",
+            &["did you mean `x-gateway-strict`?"],
+        ),
+        row(
+            "a strict operation",
+            "      operationId: citizen.read\n",
+            "      operationId: citizen.read\n      x-gateway-strict: true\n",
+            "misplaced-extension",
+            "x-gateway-strict",
+            &["`x-gateway-strict` has no meaning on an operation"],
+        ),
+        row(
             "a leaf without a group",
             "sex: { type: string, x-gateway-group: identity }",
             "sex: { type: string }",

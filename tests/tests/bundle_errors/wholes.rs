@@ -225,6 +225,14 @@ fn wholes() -> Vec<Row> {
             &["`true`"],
         ),
         row(
+            "a whole field that every record must have",
+            "      x-gateway-subject: id # of a person\n",
+            "      x-gateway-subject: id # of a person\n      x-gateway-strict: true\n      required: [id, photo]\n",
+            "strict-unfit",
+            "required: [id, photo]",
+            &["`Person.photo` cannot be required of a strict record"],
+        ),
+        row(
             "a whole field that a record has many of",
             "properties: { number: { type: string } } } }\n    Family",
             "properties: { number: { type: string, contentMediaType: image/png, x-gateway-whole: true } } } }\n    Family",

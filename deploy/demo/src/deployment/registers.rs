@@ -68,13 +68,21 @@ impl Register {
     /// # Errors
     /// If it cannot listen there.
     pub fn start_at(site: &Site, service: Service, port: u16) -> Result<Self, DeploymentError> {
+        Self::start_bound(site, service, (Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// The same at an address of its own, such as another one of the loopback's.
+    ///
+    /// # Errors
+    /// If it cannot listen there.
+    pub fn start_bound(site: &Site, service: Service, address: SocketAddr) -> Result<Self, DeploymentError> {
         let pem = |name: &str| {
             let file = site.pki().join(name);
             fs::read(&file).map_err(|source| failed("read", &file, source))
         };
         let tls = register::server_config(&pem("register.pem")?, &pem("register.key")?, &pem(&format!("{SITE}.pem"))?)?;
         let listen = |source| DeploymentError::Io { what: "the register cannot listen".into(), source };
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(listen)?;
+        let listener = std::net::TcpListener::bind(address).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let faults = Faults::new();

@@ -167,6 +167,26 @@ fn a_number_that_no_longer_hides_its_sealed_person_widens() {
 }
 
 #[test]
+fn a_record_that_need_no_longer_have_a_field_is_shown_more_often() {
+    let plain = reference("civil-status", "openapi", "openapi");
+    let strict = |required: &str| {
+        let old = "      x-gateway-subject: id\n";
+        reference("civil-status", old, &format!("{old}      x-gateway-strict: true\n      required: [{required}]\n"))
+    };
+    let said = |way, verb: &str, fields: &str| {
+        (
+            if way == Direction::Widens { Verdict::Widens } else { Verdict::Narrows },
+            vec![(way, format!("operation `birth.lookup` {verb} a record without {fields}"))],
+        )
+    };
+    let (one, two) = (strict("id"), strict("id, full_name"));
+    assert_eq!(said_otherwise(&plain, &one), said(Direction::Narrows, "now refuses", "`Birth.id`"));
+    assert_eq!(said_otherwise(&two, &one), said(Direction::Widens, "no longer refuses", "`Birth.full_name`"));
+    let both = "`Birth.full_name`, `Birth.id`";
+    assert_eq!(said_otherwise(&two, &plain), said(Direction::Widens, "no longer refuses", both));
+}
+
+#[test]
 fn another_subject_goes_both_ways_and_every_record_of_a_name_is_compared() {
     let text = policy("a", &format!("{PHONE};"));
     let old = of(World::new(&text), &text);

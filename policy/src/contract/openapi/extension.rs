@@ -21,7 +21,11 @@ pub(super) const OPERATION: &[&str] = &[
 ];
 pub(super) const INFO: &[&str] = &["x-gateway-deprecated-since", "x-gateway-sunset"];
 pub(super) const PARAMETER: &[&str] = &["x-gateway-field", "x-gateway-role", "x-gateway-sort"];
-pub(super) const RECORD: &[&str] = &["x-gateway-subject", "x-gateway-attributes", "x-gateway-group", "x-gateway-class"];
+pub(super) const RECORD: &[&str] =
+    &["x-gateway-subject", "x-gateway-attributes", "x-gateway-group", "x-gateway-class", "x-gateway-strict"];
+/// Of the envelope of a list.
+pub(super) const ENVELOPE: &[&str] = &["x-gateway-group", "x-gateway-class", "x-gateway-strict"];
+/// Of an object within a record or an envelope.
 pub(super) const BRANCH: &[&str] = &["x-gateway-group", "x-gateway-class"];
 pub(super) const LEAF: &[&str] = &[
     "x-gateway-group",

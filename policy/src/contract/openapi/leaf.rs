@@ -1,4 +1,4 @@
-//! What a contract says about one field: group, class, masks, comparison.
+//! What a contract says about one field: group, class, masks, comparison; and about a record or envelope: whether it is strict.
 
 use crate::contract::{Class, Compare, Kind};
 use crate::document::{Sheet, Value};
@@ -62,6 +62,15 @@ pub(super) fn masks(sheet: &mut Sheet<'_>, schema: &Resolved<'_>, name: &str, ki
         masks.push(mask);
     }
     masks
+}
+
+/// Whether a record, or the envelope of a list, must have what is `required` of it (`x-gateway-strict`).
+pub(super) fn is_strict(sheet: &mut Sheet<'_>, schema: &Resolved<'_>) -> bool {
+    let Some(node) = schema.node("x-gateway-strict") else { return false };
+    if !matches!(node.value, Value::Bool(_)) {
+        sheet.wrong_type(node, "`x-gateway-strict`", "`true` or `false`");
+    }
+    node.value == Value::Bool(true)
 }
 
 /// The media type and the most bytes of a leaf with `x-gateway-whole`.

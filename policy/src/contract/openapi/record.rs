@@ -145,6 +145,9 @@ struct Reader<'r, 's, 'd> {
     visited: usize,
     full: bool,
     whole: bool,
+    /// Whether what is required must be there (`x-gateway-strict`), and whether anything is.
+    strict: bool,
+    demands: bool,
 }
 
 /// All leaves of a record.
@@ -156,7 +159,20 @@ pub(super) struct Leaves<'d> {
 impl<'r, 's, 'd> Reader<'r, 's, 'd> {
     fn new(sheet: &'r mut Sheet<'s>, schemas: &'r mut Schemas<'d>, name: &'d str, around: Option<Around<'r>>) -> Self {
         let (leaves, binaries) = (Vec::new(), Vec::new());
-        Self { sheet, schemas, name, around, leaves, binaries, cursor: None, visited: 0, full: false, whole: true }
+        Self {
+            sheet,
+            schemas,
+            name,
+            around,
+            leaves,
+            binaries,
+            cursor: None,
+            visited: 0,
+            full: false,
+            whole: true,
+            strict: false,
+            demands: false,
+        }
     }
 
     fn shape(
@@ -176,7 +192,8 @@ impl<'r, 's, 'd> Reader<'r, 's, 'd> {
         let kind = schema.kind(self.sheet, &format!("`{full_name}`"));
         let allowed = match (place, kind) {
             (Place::Root, _) if self.around.is_none() => extension::RECORD,
-            (Place::Root, _) | (_, Some(Type::Object)) => extension::BRANCH,
+            (Place::Root, _) => extension::ENVELOPE,
+            (_, Some(Type::Object)) => extension::BRANCH,
             _ if self.around.is_none() => extension::LEAF,
             _ => extension::ENVELOPE_LEAF,
         };
@@ -184,11 +201,18 @@ impl<'r, 's, 'd> Reader<'r, 's, 'd> {
         let mut inherited = inherited.clone();
         inherited.group = leaf::group(self.sheet, schema).or(inherited.group);
         inherited.class = leaf::class(self.sheet, schema).or(inherited.class);
-        match kind.unwrap_or_else(|| assumed(schema)) {
+        if place == Place::Root {
+            self.strict = leaf::is_strict(self.sheet, schema);
+        }
+        let shape = match kind.unwrap_or_else(|| assumed(schema)) {
             Type::Scalar(kind) => self.leaf(schema, path, &inherited, kind, false).map(Shape::Leaf),
             Type::Object => self.object(schema, path, &inherited, within).map(Shape::Object),
             Type::Array => self.array(schema, path, &inherited, within, place),
+        };
+        if place == Place::Root {
+            self.check_strict(schema);
         }
+        shape
     }
 
     fn object(
@@ -233,7 +257,33 @@ impl<'r, 's, 'd> Reader<'r, 's, 'd> {
         if shape.is_none() && !self.full {
             self.too_many(schema.span);
         }
-        shape
+        shape.map(|shape| self.requiring(schema, path, shape))
+    }
+
+    /// The object with what it must have, if the record is strict.
+    fn requiring(&mut self, schema: &Resolved<'d>, path: &[&str], shape: ObjectShape) -> ObjectShape {
+        let Some(node) = schema.node("required").filter(|_| self.strict) else { return shape };
+        let names = strings(Some(node));
+        for name in &names {
+            let Some((_, Shape::Leaf(leaf))) = shape.member(name.as_bytes()) else { continue };
+            if self.leaves.iter().any(|known| known.field.index == *leaf && known.field.whole) {
+                let message = format!("`{}.{name}` cannot be required of a strict record", self.full_name(path));
+                let problem = self.sheet.error("strict-unfit", &node.span, message);
+                self.sheet.push(problem.help("a whole field is never part of a record; take it out of `required`"));
+            }
+        }
+        self.demands |= !names.is_empty();
+        shape.requiring(names)
+    }
+
+    /// Reports a strict record that need not have anything: its author believes that something is checked.
+    fn check_strict(&mut self, schema: &Resolved<'_>) {
+        let Some(node) = schema.node("x-gateway-strict").filter(|_| self.strict && self.whole && !self.demands) else {
+            return;
+        };
+        let message = format!("`{}` is strict, and nothing of it is `required`", self.name);
+        let problem = self.sheet.error("strict-unfit", &node.span, message);
+        self.sheet.push(problem.help("list the properties that each object must have under `required`"));
     }
 
     fn array(

@@ -7,6 +7,7 @@ use crate::contract::{
 use crate::model::MaskKind;
 
 mod lists;
+mod strict;
 
 /// A contract of three operations, in which every extension is used.
 pub(crate) const CONTRACT: &str = include_str!("tests.openapi.yaml");

@@ -7,9 +7,9 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::reader::Reader;
-use super::sink::{Frame, Scalar, Sink, Spot, Want};
+use super::sink::{Frame, Scalar, Sink, Spot, Want, within};
 use crate::contract::{Field, RecordSchema};
-use crate::disclose::Unreadable;
+use crate::disclose::{Strays, Unreadable};
 use crate::model::{FieldIx, FieldSet};
 
 /// Reads a whole record in one strict pass and returns the values of the wanted leaves.
@@ -17,7 +17,17 @@ use crate::model::{FieldIx, FieldSet};
 /// # Errors
 /// The record is not strictly readable; the same records are refused as by [`super::Redactor`], with the same error.
 pub fn capture<'b>(record: &RecordSchema, wanted: FieldSet, bytes: &'b Bytes) -> Result<Captures<'b>, Unreadable> {
-    capture_without(record, wanted, &[], bytes)
+    capture_into(record, Found::new(wanted, bytes), bytes)
+}
+
+/// The same, which tells the names of members that are not declared, as far as they may be told.
+pub(crate) fn capture_naming<'b>(
+    record: &RecordSchema,
+    wanted: FieldSet,
+    strays: &mut Strays,
+    bytes: &'b Bytes,
+) -> Result<Captures<'b>, Unreadable> {
+    capture_into(record, Found { strays: Some(strays), ..Found::new(wanted, bytes) }, bytes)
 }
 
 /// The same without the values that begin at those offsets (sorted).
@@ -27,8 +37,15 @@ pub(crate) fn capture_without<'b>(
     cuts: &[usize],
     bytes: &'b Bytes,
 ) -> Result<Captures<'b>, Unreadable> {
+    capture_into(record, Found { cuts, ..Found::new(wanted, bytes) }, bytes)
+}
+
+fn capture_into<'b>(
+    record: &RecordSchema,
+    mut found: Found<'b, '_>,
+    bytes: &'b Bytes,
+) -> Result<Captures<'b>, Unreadable> {
     let mut reader = Reader::new(record);
-    let mut found = Found { bytes, wanted, cuts, values: Vec::with_capacity(wanted.len()), list: None };
     reader.feed(bytes, &mut found)?;
     let undeclared = reader.finish()?;
     Ok(Captures { values: found.values, undeclared })
@@ -97,12 +114,17 @@ struct Found<'b, 'c> {
     bytes: &'b [u8],
     wanted: FieldSet,
     cuts: &'c [usize],
+    strays: Option<&'c mut Strays>,
     values: Vec<(FieldIx, Captured<'b>)>,
     /// The elements of the array leaf that is being read.
     list: Option<Vec<Captured<'b>>>,
 }
 
 impl<'b> Found<'b, '_> {
+    fn new(wanted: FieldSet, bytes: &'b [u8]) -> Self {
+        Self { bytes, wanted, cuts: &[], strays: None, values: Vec::with_capacity(wanted.len()), list: None }
+    }
+
     fn add(&mut self, field: FieldIx, value: Captured<'b>) {
         match &mut self.list {
             Some(list) => list.push(value),
@@ -141,6 +163,13 @@ impl<'a> Sink<'a> for Found<'_, '_> {
     fn list_ends(&mut self, spot: Spot<'_, 'a>, _at: usize) {
         let elements = self.list.take().unwrap_or_default();
         self.values.push((spot.field.index, Captured::Array(elements)));
+    }
+
+    #[cold]
+    fn stray(&mut self, record: &'a RecordSchema, frames: &[Frame<'a>], name: &[u8]) {
+        if let Some(strays) = &mut self.strays {
+            strays.add(within(record, frames), name);
+        }
     }
 
     fn leave(&mut self, _frame: &Frame<'a>, _root: bool, _at: usize) {}

@@ -6,6 +6,7 @@ use super::sink::{Frame, List, NOWHERE, Place, Scalar, Sink, Spot, Token, Want, 
 use super::text::{Text, decode};
 use crate::contract::{Field, Kind, ObjectShape, RecordSchema, Shape};
 use crate::disclose::{MAX_BUFFERED, Unreadable};
+use crate::model::FieldIx;
 
 /// The reader's state between two chunks.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl<'a> Reader<'a> {
         let mut at = 0;
         while let Some(byte) = chunk.get(at) {
             match self.state {
-                State::Key => self.key(chunk, &mut at)?,
+                State::Key => self.key(chunk, &mut at, sink)?,
                 State::Text => self.text(chunk, &mut at, sink)?,
                 State::Number(number) => self.number(number, chunk, &mut at, sink)?,
                 State::Literal(token, rest) => self.literal(token, rest, chunk, &mut at, sink)?,
@@ -310,6 +311,9 @@ impl<'a> Reader<'a> {
                 sink.list_ends(Spot { frames: &mut self.frames, list: None, place: &place, field }, at);
             }
         } else if let Some(frame) = self.frames.pop() {
+            if !frame.list && !frame.shape.is_complete(frame.seen) {
+                return Err(incomplete(&frame, at));
+            }
             sink.leave(&frame, self.frames.is_empty(), at);
         }
         self.ended();
@@ -338,7 +342,7 @@ impl<'a> Reader<'a> {
         self.state = if self.frames.is_empty() { State::End } else { State::After };
     }
 
-    fn key(&mut self, chunk: &[u8], at: &mut usize) -> Result<(), Unreadable> {
+    fn key<S: Sink<'a>>(&mut self, chunk: &[u8], at: &mut usize, sink: &mut S) -> Result<(), Unreadable> {
         let scanned = self.text.scan(chunk, at, self.base);
         let done = self.bounded(scanned, *at)?;
         if !done {
@@ -374,6 +378,7 @@ impl<'a> Reader<'a> {
             };
         } else {
             self.undeclared = self.undeclared.saturating_add(1);
+            sink.stray(self.record, &self.frames, name);
             self.slot = Slot::Dropped;
         }
         carry.clear();
@@ -492,6 +497,15 @@ impl<'a> Reader<'a> {
         };
         Some(Spot { frames: &mut self.frames, list, place: &self.place, field })
     }
+}
+
+/// What an object lacks that ends there.
+#[cold]
+fn incomplete(frame: &Frame<'_>, at: usize) -> Unreadable {
+    let lacking = frame.shape.lacking(frame.seen).and_then(Shape::leaf);
+    // The loader makes no member without a leaf.
+    let (leaf, below) = lacking.unwrap_or((FieldIx(u16::MAX), 0));
+    Unreadable::Incomplete { offset: at, leaf, below }
 }
 
 /// A token that begins at the offset `start` and ends at `at` of the chunk, joined with what earlier chunks held of it.

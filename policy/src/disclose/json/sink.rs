@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Captured;
 use super::text::decode;
-use crate::contract::{Field, Kind, ObjectShape};
+use crate::contract::{Field, Kind, ObjectShape, RecordSchema};
 
 /// What a reader's findings are for.
 pub(super) trait Sink<'a> {
@@ -26,6 +26,8 @@ pub(super) trait Sink<'a> {
     fn list_begins(&mut self, spot: Spot<'_, 'a>, at: usize);
     /// The value of a wanted array leaf ends.
     fn list_ends(&mut self, spot: Spot<'_, 'a>, at: usize);
+    /// A member of the innermost of those containers is not declared; its name is decoded.
+    fn stray(&mut self, _record: &'a RecordSchema, _frames: &[Frame<'a>], _name: &[u8]) {}
     /// A declared object, or array of objects, ends.
     fn leave(&mut self, frame: &Frame<'a>, root: bool, at: usize);
 }
@@ -132,6 +134,16 @@ pub(super) enum Token {
     True,
     False,
     Null,
+}
+
+/// The names that lead to the innermost of those containers, the record's first.
+pub(super) fn within<'r, 'a>(
+    record: &'a RecordSchema,
+    frames: &'r [Frame<'a>],
+) -> impl Iterator<Item = &'a str> + Clone + use<'r, 'a> {
+    let members = frames.iter().filter_map(|frame| frame.place.member);
+    let names = members.filter_map(|(shape, ordinal)| shape.members().nth(ordinal)).map(|(name, _)| name);
+    std::iter::once(record.name.as_str()).chain(names)
 }
 
 impl Place<'_> {

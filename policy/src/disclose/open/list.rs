@@ -10,14 +10,20 @@ use bytes::Bytes;
 use super::{Examined, borne_out, decide, errors, examine_any, given, only, redact, redacted, stamp, wanted};
 use crate::contract::{Answer, Field, Kind, List, Role, Shape};
 use crate::disclose::json::{Captured, capture, split};
-use crate::disclose::{MAX_LIST, Person, Raw, Redacted, RedactedChunk, Secrets, Tally, Treatments, Unreadable};
+use crate::disclose::{MAX_LIST, Person, Raw, Redacted, RedactedChunk, Secrets, Strays, Tally, Treatments, Unreadable};
 use crate::model::{FieldIx, FieldSet, Personal, Treatment};
 use crate::permit::{Hidden, Permit, Unopened};
 
-pub(super) fn open(permit: &Permit, list: &List, raw: &Raw, secrets: &Secrets) -> Result<Redacted, Unopened> {
+pub(super) fn open(
+    permit: &Permit,
+    list: &List,
+    raw: &Raw,
+    secrets: &Secrets,
+    strays: &mut Strays,
+) -> Result<Redacted, Unopened> {
     let bytes = raw.bytes();
     let mut rows = Rows::begin(permit, list, secrets)?;
-    let elements = elements(list, bytes).map_err(Unopened::Unreadable)?;
+    let elements = elements(list, bytes).map_err(|why| permit.unreadable(why))?;
     if elements.len() > most_records(permit) {
         return Err(Unopened::Unreadable(Unreadable::TooLarge));
     }
@@ -27,7 +33,7 @@ pub(super) fn open(permit: &Permit, list: &List, raw: &Raw, secrets: &Secrets) -
         }
         rows.row(&bytes.slice(at))?;
     }
-    rows.end(bytes)
+    rows.end(bytes, strays)
 }
 
 /// How many records a register may answer with: as many as the contract lets be asked for.
@@ -45,13 +51,13 @@ pub(crate) fn persons(permit: &Permit, raw: &Raw) -> Result<Vec<Personal<String>
     let bytes = raw.bytes();
     let subject = permit.operation.record.subject;
     let mut persons = Vec::new();
-    let elements = elements(list, bytes).map_err(Unopened::Unreadable)?;
+    let elements = elements(list, bytes).map_err(|why| permit.unreadable(why))?;
     if elements.len() > most_records(permit) {
         return Err(Unopened::Unreadable(Unreadable::TooLarge));
     }
     for at in elements {
         let bytes = bytes.slice(at);
-        let found = capture(&permit.operation.record, wanted(permit), &bytes).map_err(Unopened::Unreadable)?;
+        let found = capture(&permit.operation.record, wanted(permit), &bytes).map_err(|why| permit.unreadable(why))?;
         // Whom the policies hide or who is sealed, nobody is asked about: the number of questions would tell.
         let outcome = decide(permit, &found);
         let hidden = given(permit).any(|asked| outcome.treatments.of(asked.field) == Treatment::Withhold);
@@ -124,7 +130,7 @@ impl<'a> Rows<'a> {
 
     fn row(&mut self, bytes: &Bytes) -> Result<(), Unopened> {
         let permit = self.permit;
-        let examined = examine_any(permit, bytes).map_err(Unopened::Unreadable)?;
+        let examined = examine_any(permit, bytes, None).map_err(|why| permit.unreadable(why))?;
         if !permit.is_filtered(|field| only(&examined.found, field)) {
             return Err(Unopened::Unfiltered);
         }
@@ -175,8 +181,8 @@ impl<'a> Rows<'a> {
         let lead = if self.filled { b"," } else { self.opening.as_bytes() };
         let mut chunks = Vec::new();
         let how = (&*permit.operation.record, &examined.outcome.treatments);
-        let tally = redact(permit, how, (bytes, examined.cuts()), self.secrets, lead, &mut chunks)
-            .map_err(Unopened::Unreadable)?;
+        let tally = redact(permit, how, (bytes, examined.cuts()), self.secrets, lead, &mut chunks, None)
+            .map_err(|why| permit.unreadable(why))?;
         if tally.revealed.union(tally.masked).is_empty() {
             return Ok(None);
         }
@@ -184,7 +190,7 @@ impl<'a> Rows<'a> {
         Ok(Some((chunks, Tally { matched: borne_out(permit, tally), undeclared: 0, ..tally })))
     }
 
-    fn end(mut self, bytes: &Bytes) -> Result<Redacted, Unopened> {
+    fn end(mut self, bytes: &Bytes, strays: &mut Strays) -> Result<Redacted, Unopened> {
         let permit = self.permit;
         if permit.subject().is_some() && !self.met {
             return Err(Unopened::SubjectMismatch);
@@ -194,7 +200,7 @@ impl<'a> Rows<'a> {
             return Err(Unopened::NoMatch(Hidden::Record, self.tally.without_fields()));
         }
         let treatments = subject.as_ref().map_or(&permit.outcome.treatments, |(treatments, _)| treatments);
-        let (rest, envelope) = self.envelope(bytes, treatments).map_err(Unopened::Unreadable)?;
+        let (rest, envelope) = self.envelope(bytes, treatments, strays).map_err(|why| permit.unreadable(why))?;
         let closing = format!("]{}{rest}}}", if rest.is_empty() { "" } else { "," });
         let tail = if self.filled { closing } else { self.opening.clone() + &closing };
         let last = u32::try_from(self.persons.len()).unwrap_or(u32::MAX);
@@ -214,7 +220,12 @@ impl<'a> Rows<'a> {
     }
 
     /// The envelope's members beside the records, without brackets.
-    fn envelope(&self, bytes: &Bytes, treatments: &Treatments) -> Result<(String, Tally), Unreadable> {
+    fn envelope(
+        &self,
+        bytes: &Bytes,
+        treatments: &Treatments,
+        strays: &mut Strays,
+    ) -> Result<(String, Tally), Unreadable> {
         let (permit, list) = (self.permit, self.list);
         let mut own = Treatments(vec![Treatment::Withhold; permit.operation.record.fields.len()].into());
         for field in list.envelope.iter().filter(|field| list.cursor != Some(*field) && !self.counts_hidden(*field)) {
@@ -230,7 +241,7 @@ impl<'a> Rows<'a> {
         }
         let mut chunks = Vec::new();
         let how = (&*list.page, &own);
-        let mut tally = redact(permit, how, (bytes, cut.offsets()), self.secrets, b"", &mut chunks)?;
+        let mut tally = redact(permit, how, (bytes, cut.offsets()), self.secrets, b"", &mut chunks, Some(strays))?;
         let written = chunks.concat();
         // What the redactor writes is one object of UTF-8 text.
         let written = String::from_utf8(written).unwrap_or_default();

@@ -5,19 +5,19 @@ use bytes::Bytes;
 
 use super::{SEALED, errors, examine, redacted, stamp};
 use crate::contract::Answer;
-use crate::disclose::{Raw, Redacted, Tally, Unreadable};
+use crate::disclose::{Raw, Redacted, Strays, Tally, Unreadable};
 use crate::model::Treatment;
 use crate::permit::{Hidden, Permit, Unopened, WholePermit};
 
 /// See [`Permit::open_record_of_whole`].
-pub(crate) fn open_record_of_whole(permit: Permit, raw: &Raw) -> Result<WholePermit, Unopened> {
+pub(crate) fn open_record_of_whole(permit: Permit, raw: &Raw, strays: &mut Strays) -> Result<WholePermit, Unopened> {
     if permit.is_sealed() {
         return Err(SEALED);
     }
     let Answer::Whole(whole) = &permit.operation.answer else {
         return Err(Unopened::NoMatch(Hidden::Record, Tally::default()));
     };
-    let examined = examine(&permit, raw.bytes())?;
+    let examined = examine(&permit, raw.bytes(), Some(strays))?;
     let nothing =
         Tally { undeclared: examined.found.undeclared(), policy_errors: errors(&examined.outcome), ..Tally::default() };
     let revealed = examined.outcome.treatments.of(whole.field) == Treatment::Reveal;

@@ -7,19 +7,25 @@ use bytes::Bytes;
 
 use crate::bundle::{Bundle, Source};
 use crate::contract::{RequestParts, Route};
-use crate::disclose::{Raw, Redacted};
+use crate::disclose::{Raw, Redacted, Strays};
 use crate::engine::fixture::{policy, secrets, show, ten};
 use crate::model::DisclosureId;
 use crate::narrow::Narrowing;
 use crate::permit::{Ask, Denial, Hidden, Permit, Unopened};
 
+mod strict;
+
 struct World(Arc<Bundle>);
 
 impl World {
     fn new(policies: &[(&str, &str)]) -> Self {
+        Self::of(contract(), policies)
+    }
+
+    fn of(contract: String, policies: &[(&str, &str)]) -> Self {
         let text: String = policies.iter().map(|(id, rest)| policy(id, rest)).collect();
         let files = [
-            ("contracts/population.openapi.yaml", contract()),
+            ("contracts/population.openapi.yaml", contract),
             ("purposes.toml", "[work]\nname = { vi = \"w\", en = \"w\" }\nbasis = \"Law 1\"\n".to_owned()),
             ("agencies/tax.toml", agency("tax", "central", "")),
             ("agencies/hanoi.toml", agency("hanoi", "province", "province = \"001\"\n")),
@@ -262,16 +268,16 @@ fn a_whole_field_follows_the_record_that_decides() {
     let world = World::new(&[ALL, OWN]);
     let ask = |system: &str| world.ask(system, "GET", "/persons/1/face", "").unwrap();
     let raw = |text: &str| Raw::seal(Bytes::copy_from_slice(text.as_bytes()));
-    let permit = ask("hanoi/desk").open_record_of_whole(&raw(&row("1", "001"))).unwrap();
+    let permit = ask("hanoi/desk").open_record_of_whole(&raw(&row("1", "001")), &mut Strays::default()).unwrap();
     assert_eq!((permit.upstream().target.expose().as_str(), permit.media_type()), ("/persons/1/face", "image/jpeg"));
     let shown = permit.open(&raw("\u{1}\u{2}not json")).unwrap();
     assert_eq!((shown.media_type(), shown.tally().revealed.len()), ("image/jpeg", 1));
     assert_eq!(text(shown), "\u{1}\u{2}not json");
-    let refused = ask("hanoi/desk").open_record_of_whole(&raw(&row("1", "046")));
+    let refused = ask("hanoi/desk").open_record_of_whole(&raw(&row("1", "046")), &mut Strays::default());
     assert!(matches!(refused, Err(Unopened::NoMatch(Hidden::Record, _))));
-    let refused = ask("hanoi/desk").open_record_of_whole(&raw(&row("2", "001")));
+    let refused = ask("hanoi/desk").open_record_of_whole(&raw(&row("2", "001")), &mut Strays::default());
     assert!(matches!(refused, Err(Unopened::SubjectMismatch)));
-    let long = ask("tax/desk").open_record_of_whole(&raw(&row("1", "001"))).unwrap();
+    let long = ask("tax/desk").open_record_of_whole(&raw(&row("1", "001")), &mut Strays::default()).unwrap();
     assert!(matches!(long.open(&raw(&"x".repeat(2000))), Err(Unopened::Unreadable(_))));
     // It is no part of a record, whatever the register writes there.
     let read = world.ask("tax/desk", "GET", "/persons/1", "").unwrap();

@@ -27,6 +27,7 @@ impl Found {
         let [before, after] = [old, new].map(|operation| operation.checks.of_body().into_iter().collect());
         self.demanded(name, "a body", &before, &after);
         self.pushdown(name, old, new);
+        self.musts(name, old, new);
     }
 
     fn demanded(&mut self, name: &impl Display, what: &str, old: &Demands, new: &Demands) {
@@ -42,6 +43,20 @@ impl Found {
                 let said =
                     format!("operation `{name}` bounds {what} by `{keyword}` {} (was {})", words(after), words(before));
                 self.say(direction(wider, narrower), said);
+            }
+        }
+    }
+
+    /// A record that lacks what it must have is shown to nobody.
+    fn musts(&mut self, name: &impl Display, old: &Operation, new: &Operation) {
+        let (before, after) = (old.must_have(), new.must_have());
+        for (direction, verb, fewer, more) in [
+            (Direction::Narrows, "now refuses", &before, &after),
+            (Direction::Widens, "no longer refuses", &after, &before),
+        ] {
+            let others: Vec<String> = more.difference(fewer).map(|member| format!("`{member}`")).collect();
+            if !others.is_empty() {
+                self.say(direction, format!("operation `{name}` {verb} a record without {}", others.join(", ")));
             }
         }
     }

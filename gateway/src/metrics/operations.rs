@@ -85,11 +85,16 @@ struct Row {
 }
 
 /// Every code that a request can end with. A test compares it with `refusal.rs`.
-const CODES: [&str; 40] = [
+const CODES: [&str; 46] = [
     "ok",
     "no_match",
     "rate_exceeded",
+    "quota_exceeded",
     "concurrency_exceeded",
+    "connections_exceeded",
+    "harvest_suspected",
+    "overloaded",
+    "register_busy",
     "policy_denied",
     "parameter_denied",
     "purpose_missing",

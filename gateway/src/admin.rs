@@ -35,8 +35,8 @@ pub use bundles::{BundleAsk, BundleDesk};
 pub use harvest::HarvestGuard;
 pub use reads::{LogAsk, LogError, Reads, Unseal};
 pub use status::{
-    BreakGlassStatus, BundleStatus, OrderStatus, ProblemStatus, RegisterStatus, ShadowStatus, Status, SuspensionStatus,
-    SuspensionsStatus, TargetStatus, TrustStatus,
+    BreakGlassStatus, BundleStatus, OrderStatus, ProblemStatus, RegisterStatus, ShadowStatus, ShareStatus, Status,
+    SuspensionStatus, SuspensionsStatus, TargetStatus, TrustStatus,
 };
 pub use suspensions::{Ask, KillSwitch};
 

@@ -21,6 +21,7 @@ use popgate_policy::model::{AgencyId, ExchangeId, OperationId, Personal, Purpose
 use crate::clock::Clock;
 use crate::metrics::LimitMetrics;
 use crate::refusal::Refusal;
+use crate::share::Share;
 
 mod bucket;
 mod gate;
@@ -53,6 +54,7 @@ pub struct Gates {
     clock: Clock,
     quotas: Arc<Quotas>,
     watch: Arc<Watch>,
+    share: Option<Arc<Share>>,
     metrics: LimitMetrics,
     effect: Effect,
 }
@@ -66,6 +68,8 @@ pub struct Ground {
     pub quotas: Arc<Quotas>,
     /// What the harvest guard saw.
     pub watch: Arc<Watch>,
+    /// The limits that nodes share, if they do.
+    pub share: Option<Arc<Share>>,
     /// Whose requests count together where not everybody can be served.
     pub slots: Arc<Slots>,
     /// What is counted.
@@ -102,6 +106,7 @@ struct Around<'a> {
     clock: &'a Clock,
     quotas: &'a Quotas,
     watch: &'a Watch,
+    share: Option<&'a Share>,
     metrics: &'a LimitMetrics,
     effect: Effect,
 }
@@ -139,6 +144,7 @@ impl Gates {
             clock: &ground.clock,
             quotas: &ground.quotas,
             watch: &ground.watch,
+            share: ground.share.as_deref(),
             metrics: &ground.metrics,
             effect,
         };
@@ -178,6 +184,7 @@ impl Gates {
             clock: ground.clock.clone(),
             quotas: Arc::clone(&ground.quotas),
             watch: Arc::clone(&ground.watch),
+            share: ground.share.clone(),
             metrics: ground.metrics.clone(),
             effect,
         }
@@ -194,8 +201,8 @@ impl Gates {
     }
 
     fn around(&self) -> Around<'_> {
-        let Self { clock, quotas, watch, metrics, effect, .. } = self;
-        Around { clock, quotas, watch, metrics, effect: *effect }
+        let Self { clock, quotas, watch, share, metrics, effect, .. } = self;
+        Around { clock, quotas, watch, share: share.as_deref(), metrics, effect: *effect }
     }
 
     /// The harvest guard's rules for a party, by its name; `None` if the bundle has no such.

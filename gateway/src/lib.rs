@@ -33,6 +33,7 @@ pub mod refusal;
 pub mod replay;
 pub mod respond;
 pub mod route;
+pub mod share;
 pub mod signed;
 pub mod suspend;
 pub mod whoami;

@@ -23,6 +23,7 @@ mod operations;
 mod process;
 mod seals;
 mod shadow;
+mod share;
 mod suspensions;
 mod tables;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use fleet::{FleetMetrics, Fleets};
 pub use limits::LimitMetrics;
 pub use operations::{Code, OperationTable};
 pub use shadow::ShadowMetrics;
+pub use share::ShareMetrics;
 pub use suspensions::SuspensionMetrics;
 pub use tables::TableMetrics;
 pub use tls12::Tls12Table;
@@ -194,6 +196,8 @@ pub struct Metrics {
     pub fleets: Fleets,
     /// What limits refuse, or would.
     pub limits: LimitMetrics,
+    /// What nodes share.
+    pub share: ShareMetrics,
     /// 1 while the node drains.
     pub draining: IntGauge,
 }
@@ -381,6 +385,7 @@ impl Metrics {
             tables: TableMetrics::new(r)?,
             fleets: Fleets::new(r)?,
             limits: LimitMetrics::new(r)?,
+            share: ShareMetrics::new(r)?,
             draining: gauge(r, "popgate_draining", "1 while the node drains.")?,
             registry,
         };

@@ -144,9 +144,19 @@ fn deployed(folder: &Path, options: &Options) -> Deployment {
         // Registers are made to fail over and over: that nobody waits for them any more is tested by itself.
         options.population = "breaker = { failure_percent = 0 }".into();
     }
+    options.settings = unhurried(&options.settings);
     match Deployment::start(folder, &options) {
         Ok(deployment) => deployment,
         Err(error) => panic!("the deployment does not start: {error}"),
+    }
+}
+
+/// Settings under which nothing is shed, unless they say themselves what is: tests share a machine, and are late for each other.
+fn unhurried(settings: &str) -> String {
+    if settings.contains("[overload]") {
+        settings.to_owned()
+    } else {
+        format!("{settings}\n[overload]\nmode = \"off\"\n")
     }
 }
 

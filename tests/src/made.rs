@@ -23,7 +23,7 @@ impl Harness {
             Ok(dir) => dir,
             Err(error) => panic!("no folder for the deployment: {error}"),
         };
-        let options = Options { settings: settings.to_owned(), ..Options::default() };
+        let options = Options { settings: crate::unhurried(settings), ..Options::default() };
         match made(dir.path(), &options, site, config) {
             Ok(deployment) => Self { deployment, dir: Some(dir) },
             Err(error) => panic!("the deployment does not start: {error}"),

@@ -24,12 +24,25 @@ pub struct Status {
     pub registers: Vec<RegisterStatus>,
     /// Whom the harvest guard has tripped for, or nearly.
     pub harvest: Vec<Tripped>,
+    /// How it stands with limits that nodes share; `None` if they do not.
+    pub share: Option<ShareStatus>,
     /// What is suspended.
     pub suspensions: SuspensionsStatus,
     /// What is lent, or was.
     pub break_glass: BreakGlassStatus,
     /// The candidate bundle beside it; `None` if the configuration has no `[shadow]`.
     pub shadow: Option<ShadowStatus>,
+}
+
+/// Limits that nodes share.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShareStatus {
+    /// Nodes that share them with this one, itself included.
+    pub nodes: u32,
+    /// For how long this node, or some of its limits, has lived on its own share; `None` if it does not.
+    pub alone_for_seconds: Option<u64>,
+    /// Why.
+    pub why: Option<String>,
 }
 
 /// A register, as it is reached.

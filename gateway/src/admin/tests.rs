@@ -158,6 +158,7 @@ fn state(not_ready: &[&str]) -> AdminState {
             registers: vec![],
             shadow: None,
             harvest: Vec::new(),
+            share: None,
             suspensions: SuspensionsStatus::default(),
             break_glass: BreakGlassStatus::default(),
         }),

@@ -1,6 +1,7 @@
 //! Token buckets: of requests, and of bytes.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use governor::{Quota, RateLimiter};
 use popgate_policy::directory::{Rate, Volume};
 
 use crate::clock::Clock;
+use crate::share::{self, Share, SharedRate};
 
 /// What is left of a limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,21 +22,33 @@ pub(super) struct Left {
     pub(super) reset: Duration,
 }
 
-/// Requests by GCRA.
+/// Requests by GCRA: this node's alone, or all nodes' together.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(super) struct Bucket(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Own(Own),
+    Shared(Arc<SharedRate>, Clock),
+}
+
+#[derive(Debug)]
+struct Own {
     limiter: RateLimiter<NotKeyed, InMemoryState, Clock, StateInformationMiddleware>,
     every: Duration,
     burst: NonZeroU32,
 }
 
 impl Bucket {
-    pub(super) fn new(rate: Rate, clock: &Clock) -> Self {
-        let every = rate.per.checked_div(rate.count.get()).filter(|every| !every.is_zero());
-        let every = every.unwrap_or(Duration::from_nanos(1));
-        let quota = Quota::with_period(every).unwrap_or_else(|| Quota::per_second(rate.count)).allow_burst(rate.burst);
-        let limiter = RateLimiter::direct_with_clock(quota, clock.clone()).with_middleware();
-        Self { limiter, every, burst: rate.burst }
+    /// A bucket of that name, the same on all nodes that share it.
+    pub(super) fn new(rate: Rate, name: &str, share: Option<&Share>, clock: &Clock) -> Self {
+        Self(match share {
+            Some(share) => {
+                let Rate { count, per, burst } = rate;
+                Kind::Shared(share.rate(name, share::Rate { count, per, burst }), clock.clone())
+            }
+            None => Kind::Own(Own::new(rate, clock)),
+        })
     }
 
     /// Takes a token.
@@ -42,6 +56,26 @@ impl Bucket {
     /// # Errors
     /// How long it takes until there is one.
     pub(super) fn take(&self) -> Result<Left, Duration> {
+        match &self.0 {
+            Kind::Own(own) => own.take(),
+            Kind::Shared(shared, clock) => match shared.take(1, clock.now()) {
+                Ok(left) => Ok(Left { left: left.remaining, reset: left.reset }),
+                Err(share::Wait(wait)) => Err(wait),
+            },
+        }
+    }
+}
+
+impl Own {
+    fn new(rate: Rate, clock: &Clock) -> Self {
+        let every = rate.per.checked_div(rate.count.get()).filter(|every| !every.is_zero());
+        let every = every.unwrap_or(Duration::from_nanos(1));
+        let quota = Quota::with_period(every).unwrap_or_else(|| Quota::per_second(rate.count)).allow_burst(rate.burst);
+        let limiter = RateLimiter::direct_with_clock(quota, clock.clone()).with_middleware();
+        Self { limiter, every, burst: rate.burst }
+    }
+
+    fn take(&self) -> Result<Left, Duration> {
         match self.limiter.check() {
             Ok(state) => {
                 let left = state.remaining_burst_capacity();
@@ -128,7 +162,7 @@ mod tests {
     fn what_is_left_of_a_bucket_is_told_with_when_it_is_whole_again() {
         let (count, burst) = (NonZeroU32::new(2).unwrap(), NonZeroU32::new(3).unwrap());
         let rate = Rate { count, per: Duration::from_secs(60), burst };
-        let bucket = Bucket::new(rate, &Clock::system("UTC").unwrap());
+        let bucket = Bucket::new(rate, "a", None, &Clock::system("UTC").unwrap());
         let left: Vec<u64> = (0..3).map(|_| bucket.take().unwrap().left).collect();
         assert_eq!(left, [2, 1, 0]);
         let wait = bucket.take().unwrap_err();

@@ -63,9 +63,9 @@ impl Gate {
         uses: Arc<Uses>,
         around: &Around<'_>,
     ) -> Self {
-        let bucket = |rate: &_| Bucket::new(*rate, around.clock);
+        let bucket = |name: &str, rate: &_| Bucket::new(*rate, &format!("{party} {name}"), around.share, around.clock);
         let quota = |name, period, most: Option<std::num::NonZeroU32>| {
-            most.map(|most| (name, around.quotas.quota(&party, period, most.get())))
+            most.map(|most| (name, around.quotas.quota(&party, period, most.get(), around.share)))
         };
         let quotas =
             [quota(names.day, Period::Day, limits.per_day), quota(names.month, Period::Month, limits.per_month)];
@@ -78,8 +78,12 @@ impl Gate {
             names,
             operations: ids.iter().map(|_| OnceLock::new()).collect(),
             ids: Arc::clone(ids),
-            total: limits.total.as_ref().map(bucket),
-            purposes: limits.purposes.iter().map(|(purpose, rate)| (purpose.clone(), bucket(rate))).collect(),
+            total: limits.total.as_ref().map(|rate| bucket("total", rate)),
+            purposes: limits
+                .purposes
+                .iter()
+                .map(|(purpose, rate)| (purpose.clone(), bucket(&format!("purpose {purpose}"), rate)))
+                .collect(),
             bytes: limits.bytes.map(|volume| Bytes::new(volume, around.clock.now())),
             quotas: quotas.into_iter().flatten().collect(),
             soft,
@@ -228,7 +232,9 @@ impl Gate {
         let id = self.ids.get(operation)?;
         Some(self.operations.get(operation)?.get_or_init(|| {
             Box::new(OfOperation {
-                bucket: self.limits.of(id.as_str()).map(|rate| Bucket::new(*rate, around.clock)),
+                bucket: self.limits.of(id.as_str()).map(|rate| {
+                    Bucket::new(*rate, &format!("{} operation {id}", self.party), around.share, around.clock)
+                }),
                 bounds: self.limits.bounds(self.names, id.as_str(), None),
                 policy: OnceLock::new(),
             })

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::bucket::Left;
 use crate::beside;
 use crate::clock::Clock;
+use crate::share::{Exhausted, Share, SharedQuota};
 
 /// What a quota counts in.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -59,6 +60,8 @@ pub(super) struct Quota {
     period: Period,
     most: u32,
     counter: Arc<Counter>,
+    /// What all nodes use together.
+    shared: Option<Arc<SharedQuota>>,
 }
 
 /// How much was used, and of which day or month: both in one word, so that a new day begins for everybody at once.
@@ -77,17 +80,24 @@ impl Quota {
             let used = if word >> USED_BITS == now { word & USED } else { 0 };
             (used < most).then_some(now << USED_BITS | (used + 1))
         });
-        let left = self.period.left(clock);
-        match taken {
-            Ok(word) => {
-                let used = if word >> USED_BITS == now { word & USED } else { 0 };
-                Ok(Left { left: most.saturating_sub(used + 1), reset: left })
+        let reset = self.period.left(clock);
+        let Ok(word) = taken else { return Err(reset) };
+        let used = if word >> USED_BITS == now { word & USED } else { 0 };
+        let own = Left { left: most.saturating_sub(used + 1), reset };
+        match self.shared.as_ref().map(|shared| shared.take(now, 1)) {
+            None => Ok(own),
+            Some(Ok(left)) => Ok(Left { left: left.remaining.min(own.left), reset }),
+            Some(Err(exhausted)) => {
+                self.give_back();
+                Err(match exhausted {
+                    Exhausted::Spent => reset,
+                    Exhausted::Soon(soon) => soon,
+                })
             }
-            Err(_) => Err(left),
         }
     }
 
-    /// Gives one back: the request was refused for another reason.
+    /// Gives one back: the request was refused for another reason. What nodes share has no way back.
     pub(super) fn give_back(&self) {
         let _ = self.counter.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
             (word & USED > 0).then_some(word.wrapping_sub(1))
@@ -131,10 +141,11 @@ impl Quotas {
         Self { counters: Mutex::new(counters), file, written: Mutex::new(text), failing: AtomicBool::new(false) }
     }
 
-    pub(super) fn quota(&self, party: &str, period: Period, most: u32) -> Quota {
+    pub(super) fn quota(&self, party: &str, period: Period, most: u32, share: Option<&Share>) -> Quota {
         let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         let counter = counters.entry((party.to_owned(), period)).or_default();
-        Quota { period, most, counter: Arc::clone(counter) }
+        let shared = share.map(|share| share.quota(&format!("{party} {}", period.as_str()), most.into()));
+        Quota { period, most, counter: Arc::clone(counter), shared }
     }
 
     /// Writes what was used, if it changed, and forgets what is over.
@@ -195,7 +206,7 @@ mod tests {
     fn a_quota_ends_with_its_day_and_is_whole_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let quotas = Quotas::open(folder.path());
-        let quota = quotas.quota("system tax/etax", Period::Day, 2);
+        let quota = quotas.quota("system tax/etax", Period::Day, 2, None);
         let clock = Clock::system("Asia/Ho_Chi_Minh").unwrap();
         assert_eq!([quota.take(&clock).unwrap().left, quota.take(&clock).unwrap().left], [1, 0]);
         let wait = quota.take(&clock).unwrap_err();
@@ -204,7 +215,7 @@ mod tests {
         assert_eq!(quota.take(&clock).unwrap().left, 0, "what was given back can be taken again");
         let tomorrow = clock.clone().shifted(SignedDuration::from_hours(24));
         assert_eq!(quota.take(&tomorrow).unwrap().left, 1);
-        let month = quotas.quota("agency tax", Period::Month, 1);
+        let month = quotas.quota("agency tax", Period::Month, 1, None);
         assert!(month.take(&clock).is_ok() && month.take(&clock).is_err());
         assert!(month.take(&clock.shifted(SignedDuration::from_hours(24 * 32))).is_ok());
     }
@@ -214,12 +225,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::system("UTC").unwrap();
         let quotas = Quotas::open(folder.path());
-        let quota = quotas.quota("system tax/etax", Period::Day, 5);
+        let quota = quotas.quota("system tax/etax", Period::Day, 5, None);
         (0..3).for_each(|_| assert!(quota.take(&clock).is_ok()));
         quotas.keep(&clock);
         drop((quota, quotas));
         let quotas = Quotas::open(folder.path());
-        assert_eq!(quotas.quota("system tax/etax", Period::Day, 5).take(&clock).unwrap().left, 1);
+        assert_eq!(quotas.quota("system tax/etax", Period::Day, 5, None).take(&clock).unwrap().left, 1);
         quotas.keep(&clock.shifted(SignedDuration::from_hours(48)));
         assert_eq!(std::fs::read_to_string(folder.path().join(FILE)).unwrap(), "");
     }
@@ -232,7 +243,7 @@ mod tests {
         let text = format!("day {today} 4 system tax/etax\nday {today} x system tax/batch\nweek 1 2 three\n\nday 1");
         std::fs::write(folder.path().join(FILE), text).unwrap();
         let quotas = Quotas::open(folder.path());
-        assert_eq!(quotas.quota("system tax/etax", Period::Day, 5).take(&clock).unwrap().left, 0);
-        assert_eq!(quotas.quota("system tax/batch", Period::Day, 5).take(&clock).unwrap().left, 4);
+        assert_eq!(quotas.quota("system tax/etax", Period::Day, 5, None).take(&clock).unwrap().left, 0);
+        assert_eq!(quotas.quota("system tax/batch", Period::Day, 5, None).take(&clock).unwrap().left, 4);
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::harvest::{Action, Figures, Most, Party, Person, Profile, Rules, Saved, Trip, Usual, Verdict};
 use crate::app::config;
-use crate::audit::{self, Acted, Audit};
+use crate::audit::{Acted, Action as Deed, Audit, Unavailable};
 use crate::clock::Clock;
 use crate::metrics::LimitMetrics;
 
@@ -25,7 +25,7 @@ pub struct Watch {
     /// What was read of a file, until the party is seen.
     kept: Mutex<HashMap<String, Saved>>,
     /// Trips that are not known to be in the audit log yet.
-    unrecorded: Mutex<Vec<(audit::Action, Option<Acted>)>>,
+    unrecorded: Mutex<Vec<(Deed, Option<Acted>)>>,
     config: config::Harvest,
     key: [u8; 16],
     file: PathBuf,
@@ -185,12 +185,12 @@ impl Watch {
     ///
     /// # Errors
     /// If that cannot be recorded: then nothing ended.
-    pub fn pardon(&self, name: &str, by: &str, reason: &str) -> Result<bool, audit::Unavailable> {
+    pub fn pardon(&self, name: &str, by: &str, reason: &str) -> Result<bool, Unavailable> {
         let Some(watched) = lock(&self.parties).get(name).cloned() else { return Ok(false) };
         if !lock(&watched.party).as_ref().is_some_and(|party| party.tripped().next().is_some()) {
             return Ok(false);
         }
-        let action = audit::Action {
+        let action = Deed {
             by: by.to_owned(),
             what: "harvest-pardon".to_owned(),
             target: name.to_owned(),
@@ -278,7 +278,7 @@ impl Watch {
         self.metrics.harvest(rule, effect);
         tracing::warn!(party, rule, effect, measured, limit, "the harvest guard tripped");
         let until = i64::try_from(trip.until).ok().and_then(|until| jiff::Timestamp::from_second(until).ok());
-        self.hand_over(audit::Action {
+        self.hand_over(Deed {
             by: "harvest-guard".to_owned(),
             what: format!("harvest-{effect}"),
             target: party.to_owned(),
@@ -287,7 +287,7 @@ impl Watch {
         });
     }
 
-    fn hand_over(&self, action: audit::Action) {
+    fn hand_over(&self, action: Deed) {
         let acted = self.audit.act(action.clone()).ok();
         let mut unrecorded = lock(&self.unrecorded);
         if unrecorded.len() < UNRECORDED {

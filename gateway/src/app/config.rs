@@ -17,6 +17,7 @@ pub use bundle::{Signing, trust};
 pub use limits::{Harvest, Limits, Overload};
 pub use register::{Check, Endpoint, Protocol, Register};
 pub use shadow::Shadow;
+pub use share::Share;
 
 mod break_glass;
 mod bundle;
@@ -26,6 +27,7 @@ mod read;
 mod register;
 mod section;
 mod shadow;
+mod share;
 mod signers;
 #[cfg(test)]
 mod tests;
@@ -68,6 +70,8 @@ pub struct Config {
     pub harvest: Harvest,
     /// When the node has too much to do.
     pub overload: Overload,
+    /// Through what nodes share limits, if they do.
+    pub share: Option<Share>,
     /// The operators' side.
     pub admin: Admin,
     /// Key files.

@@ -34,6 +34,7 @@ use crate::forward::registers::{Around, RegisterError, Registers};
 use crate::forward::tend;
 use crate::metrics::{ExchangeTable, Metrics, OperationTable, PluginMetrics, RegisterMetrics, Tls12Table};
 use crate::publish::Views;
+use crate::share::Share;
 use crate::suspend::StoreError;
 
 /// What every core shares.
@@ -176,6 +177,9 @@ pub enum ReloadError {
     /// The shadow's thread.
     #[error("the shadow: {0}")]
     Shadow(std::io::Error),
+    /// The thread that settles what nodes share.
+    #[error("no thread to share limits: {0}")]
+    Share(std::io::Error),
     /// The thread that watches how late the node is.
     #[error("no thread to watch for overload: {0}")]
     Overload(std::io::Error),
@@ -220,10 +224,14 @@ impl Node {
         let Parts { config, clock, audit, secrets, watch_key, metrics } = parts;
         let suspensions = Suspensions::open(&config.state, &clock, &metrics)?;
         let First { source, loaded, bundles, problems } = Bundles::open(&config, &clock)?;
+        let run = u64::try_from(clock.wall().as_microsecond()).unwrap_or_default();
+        let share = config.share.as_ref().map(|share| Share::open(share.0.clone(), clock.clone(), run));
+        let share = share.transpose().map_err(ReloadError::Share)?;
         let ground = Ground {
             clock: clock.clone(),
             quotas: Arc::new(Quotas::open(&config.state)),
             slots: Arc::default(),
+            share: share.map(Arc::new),
             watch: Arc::new(Watch::open(
                 &config.state,
                 config.harvest.clone(),
@@ -315,6 +323,11 @@ impl Node {
     pub(super) fn tend_limits(&self) {
         self.ground.quotas.keep(&self.clock);
         self.ground.watch.record();
+    }
+
+    /// The limits that nodes share, if they do.
+    pub fn share(&self) -> Option<&Share> {
+        self.ground.share.as_deref()
     }
 
     /// Time passes for the harvest guard.

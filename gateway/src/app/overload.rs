@@ -5,9 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike as _;
-
 use crate::admit::Shedder;
 use crate::admit::overload::{Controller, Lane, Load, Rules, Standing};
 use crate::app::config;
@@ -46,11 +43,10 @@ impl Overload {
         let watched = Arc::downgrade(&overload);
         std::thread::Builder::new().name("overload".into()).spawn(move || {
             let mut controller = controller;
-            let mut used = Used::default();
             loop {
                 std::thread::sleep(TICK);
                 let Some(overload) = watched.upgrade() else { return };
-                overload.tick(&mut controller, &mut used, cores);
+                overload.tick(&mut controller);
             }
         })?;
         Ok(Some(overload))
@@ -75,10 +71,10 @@ impl Overload {
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tick(&self, controller: &mut Controller, used: &mut Used, cores: usize) {
+    fn tick(&self, controller: &mut Controller) {
         let now = self.clock.now().saturating_duration_since(self.origin);
-        let load = Load { queue: None, processor: used.share(now, cores) };
-        let standing = controller.tick(now, &load);
+        // How much of the processor it uses says nothing where others, or a quota, take some of it: the delay says all.
+        let standing = controller.tick(now, &Load::default());
         self.pause.store(standing.saturated, Ordering::Relaxed);
         let mut last = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if standing.overloaded != last.overloaded {
@@ -90,25 +86,6 @@ impl Overload {
             }
         }
         *last = standing;
-    }
-}
-
-/// The processor time that the process used.
-#[derive(Debug, Default)]
-struct Used {
-    at: Duration,
-    micros: i64,
-}
-
-impl Used {
-    /// The share of the cores since the last time, 0 to 1.
-    fn share(&mut self, now: Duration, cores: usize) -> Option<f64> {
-        let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
-        let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-        let elapsed = now.saturating_sub(self.at).as_secs_f64() * 1e6 * cores.max(1) as f64;
-        let share = (micros - self.micros) as f64 / elapsed.max(1.0);
-        *self = Self { at: now, micros };
-        Some(share.clamp(0.0, 1.0))
     }
 }
 

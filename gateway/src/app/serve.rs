@@ -29,6 +29,7 @@ use crate::audit::{Audit, AuditError, AuditKey, Options};
 use crate::clock::Clock;
 use crate::custody::{self, CustodyError};
 use crate::metrics::Metrics;
+use crate::share::State;
 use crate::{pipeline, whoami};
 
 /// A node that serves. Dropped without [`Running::drain`], it stops at once.
@@ -309,6 +310,7 @@ fn reload_trust(node: &Node) {
 /// Gives back what suspensions took that are over, and ends what was lent.
 fn renew_trust(node: &Weak<Node>) {
     let mut seconds: u64 = 0;
+    let mut shared = None;
     loop {
         std::thread::sleep(RENEWAL);
         let Some(node) = node.upgrade() else { return };
@@ -316,6 +318,7 @@ fn renew_trust(node: &Weak<Node>) {
         node.tend_orders();
         node.tend_bundles();
         node.tend_limits();
+        shared = say_share(&node, shared);
         seconds += 1;
         if seconds % TEND_WATCH == 0 {
             node.tend_watch();
@@ -327,6 +330,19 @@ fn renew_trust(node: &Weak<Node>) {
             reload_trust(&node);
         }
     }
+}
+
+/// Says in the log when this node begins to live on its own share of limits, and when that ends.
+fn say_share(node: &Node, before: Option<bool>) -> Option<bool> {
+    let state = node.share()?.state();
+    let is_shared = state == State::Shared;
+    if before != Some(is_shared) {
+        match state {
+            State::Shared => tracing::info!("limits are shared with the other nodes"),
+            State::Local { why, .. } => tracing::warn!(%why, "limits are not shared: this node lives on its own share"),
+        }
+    }
+    Some(is_shared)
 }
 
 /// How often the authorities' validity and the suspensions' ends are looked at.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use popgate_policy::model::RegisterId;
 
 use crate::accept::trust::Trust;
-use crate::admin::{BundleStatus, ProblemStatus, RegisterStatus, Status, TargetStatus, TrustStatus};
+use crate::admin::{BundleStatus, ProblemStatus, RegisterStatus, ShareStatus, Status, TargetStatus, TrustStatus};
 use crate::app::diff::Counts;
 use crate::app::node::Node;
 use crate::app::shadow::Shadow;
 use crate::forward::fleet::Target;
 use crate::forward::registers::Register;
 use crate::metrics::{Metrics, follow};
+use crate::share::{Share, State};
 
 /// The status of a node that is, or is not, draining.
 pub fn of(node: &Node, draining: bool) -> Status {
@@ -46,10 +47,21 @@ pub fn of(node: &Node, draining: bool) -> Status {
         },
         registers: registers(node),
         harvest: node.harvest(),
+        share: node.share().map(|share| share_status(node, share)),
         suspensions: node.suspensions_status(),
         break_glass: node.orders_status(false),
         shadow: node.shadow.as_ref().map(Shadow::status),
     }
+}
+
+fn share_status(node: &Node, share: &Share) -> ShareStatus {
+    let (alone_for_seconds, why) = match share.state() {
+        State::Shared => (None, None),
+        State::Local { since, why } => {
+            (Some(node.clock.now().saturating_duration_since(since).as_secs()), Some(why.to_string()))
+        }
+    };
+    ShareStatus { nodes: share.nodes(), alone_for_seconds, why }
 }
 
 fn registers(node: &Node) -> Vec<RegisterStatus> {
@@ -77,6 +89,9 @@ pub fn collect(node: &Node) {
     node.show_suspensions();
     node.show_orders();
     metrics.expiry.show(&node.live().loaded.expiries(), node.clock.local().date(), |day| node.clock.end_of(day));
+    if let Some(share) = node.share() {
+        metrics.share.show(share);
+    }
     if let Some(overload) = &node.overload {
         metrics.limits.show(&overload.standing());
     }

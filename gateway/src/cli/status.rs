@@ -117,6 +117,14 @@ fn write(status: &Value, colour: bool, out: &mut dyn Write) -> io::Result<()> {
         suspended.iter().map(|entry| format!("{} {}", word(entry, "kind"), word(entry, "id"))).collect();
     let named = if named.is_empty() { "nothing".to_owned() } else { paint(&named.join(", "), YELLOW, colour) };
     writeln!(out, "suspended    {named}")?;
+    if let Some(nodes) = part("/share/nodes").and_then(Value::as_u64) {
+        let nodes = plural(usize::try_from(nodes).unwrap_or(usize::MAX), "node");
+        let state = match part("/share/alone_for_seconds").and_then(Value::as_u64) {
+            None => format!("limits hold over {nodes}"),
+            Some(seconds) => paint(&format!("on its own share for {seconds} s ({})", text("/share/why")), RED, colour),
+        };
+        writeln!(out, "shared       {state}")?;
+    }
     let tripped = part("/harvest").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if !tripped.is_empty() {
         let parties: Vec<String> = tripped.iter().map(|party| word(party, "party")).collect();

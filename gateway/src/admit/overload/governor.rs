@@ -25,6 +25,8 @@ pub struct Rules {
     pub batch_price: f64,
     /// Of what the node can do, the most that emergencies may take from other requests that also came, 0 to 1.
     pub emergency_share: f64,
+    /// Requests a second that every loop lets through whatever its delay: so few are not why it is late.
+    pub floor: f64,
     /// The overload is over when nothing had to be shed for so long.
     pub rest: Duration,
     /// Sheds nothing, and counts what it would. The delay does not go back then: how much is only estimated.
@@ -41,6 +43,7 @@ impl Default for Rules {
             shed_cost: 0.1,
             batch_price: 4.0,
             emergency_share: 0.9,
+            floor: 20.0,
             rest: Duration::from_secs(1),
             dry_run: false,
         }
@@ -91,6 +94,10 @@ pub(super) struct Governor {
     hard: bool,
     /// Requests a second that the node could serve if it shed none; 0 while it is not known.
     capacity: f64,
+    /// Requests a second that come, over about a second.
+    pace: f64,
+    /// Requests a second that it served lately while it was not overloaded.
+    lately: f64,
     /// By how much the capacity is raised in a tick that found the node idle.
     raise: f64,
     /// The mean delay at the last tick, in seconds.
@@ -116,6 +123,8 @@ impl Governor {
             helpless: 0.0,
             hard: false,
             capacity: 0.0,
+            pace: 0.0,
+            lately: 0.0,
             raise: LEAST_RAISE,
             delay: 0.0,
             offered: PerClass::default(),
@@ -144,6 +153,12 @@ impl Governor {
         let shed = if self.rules.dry_run { 0.0 } else { sum(&seen.shed) as f64 };
         let served = (sum(&seen.came) as f64 - shed) / elapsed;
         let refusing = shed * self.rules.shed_cost / elapsed;
+        self.pace += (FORGET * 5.0 * elapsed / USUAL_TICK).min(1.0) * (sum(&seen.came) as f64 / elapsed - self.pace);
+        if !self.overloaded {
+            let forgotten = 1.0 - FORGET * elapsed / USUAL_TICK;
+            self.lately = (self.lately * forgotten).max(self.lately.min(served));
+            self.lately += FOLLOW * (served - self.lately).max(0.0);
+        }
         self.declare(delay.least, served + refusing, elapsed);
         if !self.overloaded {
             return Budget::ALL;
@@ -168,11 +183,16 @@ impl Governor {
             overloaded: self.overloaded,
             saturated: self.helpless >= SATURATED,
             pressure: self.shares.emergency + self.shares.interactive + self.shares.batch,
-            offered: self.offered.emergency + self.offered.interactive + self.offered.batch,
+            offered: sum_of(&self.offered),
             capacity: self.capacity,
             shares: self.shares,
             ..Standing::default()
         }
+    }
+
+    /// What is let through in any case.
+    fn floor(&self) -> f64 {
+        self.rules.floor * self.loops
     }
 
     /// Whether an overload begins.
@@ -180,13 +200,17 @@ impl Governor {
         if self.overloaded {
             return;
         }
-        self.over = if least > self.rules.target { self.over + elapsed } else { 0.0 };
-        if self.over + 0.001 >= self.rules.interval.as_secs_f64() || least >= self.rules.target * 4 {
+        let few = self.pace <= self.floor();
+        self.over = if least > self.rules.target && !few { self.over + elapsed } else { 0.0 };
+        let stands = self.over + 0.001 >= self.rules.interval.as_secs_f64();
+        if stands || (least >= self.rules.target * 4 && !few) {
             let rules = self.rules;
-            // The node had no pause: what it did is what it can do.
+            // The node had no pause: what it did is what it can do. Unless it stood still for a moment: it can do what it did lately.
             *self = Self {
                 overloaded: true,
-                capacity: work,
+                capacity: work.max(self.lately),
+                lately: self.lately,
+                pace: self.pace,
                 offered: self.offered,
                 delay: self.delay,
                 ..Self::new(&rules, self.loops)
@@ -241,7 +265,8 @@ impl Governor {
         let part_emergency = (1.0 - (late - drain).max(0.0) / (2.0 * drain)).clamp(0.0, 1.0);
         let emergency_granted = if self.hard { emergency.min(most_emergency * part_emergency) } else { emergency };
 
-        self.planned = ((most(part) - emergency_granted) / others.max(1.0)).clamp(0.0, 1.0);
+        let granted = (most(part) - emergency_granted).max(self.floor() - emergency);
+        self.planned = (granted / others.max(1.0)).clamp(0.0, 1.0);
         if self.planned >= 1.0 {
             self.excess = 1.0;
         }
@@ -262,6 +287,10 @@ impl Governor {
     }
 }
 
+fn sum_of(rates: &PerClass<f64>) -> f64 {
+    rates.emergency + rates.interactive + rates.batch
+}
+
 fn sum(counts: &PerClass<u64>) -> u64 {
     counts.emergency + counts.interactive + counts.batch
 }
@@ -271,6 +300,8 @@ const USUAL_TICK: f64 = 0.05;
 /// How much of a change of what comes is believed in a tick: where it may be chance, and where not.
 const FOLLOW: f64 = 0.15;
 const FOLLOW_AT_ONCE: f64 = 0.5;
+/// How much of what was served lately is forgotten in a tick.
+const FORGET: f64 = 0.01;
 /// By how many times as much as was judged may have reached the node in a tick, or as little.
 const MOST_STEEPER: f64 = 8.0;
 /// How much of a change of what the node can do is believed in a tick: where it may be chance, and where not.

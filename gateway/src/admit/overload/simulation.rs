@@ -49,6 +49,7 @@ impl World<'_> {
             batch_price: 4.0,
             emergency_share: 0.9,
             rest: Duration::from_secs(1),
+            floor: 20.0,
             dry_run: false,
         },
     };

@@ -254,6 +254,34 @@ fn load_that_comes_and_goes_and_a_node_that_becomes_slow_are_followed() {
 }
 
 #[test]
+fn a_node_that_stands_still_for_a_moment_sheds_no_longer_than_that() {
+    let mut worst: f64 = 0.0;
+    for seed in 0..seeds(100) {
+        let groups = [Group { load: |_| 0.6, ..MIXED }];
+        // A machine that is moved to another, say.
+        let speed = |at: f64| if (3.0..3.2).contains(&at) { 0.02 } else { 1.0 };
+        let world = World { until: 6.0, speed, shed_cost: 0.1, ..some(seed, &groups) };
+        let moments = run(&world);
+        let (during, after) = (summary(&world, &moments, 3.0, 4.0), summary(&world, &moments, 4.0, 6.0));
+        worst = worst.max(during.groups[0]);
+        assert!(during.classes.emergency == 0.0 && during.groups[0] < 0.6, "seed {seed}: {during:?}");
+        assert!(after.groups[0] < 0.02, "seed {seed}: {after:?}");
+    }
+    say(format_args!("stands still for 0.2 s: of the second from then on at most {worst:.3} shed, afterwards nothing"));
+}
+
+#[test]
+fn so_few_requests_are_never_why_a_node_is_late() {
+    for seed in 0..seeds(50) {
+        // Three requests a second, of which each takes a fifth of one.
+        let groups = [Group { load: |_| 0.6, ..MIXED }];
+        let world = World { until: 20.0, service: 0.2, cores: 1, groups: &groups, seed, ..World::PLAIN };
+        let it = summary(&world, &run(&world), 0.0, 20.0);
+        assert!(it.groups[0] == 0.0, "seed {seed}: {it:?}");
+    }
+}
+
+#[test]
 fn ten_thousand_agencies_that_ask_seldom_are_squeezed_as_much_as_is_needed() {
     let groups = [Group { from: 0, count: 10_000, mix: [5, 75], load: |at| if at < 1.0 { 0.5 } else { 3.0 } }];
     let world = World { groups: &groups, until: 6.0, cores: 2, service: 0.0004, ..World::PLAIN };

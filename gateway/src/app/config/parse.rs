@@ -13,7 +13,7 @@ use toml::de::DeTable;
 use super::section::{Reader, Section};
 use super::{
     Admin, Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Operator, Register, Sealed, Tls,
-    break_glass, bundle, limits, read, register, shadow,
+    break_glass, bundle, limits, read, register, shadow, share,
 };
 
 pub(super) fn config(text: &str, file: &Path, cores: usize) -> Result<Config, ConfigErrors> {
@@ -62,6 +62,7 @@ fn read_document(
     let limits = limits::parse(top.section("limits"));
     let harvest = limits::harvest(top.section("harvest"));
     let overload = limits::overload(top.section("overload"));
+    let share = share::parse(reader, &top, folder);
     let admin_section = top.section("admin");
     let admin_named = admin_section.span();
     let admin = admin(reader, admin_section, folder);
@@ -108,6 +109,7 @@ fn read_document(
         limits,
         harvest,
         overload,
+        share,
         admin,
         keys,
         sealed,

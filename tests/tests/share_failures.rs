@@ -1,0 +1,230 @@
+//! Promise: while Redis is slow, gone or replaced, each node admits by its own share, never without limit, and shares again soon after.
+
+#[path = "share/load.rs"]
+mod load;
+#[path = "share/server.rs"]
+mod server;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use load::{Admitted, nodes, rate, shared};
+use popgate::share::{Place, Share, State, Why};
+use server::{Road, Server, free_port, until};
+
+const WARM: Duration = Duration::from_millis(3_500);
+
+/// Puts four nodes under four times the rate, lets something happen after three seconds and be over three seconds
+/// later, and looks at every window.
+fn through(what: &str, shares: &[Share], begin: impl FnOnce(), over: impl FnOnce()) {
+    let (count, burst) = (1_000, 200);
+    let limits: Vec<_> = shares.iter().map(|it| it.rate("tax", rate(count, burst))).collect();
+    shared(shares);
+    thread::sleep(WARM);
+    let load: Vec<_> = limits.into_iter().map(|it| (it, count)).collect();
+    let began = Instant::now();
+    let at = |seconds: f64| began + Duration::from_secs_f64(seconds);
+    let loading = thread::spawn(move || Admitted::under(&load, Duration::from_secs(16)));
+    thread::sleep(at(3.0) - Instant::now());
+    begin();
+    thread::sleep(at(6.0).saturating_duration_since(Instant::now()));
+    let alone = shares.iter().filter(|it| it.state() != State::Shared).count();
+    over();
+    let ended = Instant::now();
+    let back = shared(shares);
+    let admitted = loading.join().unwrap();
+    let share =
+        |from: f64, until: f64| admitted.within(at(from), at(until)) as f64 / ((until - from) * f64::from(count));
+    let most = admitted.over(rate(count, burst));
+    println!(
+        "{what}: {alone} of {} alone, back {back:?} after ({:?} into the load); admitted {:.1} % before, {:.1} % while it \
+         lasted, {:.1} % in the end; over {most:.1} tokens of {burst} in any window",
+        shares.len(),
+        ended - began,
+        100.0 * share(0.5, 3.0),
+        100.0 * share(4.2, 6.0),
+        100.0 * share(12.0, 16.0),
+    );
+    assert!(most <= 0.02 * 16.0 * f64::from(count), "{what}: over {most}");
+    assert!(share(4.2, 6.0) <= 1.15, "{what}: never without limit");
+    assert!(share(12.0, 16.0) >= 0.95, "{what}: all is used again");
+}
+
+#[test]
+fn redis_that_stands_still() {
+    let server = Server::start(&[]);
+    let shares = nodes(4, &|_| Place::One(server.url()));
+    through("stopped", &shares, || server.stop(), || server.go_on());
+}
+
+#[test]
+fn redis_that_is_killed_and_comes_back_empty() {
+    let server = std::cell::RefCell::new(Server::start(&[]));
+    let url = server.borrow().url();
+    let shares = nodes(4, &|_| Place::One(url.clone()));
+    through("killed", &shares, || server.borrow_mut().kill(), || server.borrow_mut().again());
+}
+
+#[test]
+fn redis_that_is_restarted_at_once() {
+    let server = std::cell::RefCell::new(Server::start(&[]));
+    let url = server.borrow().url();
+    let shares = nodes(4, &|_| Place::One(url.clone()));
+    let restart = || {
+        server.borrow_mut().kill();
+        server.borrow_mut().again();
+    };
+    through("restarted", &shares, restart, || {});
+}
+
+#[test]
+fn a_road_that_is_cut() {
+    let server = Server::start(&[]);
+    let road = Road::to(server.port);
+    let shares = nodes(4, &|_| Place::One(road.url()));
+    through("cut", &shares, || road.cut(true), || road.cut(false));
+}
+
+#[test]
+fn replies_that_vanish() {
+    let server = Server::start(&[]);
+    let road = Road::to(server.port);
+    let shares = nodes(4, &|_| Place::One(road.url()));
+    through("mute", &shares, || road.mute(true), || road.mute(false));
+}
+
+#[test]
+fn replies_that_are_late() {
+    let server = Server::start(&[]);
+    let road = Road::to(server.port);
+    let shares = nodes(4, &|_| Place::One(road.url()));
+    through("50 ms late", &shares, || road.delay(50), || road.delay(0));
+    road.delay(300);
+    let late = |it: &Share| matches!(it.state(), State::Local { why: Why::Late, .. });
+    until(Duration::from_secs(10), "an answer after the time limit is none", || shares.iter().all(late));
+    road.delay(0);
+    shared(&shares);
+}
+
+#[test]
+fn a_master_that_dies_is_followed_by_its_replica() {
+    let mut master = Server::start(&[]);
+    let replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", master.port)]);
+    until(Duration::from_secs(10), "the replica follows", || {
+        replica.ask("INFO replication").contains("link_status:up")
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let sentinels: Vec<Server> = (0..3)
+        .map(|at| {
+            let (port, file) = (free_port(), dir.path().join(format!("sentinel-{at}.conf")));
+            let text = format!(
+                "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor limits 127.0.0.1 {} 2\n\
+                 sentinel down-after-milliseconds limits 1000\nsentinel failover-timeout limits 5000\n",
+                dir.path().display(),
+                master.port
+            );
+            std::fs::write(&file, text).unwrap();
+            Server::sentinel(&file, port)
+        })
+        .collect();
+    let knows = |it: &Server| {
+        let said = it.ask("SENTINEL master limits");
+        said.contains("num-other-sentinels\r\n$1\r\n2") && said.contains("num-slaves\r\n$1\r\n1")
+    };
+    until(Duration::from_secs(30), "sentinels know each other", || sentinels.iter().all(knows));
+    let place = Place::Sentinel {
+        sentinels: sentinels.iter().map(|it| format!("127.0.0.1:{}", it.port)).collect(),
+        service: "limits".to_owned(),
+        tls: false,
+    };
+    let shares = nodes(3, &|_| place.clone());
+    let quotas: Vec<_> = shares.iter().map(|it| it.quota("persons", 1_000_000)).collect();
+    shared(&shares);
+    let limits: Vec<_> = shares.iter().map(|it| it.rate("tax", rate(1_000, 200))).collect();
+    thread::sleep(WARM);
+    let mut counted = 0;
+    let mut spend = |n: usize| {
+        for quota in &quotas {
+            for _ in 0..n {
+                until(Duration::from_secs(5), "a token", || quota.take(1, 1).is_ok());
+            }
+        }
+        counted += n * quotas.len();
+        counted
+    };
+    spend(300);
+    let load: Vec<_> = limits.into_iter().map(|it| (it, 1_000)).collect();
+    let loading = thread::spawn(move || Admitted::under(&load, Duration::from_secs(16)));
+    thread::sleep(Duration::from_secs(2));
+    master.kill();
+    let began = Instant::now();
+    until(Duration::from_secs(10), "nodes are alone", || shares.iter().all(|it| it.state() != State::Shared));
+    let counted = spend(100);
+    shared(&shares);
+    let back = began.elapsed();
+    let total = || -> usize {
+        let all = replica.ask("HVALS popgate:q:{persons/1}");
+        all.lines().filter(|it| it.contains(' ')).filter_map(|it| it.split(' ').next()?.parse::<usize>().ok()).sum()
+    };
+    until(Duration::from_secs(10), "the new master knows all counts", || total() == counted);
+    let over = loading.join().unwrap().over(rate(1_000, 200));
+    println!("failover: shared again {back:?} after the master died; over {over:.1} tokens in any window");
+    assert!(over <= 0.02 * 16_000.0, "over {over}");
+}
+
+#[test]
+fn a_cluster_of_three_masters_of_which_one_dies() {
+    let mut servers: Vec<Server> = (0..3)
+        .map(|_| {
+            Server::start(&[
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "1000",
+                "--cluster-require-full-coverage",
+                "no",
+            ])
+        })
+        .collect();
+    for (at, server) in servers.iter().enumerate() {
+        let (from, until) = (at * 5_462, (at * 5_462 + 5_461).min(16_383));
+        assert!(server.ask(&format!("CLUSTER ADDSLOTSRANGE {from} {until}")).starts_with("+OK"));
+        assert!(server.ask(&format!("CLUSTER MEET 127.0.0.1 {}", servers[0].port)).starts_with("+OK"));
+    }
+    let ready = |it: &Server| {
+        let said = it.ask("CLUSTER INFO");
+        said.contains("cluster_state:ok") && said.contains("cluster_size:3")
+    };
+    until(Duration::from_secs(30), "the cluster is whole", || servers.iter().all(ready));
+    let seeds: Vec<String> = servers.iter().map(Server::url).collect();
+    let shares = nodes(4, &|_| Place::Cluster(seeds.clone()));
+    let keys: Vec<String> = (0..30).map(|it| format!("limit-{it}")).collect();
+    let limits: Vec<Vec<_>> =
+        keys.iter().map(|key| shares.iter().map(|it| it.rate(key, rate(200, 100))).collect()).collect();
+    shared(&shares);
+    thread::sleep(WARM);
+    for limits in limits.iter().take(3) {
+        let load: Vec<_> = limits.iter().cloned().map(|it| (it, 200)).collect();
+        let admitted = Admitted::under(&load, Duration::from_secs(3));
+        let over = admitted.over(rate(200, 100));
+        println!("cluster: admitted {} of 600 + 100, over {over:.1}", admitted.count());
+        assert!(over <= 0.02 * 600.0 && admitted.count() as f64 >= 0.95 * 600.0);
+    }
+    servers[2].kill();
+    let began = Instant::now();
+    until(Duration::from_secs(10), "limits of one part are on their own", || {
+        limits.iter().flatten().for_each(|it| drop(it.take(1, Instant::now())));
+        shares.iter().all(|it| it.state() != State::Shared)
+    });
+    let alone = began.elapsed();
+    thread::sleep(Duration::from_secs(1));
+    let load: Vec<_> = limits.iter().flat_map(|it| it.iter().cloned().map(|it| (it, 100))).collect();
+    let admitted = Admitted::under(&load, Duration::from_secs(3));
+    let most = 30.0 * (3.0 * 200.0 + 100.0);
+    println!(
+        "cluster without one master: alone after {alone:?}, admitted {} of at most {most}; {:?}",
+        admitted.count(),
+        shares[0].figures()
+    );
+    assert!((admitted.count() as f64) < 1.05 * most);
+}

@@ -1,7 +1,7 @@
 //! Forward: asks the register. What comes back is sealed; hyper's upstream body type is named in [`pool`] alone.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -13,6 +13,8 @@ use popgate_policy::permit::{Permit, WholePermit};
 
 use crate::admit::overload::Class;
 use crate::cache::Validators;
+use crate::clock::Clock;
+use crate::metrics::FleetMetrics;
 use crate::refusal::Refusal;
 
 pub mod breaker;
@@ -28,8 +30,10 @@ pub mod tend;
 mod tries;
 mod window;
 
+use fleet::{Fleet, Target};
 use gradient::Outcome;
 use pool::{Pool, Trouble};
+use registers::Register;
 pub use tries::Question;
 
 /// What a register has about a person.
@@ -113,16 +117,47 @@ pub enum Kept {
 
 /// An upstream connection, as far as others may judge it.
 #[derive(Clone, Debug, Default)]
-pub struct Origin(Arc<AtomicBool>);
+pub struct Origin(Arc<Line>);
+
+#[derive(Debug, Default)]
+struct Line {
+    condemned: AtomicBool,
+    target: Option<Blamed>,
+}
+
+/// Whose failure it is when a connection is condemned: its answer had looked well.
+#[derive(Debug)]
+struct Blamed {
+    fleet: Arc<Fleet>,
+    metrics: FleetMetrics,
+    /// A target that is gone is kept by nobody's connection.
+    target: Weak<Target>,
+    clock: Clock,
+}
 
 impl Origin {
-    /// The connection answered about somebody else: it is desynchronised and MUST NOT be used again.
+    fn of(register: &Register, target: &Arc<Target>, clock: &Clock) -> Self {
+        let (fleet, metrics) = (Arc::clone(&register.fleet), register.metrics.clone());
+        let blamed = Blamed { fleet, metrics, target: Arc::downgrade(target), clock: clock.clone() };
+        Self(Arc::new(Line { condemned: AtomicBool::new(false), target: Some(blamed) }))
+    }
+
+    /// The connection answered about somebody else, or with what cannot be read: it may be desynchronised and MUST NOT be used again.
+    /// For the target that is a failure as any other.
     pub fn condemn(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        if self.0.condemned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let Some(Blamed { fleet, metrics, target, clock }) = &self.0.target else { return };
+        let Some(target) = target.upgrade() else { return };
+        if let Some(cause) = fleet.blame(&target, clock.now()) {
+            metrics.ejected(cause);
+            tracing::warn!(target = target.label(), cause = cause.as_str(), "a target is ejected for what it answers");
+        }
     }
 
     fn is_condemned(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.condemned.load(Ordering::Relaxed)
     }
 }
 

@@ -32,7 +32,7 @@ impl Row {
         let options = Options {
             replicas: registers[1..].iter().map(|register| register.address).collect(),
             population: population.to_owned(),
-            settings: "\n[cache]\ncapacity = 0\n".into(),
+            settings: "\n[cache]\ncapacity = 0\n[overload]\nmode = \"off\"\n".into(),
             cores: 1,
             ..Options::default()
         };
@@ -150,6 +150,22 @@ async fn a_storm_of_errors_is_answered_by_the_others_within_the_budget() {
     let (bad, _) = row.ask_many(15).await;
     let asked = row.asked().iter().sum::<u64>() - before;
     assert!(bad == 15 && asked <= 30, "{bad} {asked}");
+    row.gateway.drain().await;
+}
+
+#[tokio::test]
+async fn one_whose_answers_cannot_be_believed_is_ejected_as_one_that_fails() {
+    let row = Row::of(2, "eject = { for = \"60s\" }");
+    assert_eq!(row.ask_many(20).await.0, 0);
+    // Whoever is asked for, it answers about one and the same.
+    let one = bytes::Bytes::from(popgate_demo::register::Citizen::of(citizen(1)).unwrap().to_json());
+    row.registers[0].faults.set_everyone(Fault { body: Some(one), ..Fault::default() });
+    let mut bad = 0;
+    while row.up() != [false, true] {
+        bad += row.ask_many(4).await.0;
+        assert!(bad < 40, "it goes on answering about somebody else");
+    }
+    assert_eq!(row.ask_many(20).await.0, 0);
     row.gateway.drain().await;
 }
 

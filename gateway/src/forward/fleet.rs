@@ -243,6 +243,12 @@ impl Fleet {
         Try { fleet: Arc::clone(self), target: Arc::clone(target), begun: now, on_trial }
     }
 
+    /// An answer that had looked well was none; why the target is ejected, if it is.
+    pub(super) fn blame(&self, target: &Target, now: Instant) -> Option<Cause> {
+        let cause = target.health.failed(&self.rules.health, false, now)?;
+        self.eject(target, cause, now).then_some(cause)
+    }
+
     /// Ejects a target, unless too many are; one that was ejected stays so.
     fn eject(&self, target: &Target, cause: Cause, now: Instant) -> bool {
         let _alone = self.ejecting.lock().unwrap_or_else(PoisonError::into_inner);

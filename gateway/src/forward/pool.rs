@@ -201,7 +201,7 @@ impl Pool {
         lane: &Lane,
         register: &Register,
         generation: u64,
-        target: &Target,
+        target: &Arc<Target>,
         until: Instant,
     ) -> Result<Opened, Trouble> {
         // Where there is no other target, nobody is waited for instead.
@@ -215,7 +215,12 @@ impl Pool {
             }
             // Somebody found out meanwhile that there is nothing to share: then nobody waits for another's connection.
             let _opening = opening.filter(|_| !lane.is_plain.load(Ordering::Relaxed));
-            let opened = connect(register, target, generation, self.clock.now()).await?;
+            let mut opened = connect(register, target, generation, self.clock.now()).await?;
+            let origin = Origin::of(register, target, &self.clock);
+            match &mut opened {
+                Opened::Shared(shared) => shared.life.origin = origin,
+                Opened::Line(line) => line.life.origin = origin,
+            }
             match &opened {
                 Opened::Shared(shared) => locked(&lane.shared).push(shared.clone()),
                 Opened::Line(_) => lane.is_plain.store(true, Ordering::Relaxed),

@@ -65,7 +65,9 @@ impl Gate {
     ) -> Self {
         let bucket = |name: &str, rate: &_| Bucket::new(*rate, &format!("{party} {name}"), around.share, around.clock);
         let quota = |name, period, most: Option<std::num::NonZeroU32>| {
-            most.map(|most| (name, around.quotas.quota(&party, period, most.get(), around.share)))
+            most.map(|most| {
+                (name, around.quotas.quota(&party, period, most.get(), around.share.map(|share| (share, around.clock))))
+            })
         };
         let quotas =
             [quota(names.day, Period::Day, limits.per_day), quota(names.month, Period::Month, limits.per_month)];

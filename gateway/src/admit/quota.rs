@@ -141,10 +141,15 @@ impl Quotas {
         Self { counters: Mutex::new(counters), file, written: Mutex::new(text), failing: AtomicBool::new(false) }
     }
 
-    pub(super) fn quota(&self, party: &str, period: Period, most: u32, share: Option<&Share>) -> Quota {
+    /// A party's quota. `share` is what nodes share, if they do, and the time.
+    pub(super) fn quota(&self, party: &str, period: Period, most: u32, share: Option<(&Share, &Clock)>) -> Quota {
         let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         let counter = counters.entry((party.to_owned(), period)).or_default();
-        let shared = share.map(|share| share.quota(&format!("{party} {}", period.as_str()), most.into()));
+        let shared = share.map(|(share, clock)| {
+            let shared = share.quota(&format!("{party} {}", period.as_str()), most.into());
+            shared.expect(period.current(clock.local().date()));
+            shared
+        });
         Quota { period, most, counter: Arc::clone(counter), shared }
     }
 

@@ -245,7 +245,7 @@ impl Fleet {
 
     /// An answer that had looked well was none; why the target is ejected, if it is.
     pub(super) fn blame(&self, target: &Target, now: Instant) -> Option<Cause> {
-        let cause = target.health.failed(&self.rules.health, false, now)?;
+        let cause = target.health.blamed(&self.rules.health, now)?;
         self.eject(target, cause, now).then_some(cause)
     }
 

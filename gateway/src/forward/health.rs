@@ -172,12 +172,27 @@ impl Health {
         if rules.consecutive != 0 && consecutive >= rules.consecutive {
             return Some(Cause::Consecutive);
         }
+        self.fails_often(rules, now).then_some(Cause::FailureShare)
+    }
+
+    /// An answer that was counted as good was none: it counts twice, against itself as well. By its share alone, so that one bad record that
+    /// somebody asks for again and again ejects nobody who answers others well.
+    pub(super) fn blamed(&self, rules: &Rules, now: Instant) -> Option<Cause> {
+        if self.until.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        self.window.count(true, now);
+        self.window.count(true, now);
+        self.fails_often(rules, now).then_some(Cause::FailureShare)
+    }
+
+    /// Whether such a share of the last requests failed that it should be ejected.
+    fn fails_often(&self, rules: &Rules, now: Instant) -> bool {
         let (good, bad) = self.window.counts(now);
         let all = good + bad;
-        let share = rules.failure_percent != 0
+        rules.failure_percent != 0
             && all >= u64::from(rules.least_requests.max(1))
-            && bad * 100 >= all * u64::from(rules.failure_percent);
-        share.then_some(Cause::FailureShare)
+            && bad * 100 >= all * u64::from(rules.failure_percent)
     }
 
     /// Ejects it, for longer each time.

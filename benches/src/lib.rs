@@ -15,6 +15,16 @@ use popgate_demo::register::{Number, population};
 use popgate_demo::scenario::read_path;
 use tempfile::TempDir;
 
+pub mod confine;
+pub mod fault_table;
+pub mod faulty;
+pub mod load;
+pub mod overload;
+pub mod peers;
+pub mod plot;
+pub mod probe;
+pub mod register;
+pub mod site;
 pub mod synthetic;
 
 /// Why there is no figure.

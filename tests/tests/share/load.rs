@@ -11,36 +11,36 @@ use popgate::share::{Config, Place, Rate, Share, SharedRate, State};
 use crate::server::until;
 
 /// So many nodes of one cluster, in this process.
-pub fn nodes(count: u32, place: &dyn Fn(u32) -> Place) -> Vec<Share> {
+pub(crate) fn nodes(count: u32, place: &dyn Fn(u32) -> Place) -> Vec<Share> {
     (0..count).map(|it| node(it, count, place(it))).collect()
 }
 
 /// One node of so many.
-pub fn node(at: u32, count: u32, place: Place) -> Share {
+pub(crate) fn node(at: u32, count: u32, place: Place) -> Share {
     let run = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros();
     let config = Config::new(place, &format!("node-{at}"), count);
     Share::open(config, Clock::system("Asia/Ho_Chi_Minh").unwrap(), u64::try_from(run).unwrap()).unwrap()
 }
 
 /// Tokens a second, and at once.
-pub fn rate(count: u32, burst: u32) -> Rate {
+pub(crate) fn rate(count: u32, burst: u32) -> Rate {
     Rate { count: NonZeroU32::new(count).unwrap(), per: Duration::from_secs(1), burst: NonZeroU32::new(burst).unwrap() }
 }
 
 /// Waits until all nodes share, and how long it took.
-pub fn shared(shares: &[Share]) -> Duration {
+pub(crate) fn shared(shares: &[Share]) -> Duration {
     until(Duration::from_secs(20), "all nodes share", || shares.iter().all(|it| it.state() == State::Shared))
 }
 
 /// What was admitted, when.
 #[derive(Debug, Default)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     times: Vec<Instant>,
 }
 
 impl Admitted {
     /// Asks each limit so many times a second, for so long, each in a thread of its own.
-    pub fn under(load: &[(Arc<SharedRate>, u32)], long: Duration) -> Self {
+    pub(crate) fn under(load: &[(Arc<SharedRate>, u32)], long: Duration) -> Self {
         let end = Instant::now() + long;
         let asked = |(limit, demand): &(Arc<SharedRate>, u32)| {
             let (limit, demand) = (Arc::clone(limit), f64::from(*demand));
@@ -66,17 +66,17 @@ impl Admitted {
     }
 
     /// How many.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.times.len()
     }
 
     /// How many in a time from the first.
-    pub fn within(&self, from: Instant, until: Instant) -> usize {
+    pub(crate) fn within(&self, from: Instant, until: Instant) -> usize {
         self.times.iter().filter(|it| **it >= from && **it < until).count()
     }
 
     /// The most tokens that any window let through beyond the rate and the burst.
-    pub fn over(&self, rate: Rate) -> f64 {
+    pub(crate) fn over(&self, rate: Rate) -> f64 {
         let (speed, burst) = (f64::from(rate.count.get()) / rate.per.as_secs_f64(), f64::from(rate.burst.get()));
         let (mut level, mut last, mut over) = (burst, None, 0_f64);
         for time in &self.times {

@@ -14,16 +14,16 @@ use nix::unistd::Pid;
 
 /// A server. Dropped, it is killed.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// Where it listens.
-    pub port: u16,
+    pub(crate) port: u16,
     child: Child,
     arguments: Vec<String>,
     _dir: Option<tempfile::TempDir>,
 }
 
 /// A port that nobody listens on.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // A cluster's second port is this far off.
@@ -35,7 +35,7 @@ pub fn free_port() -> u16 {
 
 impl Server {
     /// A server alone, with more arguments.
-    pub fn start(more: &[&str]) -> Self {
+    pub(crate) fn start(more: &[&str]) -> Self {
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
         let mut arguments: Vec<String> = Vec::new();
         let (port_text, dir_text) = (port.to_string(), dir.path().display().to_string());
@@ -45,7 +45,7 @@ impl Server {
     }
 
     /// A sentinel over a configuration file.
-    pub fn sentinel(file: &Path, port: u16) -> Self {
+    pub(crate) fn sentinel(file: &Path, port: u16) -> Self {
         Self::run(vec![file.display().to_string(), "--sentinel".to_owned()], port, None)
     }
 
@@ -61,35 +61,35 @@ impl Server {
     }
 
     /// `redis://...`.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Stops it where it is.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.signal(Signal::SIGSTOP);
     }
 
     /// Lets it go on.
-    pub fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         self.signal(Signal::SIGCONT);
     }
 
     /// Kills it.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.signal(Signal::SIGCONT);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// Starts it again after it was killed: it has forgotten everything.
-    pub fn again(&mut self) {
+    pub(crate) fn again(&mut self) {
         self.child = spawn(&self.arguments);
         self.ready();
     }
 
     /// What it answers to one command line.
-    pub fn ask(&self, line: &str) -> String {
+    pub(crate) fn ask(&self, line: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         stream.write_all(format!("{line}\r\nQUIT\r\n").as_bytes()).unwrap();
@@ -116,7 +116,7 @@ fn spawn(arguments: &[String]) -> Child {
 }
 
 /// Waits until it is so. Returns how long that took.
-pub fn until(most: Duration, what: &str, mut so: impl FnMut() -> bool) -> Duration {
+pub(crate) fn until(most: Duration, what: &str, mut so: impl FnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !so() {
         assert!(began.elapsed() < most, "not within {most:?}: {what}");
@@ -127,9 +127,9 @@ pub fn until(most: Duration, what: &str, mut so: impl FnMut() -> bool) -> Durati
 
 /// A road to a server that can be slow, or cut.
 #[derive(Debug)]
-pub struct Road {
+pub(crate) struct Road {
     /// Where it begins.
-    pub port: u16,
+    pub(crate) port: u16,
     rules: Arc<Rules>,
 }
 
@@ -144,7 +144,7 @@ struct Rules {
 
 impl Road {
     /// A road to that port.
-    pub fn to(port: u16) -> Self {
+    pub(crate) fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let begin = listener.local_addr().unwrap().port();
         let rules = Arc::new(Rules::default());
@@ -170,22 +170,22 @@ impl Road {
     }
 
     /// `redis://...`.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Each piece of a reply takes so many milliseconds more.
-    pub fn delay(&self, millis: u64) {
+    pub(crate) fn delay(&self, millis: u64) {
         self.rules.delay.store(millis, Ordering::Relaxed);
     }
 
     /// Ends all connections, and lets none begin.
-    pub fn cut(&self, cut: bool) {
+    pub(crate) fn cut(&self, cut: bool) {
         self.rules.cut.store(cut, Ordering::Relaxed);
     }
 
     /// Lets replies vanish.
-    pub fn mute(&self, mute: bool) {
+    pub(crate) fn mute(&self, mute: bool) {
         self.rules.mute.store(mute, Ordering::Relaxed);
     }
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{NotUntil, RateLimiter};
+use http::HeaderValue;
 use popgate_policy::bundle::Bundle;
 use popgate_policy::directory::{Agency, Limits, Names, Priority, System};
 use popgate_policy::model::{AgencyId, ExchangeId, OperationId, Personal, PurposeId, SystemId};
@@ -40,7 +41,8 @@ pub use standing::Standing;
 pub use watch::{Standing as Tripped, Watch};
 
 use gate::{Gate, Uses};
-use harvest::{Action, Rules};
+use harvest::{Action, Rules, Verdict};
+use watch::Watched;
 
 /// The gates of one bundle.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ pub struct Gates {
     /// By the system's index.
     systems: Box<[Arc<Party>]>,
     by_id: HashMap<Box<str>, usize>,
-    agencies: HashMap<AgencyId, Arc<Gate>>,
+    agencies: HashMap<AgencyId, Arc<Watching>>,
     /// For messages of exchange servers for clients that they do not speak for: such a refusal is recorded.
     strangers: HashMap<ExchangeId, Arc<Small>>,
     clock: Clock,
@@ -82,12 +84,22 @@ pub struct Ground {
 #[derive(Debug)]
 struct Party {
     id: SystemId,
-    own: Gate,
-    agency: Arc<Gate>,
+    own: Watching,
+    agency: Arc<Watching>,
+    /// By the operation's index: the header that tells of its limits.
+    policies: Box<[OnceLock<HeaderValue>]>,
     /// The agency's, where not everybody can be served.
     slot: usize,
     /// For views: they cost no register anything, and none of what a system may ask of one.
-    views: Small,
+    views: Arc<Small>,
+}
+
+/// A gate, and what the harvest guard sees of whose it is.
+#[derive(Debug)]
+struct Watching {
+    gate: Gate,
+    watched: Arc<Watched>,
+    rules: Rules,
 }
 
 type Small = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Instant>>;
@@ -117,6 +129,13 @@ struct Over {
     limit: &'static str,
     wait: Duration,
     of_quota: bool,
+}
+
+impl Over {
+    /// Whether it is no more than a moment: what nodes share is on its way.
+    fn is_soon(&self) -> bool {
+        self.wait <= Duration::from_secs(1)
+    }
 }
 
 /// The right to have one request in flight. It travels with the answer's body, so that a slow reader keeps it.
@@ -149,7 +168,7 @@ impl Gates {
             effect,
         };
         let ids: Vec<OperationId> = bundle.contracts().operations().iter().map(|known| known.id.clone()).collect();
-        let known = before.and_then(|gates| gates.agencies.values().next().map(|gate| Arc::clone(&gate.ids)));
+        let known = before.and_then(|gates| gates.agencies.values().next().map(|agency| Arc::clone(agency.gate.ids())));
         let ids = known.filter(|known| **known == *ids).unwrap_or_else(|| ids.into());
         let agencies: HashMap<_, _> = bundle
             .directory()
@@ -190,6 +209,13 @@ impl Gates {
         }
     }
 
+    fn unless_stopped(&self, verdict: &Verdict) -> Result<(), Refusal> {
+        match verdict.action {
+            Some(Action::Stop) => Err(Refusal::HarvestSuspected { retry_after: self.until(verdict.again) }),
+            Some(Action::Slow(_) | Action::Warn) | None => Ok(()),
+        }
+    }
+
     /// From now to a time in seconds since 1970; a while, if that is not known.
     fn until(&self, again: Option<u64>) -> Duration {
         let now = u64::try_from(self.clock.wall().as_second()).unwrap_or_default();
@@ -215,41 +241,69 @@ impl Gates {
     }
 }
 
-fn of_agency(agency: &Agency, before: Option<&Arc<Gate>>, ids: &Arc<[OperationId]>, around: &Around<'_>) -> Arc<Gate> {
+fn of_agency(
+    agency: &Agency,
+    before: Option<&Arc<Watching>>,
+    ids: &Arc<[OperationId]>,
+    around: &Around<'_>,
+) -> Arc<Watching> {
     match before {
-        Some(gate) if gate.limits == agency.limits && Arc::ptr_eq(&gate.ids, ids) => Arc::clone(gate),
+        Some(known) if *known.gate.limits() == agency.limits && Arc::ptr_eq(known.gate.ids(), ids) => Arc::clone(known),
         _ => {
-            let uses = before.map(|gate| Arc::clone(&gate.uses)).unwrap_or_default();
-            Arc::new(Gate::new(format!("agency {}", agency.id), &agency.limits, &Names::AGENCY, ids, uses, around))
+            let name = format!("agency {}", agency.id);
+            Arc::new(Watching::of(&name, &agency.limits, &Names::AGENCY, before.map(|it| &**it), ids, around))
         }
     }
 }
 
 fn of_system(
     system: &System,
-    (agency, slot): (&Arc<Gate>, usize),
+    (agency, slot): (&Arc<Watching>, usize),
     before: Option<&Arc<Party>>,
     ids: &Arc<[OperationId]>,
     around: &Around<'_>,
 ) -> Arc<Party> {
-    let same = |limits: &Limits| *limits == system.limits;
     match before {
         Some(party)
-            if same(&party.own.limits) && Arc::ptr_eq(&party.own.ids, ids) && Arc::ptr_eq(&party.agency, agency) =>
+            if *party.own.gate.limits() == system.limits
+                && Arc::ptr_eq(party.own.gate.ids(), ids)
+                && Arc::ptr_eq(&party.agency, agency) =>
         {
             Arc::clone(party)
         }
         _ => {
-            let uses = before.map(|party| Arc::clone(&party.own.uses)).unwrap_or_default();
             let name = format!("system {}", system.id);
+            let views = before.map(|party| Arc::clone(&party.views));
             Arc::new(Party {
                 id: system.id.clone(),
-                own: Gate::new(name, &system.limits, &Names::SYSTEM, ids, uses, around),
+                own: Watching::of(&name, &system.limits, &Names::SYSTEM, before.map(|it| &it.own), ids, around),
                 agency: Arc::clone(agency),
+                policies: ids.iter().map(|_| OnceLock::new()).collect(),
                 slot,
-                views: one_a_second(VIEWS_AT_ONCE, around.clock),
+                views: views.unwrap_or_else(|| Arc::new(one_a_second(VIEWS_AT_ONCE, around.clock))),
             })
         }
+    }
+}
+
+impl Watching {
+    /// Where the limits are as before, with what was used of them.
+    fn of(
+        name: &str,
+        limits: &Limits,
+        names: &'static Names,
+        before: Option<&Self>,
+        ids: &Arc<[OperationId]>,
+        around: &Around<'_>,
+    ) -> Self {
+        let gate = match before {
+            Some(before) if before.gate.limits() == limits => before.gate.renewed(ids),
+            _ => {
+                let uses = before.map(|before| Arc::clone(before.gate.uses())).unwrap_or_default();
+                Gate::new(name.to_owned(), limits, names, ids, uses, around)
+            }
+        };
+        Self { gate, watched: around.watch.party(name), rules: around.watch.rules(limits) }
     }
 }
 
@@ -289,23 +343,40 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.party.own.leave();
-        self.party.agency.leave();
+        self.party.own.gate.leave();
+        self.party.agency.gate.leave();
     }
 }
 
 impl Party {
     fn charge(&self, bytes: usize, around: &Around<'_>) {
-        self.own.charge(bytes as u64, around);
-        self.agency.charge(bytes as u64, around);
+        self.own.gate.charge(bytes as u64, around);
+        self.agency.gate.charge(bytes as u64, around);
+    }
+
+    /// Which limits there are.
+    fn tell(&self, operation: usize, around: &Around<'_>, standing: &mut Standing) {
+        let policy = self.policies.get(operation).map(|policy| {
+            policy.get_or_init(|| {
+                let mut bounds = self.own.gate.bounds(operation, around).to_vec();
+                bounds.extend_from_slice(self.agency.gate.bounds(operation, around));
+                standing::policy(&bounds)
+            })
+        });
+        policy.into_iter().for_each(|policy| standing.under(policy.clone()));
     }
 
     fn take(&self, operation: usize, around: &Around<'_>, standing: &mut Standing) -> Result<(), Over> {
-        if let Some(policy) = self.own.policy(&self.agency, operation, around) {
-            standing.under(policy);
-        }
-        self.own.take(operation, around, standing)?;
-        self.agency.take(operation, around, standing).inspect_err(|_| self.own.give_back())
+        self.own.gate.take(operation, around, standing)?;
+        self.agency.gate.take(operation, around, standing)
+    }
+
+    /// Quotas last, of both: who is refused for another reason uses none.
+    fn agree(&self, purpose: &PurposeId, around: &Around<'_>, standing: &mut Standing) -> Result<(), Over> {
+        self.own.gate.take_purpose(purpose, around, standing)?;
+        self.agency.gate.take_purpose(purpose, around, standing)?;
+        self.own.gate.take_quotas(around, standing)?;
+        self.agency.gate.take_quotas(around, standing).inspect_err(|_| self.own.gate.give_back())
     }
 }
 
@@ -318,11 +389,12 @@ pub fn shed(shedder: Option<&Shedder>, gates: &Gates, system: usize, priority: P
     shedder.map_or(Ok(()), |shedder| shedder.admit(slot, priority))
 }
 
-/// Takes a slot and a token of every limit, the slots first: a request that finds none costs no token.
+/// Takes a slot and a token of every rate, the slots first: a request that finds none costs no token.
 ///
 /// # Errors
-/// [`Refusal::ConcurrencyExceeded`], [`Refusal::RateExceeded`] or [`Refusal::QuotaExceeded`].
+/// [`Refusal::ConcurrencyExceeded`] or [`Refusal::RateExceeded`].
 pub fn ticket(gates: &Arc<Gates>, system: usize, operation: usize, standing: &mut Standing) -> Result<Ticket, Refusal> {
+    gates.party(system)?.tell(operation, &gates.around(), standing);
     let ticket = slot(gates, system)?;
     token(gates, system, operation, standing)?;
     Ok(ticket)
@@ -336,7 +408,7 @@ pub fn slot(gates: &Arc<Gates>, system: usize) -> Result<Ticket, Refusal> {
     let party = gates.party(system)?;
     let around = gates.around();
     // Both are entered whatever the first says: the ticket leaves both.
-    let entered = (party.own.enter(&around), party.agency.enter(&around));
+    let entered = (party.own.gate.enter(&around), party.agency.gate.enter(&around));
     let ticket = Ticket { gates: Arc::clone(gates), party: Arc::clone(party) };
     match entered {
         (Ok(()), Ok(())) => Ok(ticket),
@@ -344,22 +416,21 @@ pub fn slot(gates: &Arc<Gates>, system: usize) -> Result<Ticket, Refusal> {
     }
 }
 
-/// Takes a token of every limit alone.
+/// Takes a token of every rate alone.
 ///
 /// # Errors
-/// [`Refusal::RateExceeded`] or [`Refusal::QuotaExceeded`].
+/// [`Refusal::RateExceeded`].
 pub fn token(gates: &Gates, system: usize, operation: usize, standing: &mut Standing) -> Result<(), Refusal> {
     gates.party(system)?.take(operation, &gates.around(), standing).map_err(Over::refusal)
 }
 
-/// Takes a token of a purpose, where the system or its agency has a limit for it.
+/// Takes a token of the purpose, where the system or its agency has a limit for it, and one of each quota: the last of the limits, when
+/// it is known what for something is asked.
 ///
 /// # Errors
-/// [`Refusal::RateExceeded`].
-pub fn purpose(gates: &Gates, system: usize, purpose: &PurposeId, standing: &mut Standing) -> Result<(), Refusal> {
-    let (party, around) = (gates.party(system)?, gates.around());
-    let own = party.own.take_purpose(purpose, &around, standing);
-    own.and_then(|()| party.agency.take_purpose(purpose, &around, standing)).map_err(Over::refusal)
+/// [`Refusal::RateExceeded`] or [`Refusal::QuotaExceeded`].
+pub fn agreed(gates: &Gates, system: usize, purpose: &PurposeId, standing: &mut Standing) -> Result<(), Refusal> {
+    gates.party(system)?.agree(purpose, &gates.around(), standing).map_err(Over::refusal)
 }
 
 /// What the harvest guard says of a request, before anything is fetched: how long it must wait, if it must.
@@ -369,16 +440,21 @@ pub fn purpose(gates: &Gates, system: usize, purpose: &PurposeId, standing: &mut
 pub fn asked(gates: &Gates, system: usize, subject: Option<&Personal<String>>) -> Result<Option<Duration>, Refusal> {
     let party = gates.party(system)?;
     let person = subject.map(|subject| gates.watch.person(subject));
+    let both = [&party.own, &*party.agency];
+    // First of both whether they are stopped: nothing is answered then, and nobody's account grows.
+    for of in both {
+        let verdict = gates.watch.see(&of.watched, &of.rules, |party, rules, now| party.tend(rules, now));
+        gates.unless_stopped(&verdict)?;
+    }
     let mut wait = None;
-    for gate in [&party.own, &*party.agency] {
-        let verdict = gates.watch.see(&gate.watched, &gate.rules, |party, rules, now| match &person {
+    for of in both {
+        let verdict = gates.watch.see(&of.watched, &of.rules, |party, rules, now| match &person {
             Some(person) => party.asked(rules, person, now),
             None => party.searched(rules, now),
         });
-        match verdict.action {
-            Some(Action::Stop) => return Err(Refusal::HarvestSuspected { retry_after: gates.until(verdict.again) }),
-            Some(Action::Slow(delay)) => wait = wait.max(Some(delay)),
-            Some(Action::Warn) | None => {}
+        gates.unless_stopped(&verdict)?;
+        if let Some(Action::Slow(delay)) = verdict.action {
+            wait = wait.max(Some(delay));
         }
     }
     Ok(wait)
@@ -387,8 +463,8 @@ pub fn asked(gates: &Gates, system: usize, subject: Option<&Personal<String>>) -
 /// Tells the harvest guard that a request found nobody, or that its guard did not match.
 pub fn missed(gates: &Gates, system: usize) {
     let Ok(party) = gates.party(system) else { return };
-    for gate in [&party.own, &*party.agency] {
-        gates.watch.see(&gate.watched, &gate.rules, |party, rules, now| party.missed(rules, now));
+    for of in [&party.own, &*party.agency] {
+        gates.watch.see(&of.watched, &of.rules, |party, rules, now| party.missed(rules, now));
     }
 }
 
@@ -396,8 +472,8 @@ pub fn missed(gates: &Gates, system: usize) {
 pub fn found(gates: &Gates, system: usize, subject: &Personal<String>) {
     let Ok(party) = gates.party(system) else { return };
     let person = gates.watch.person(subject);
-    for gate in [&party.own, &*party.agency] {
-        gates.watch.see(&gate.watched, &gate.rules, |party, rules, now| party.told(rules, &person, now));
+    for of in [&party.own, &*party.agency] {
+        gates.watch.see(&of.watched, &of.rules, |party, rules, now| party.told(rules, &person, now));
     }
 }
 
@@ -415,12 +491,12 @@ pub fn moved(gates: &Gates, system: usize, bytes: usize) {
 pub fn connection(gates: &Gates, system: usize, place: &Place) -> Result<(), Refusal> {
     let party = gates.party(system)?;
     let taken = place.0.get_or_init(|| {
-        let uses = Arc::clone(&party.own.uses);
+        let uses = Arc::clone(party.own.gate.uses());
         let before = uses.connections.fetch_add(1, Ordering::Relaxed);
-        let over = party.own.limits.connections.is_some_and(|most| before >= most.get());
+        let over = party.own.gate.limits().connections.is_some_and(|most| before >= most.get());
         let admitted = !over || {
             let wait = Duration::from_secs(1);
-            party.own.judge(CONNECTIONS, Err(wait), &gates.around(), &mut Standing::default()).is_ok()
+            party.own.gate.judge(CONNECTIONS, Err(wait), &gates.around(), &mut Standing::default()).is_ok()
         };
         if !admitted {
             // It is refused, and closed: it does not count.

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use popgate_policy::contract::{self, UpstreamRequest};
-use popgate_policy::directory::Priority;
 use popgate_policy::disclose::Raw;
 use popgate_policy::model::{Personal, RegisterId};
 use popgate_policy::permit::{Permit, WholePermit};
@@ -173,21 +172,20 @@ pub struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     /// The record, or the list of records, that a permit opens.
-    pub fn record(permit: &'a Permit) -> Self {
-        let class = Priority::of(permit.system().priority, permit.operation().priority).into();
-        let wanted = Self::record_of(permit.upstream(), permit.operation().most_bytes());
-        Self { subject: permit.subject(), class, ..wanted }
+    pub fn record(permit: &'a Permit, class: Class) -> Self {
+        let wanted = Self::record_of(permit.upstream(), permit.operation().most_bytes(), class);
+        Self { subject: permit.subject(), ..wanted }
     }
 
     /// The same when the permit is used up.
-    pub fn record_of(upstream: &'a UpstreamRequest, most_bytes: usize) -> Self {
-        Self { upstream, subject: None, media_type: "application/json", most_bytes, class: Class::Interactive }
+    pub fn record_of(upstream: &'a UpstreamRequest, most_bytes: usize, class: Class) -> Self {
+        Self { upstream, subject: None, media_type: "application/json", most_bytes, class }
     }
 
     /// The field that is given by itself.
-    pub fn whole(permit: &'a WholePermit) -> Self {
+    pub fn whole(permit: &'a WholePermit, class: Class) -> Self {
         let (upstream, media_type, most_bytes) = (permit.upstream(), permit.media_type(), permit.most_bytes());
-        Self { upstream, subject: None, media_type, most_bytes, class: Class::Interactive }
+        Self { upstream, subject: None, media_type, most_bytes, class }
     }
 
     /// The register.

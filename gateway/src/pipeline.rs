@@ -15,6 +15,7 @@ use popgate_policy::model::AgencyId;
 use popgate_policy::permit::Permit;
 
 use crate::accept::{Connection, Inbound, framing};
+use crate::admit::overload::Class;
 use crate::app::seals::Seals;
 use crate::app::{Core, Live};
 use crate::audit::{Intent, Receipt, Shown};
@@ -65,8 +66,13 @@ async fn disclose(
     let caller =
         identify::on_behalf(&holder, &behalf, &connection, bundle).map_err(|why| exchange.named(&behalf, why))?;
     exchange.identified(&caller, &behalf);
+    let routed = route::call(bundle, &caller, &parts);
+    // Whatever becomes of it: what is refused for another reason has its cost too.
+    let asked_for = routed.as_ref().map_or(Some(Priority::Batch), |call| call.operation.priority);
+    let priority = Priority::of(caller.system().priority, asked_for);
+    admit::shed(core.shedder.as_deref(), &live.gates, caller.system().index, priority)?;
     node.suspensions.switch().caller(caller.system(), caller.exchange(), clock)?;
-    let call = route::call(bundle, &caller, &parts)?;
+    let call = routed?;
     exchange.routed(&call);
     let (system, operation) = (caller.system().index, call.operation.index);
     let bulk = call.operation.bulk;
@@ -75,8 +81,6 @@ async fn disclose(
         return Err(Refusal::ServiceUnknown);
     }
     // Each line of a bulk request takes a token of its own, and so does its opening: it may be refused and recorded.
-    let priority = Priority::of(caller.system().priority, call.operation.priority);
-    admit::shed(core.shedder.as_deref(), &live.gates, system, priority)?;
     if caller.exchange().is_none() {
         admit::connection(&live.gates, system, &connection.place)?;
     }
@@ -85,12 +89,12 @@ async fn disclose(
         .map_err(|refusal| exchange.not_agreed(&call, refusal))?;
     exchange.agreed(&agreed);
     node.suspensions.switch().call(&agreed.purpose().id, &call.operation, clock)?;
-    admit::purpose(&live.gates, system, &agreed.purpose().id, &mut exchange.standing)?;
     if bulk {
         let lines = route::lines(&call, &parts.headers, body, &node.config.http)?;
         let answers = bulk::Lines::new(core, &connection, behalf, (call, lines), (live, system));
         return Ok(respond::bulk(Box::pin(answers), exchange.id, ticket));
     }
+    admit::agreed(&live.gates, system, &agreed.purpose().id, &mut exchange.standing)?;
     let (arguments, body) = route::arguments(&call, &parts.headers, body, &node.config.http).await?;
     exchange.received(&body);
     ticket.moved(body.len());
@@ -159,6 +163,9 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
         Opened::Shown(redacted) => {
             let closing = exchange.shown(&redacted).ok_or(Refusal::Internal)?;
             let is_list = common.is_some();
+            if is_list && redacted.persons().is_empty() {
+                admit::missed(&live.gates, system);
+            }
             redacted.persons().iter().for_each(|person| admit::found(&live.gates, system, &person.subject));
             let covered = cover(core, redacted, receipt, closing, common).await?;
             // The disk may have been slow, too.
@@ -186,13 +193,14 @@ async fn record(
     let until = deadline(core, permit.upstream());
     let Fetched { found, origin, kept } = fetch(core, &permit, until, exchange).await?;
     let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
-    let most_bytes = permit.operation().most_bytes();
+    let (most_bytes, class) = (permit.operation().most_bytes(), class(&permit));
     let permit = narrow::persons(core, connection, permit, found.record()).await;
     let permit = permit.map_err(|stopped| exchange.stopped(stopped))?;
     let opened = redact::open(permit, found.record(), &core.node.secrets, exchange.strays());
-    let opened = guess.judge(forget(core, &upstream, &agency, origin, opened)?);
+    let opened = forget(core, &upstream, &agency, origin, opened).inspect_err(|_| guess.failed())?;
+    let opened = guess.judge(opened);
     if matches!(opened, Opened::NoMatch(..)) {
-        ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes), kept, until, exchange).await?;
+        ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes, class), kept, until, exchange).await?;
     }
     Ok(opened)
 }
@@ -207,17 +215,18 @@ async fn whole(
     let until = deadline(core, permit.upstream());
     let Fetched { found, origin, kept } = fetch(core, &permit, until, exchange).await?;
     let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
-    let most_bytes = permit.operation().most_bytes();
+    let (most_bytes, class) = (permit.operation().most_bytes(), class(&permit));
     let opened = redact::open_record_of_whole(permit, found.record(), exchange.strays());
     // Judged before the field is asked for: whether it is must not tell that a guess was right.
-    let permit = match guess.judge(forget(core, &upstream, &agency, origin, opened)?) {
+    let opened = forget(core, &upstream, &agency, origin, opened).inspect_err(|_| guess.failed())?;
+    let permit = match guess.judge(opened) {
         Opened::Shown(permit) => permit,
         Opened::NoMatch(reason, tally) => {
-            ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes), kept, until, exchange).await?;
+            ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes, class), kept, until, exchange).await?;
             return Ok(Opened::NoMatch(reason, tally));
         }
     };
-    let wanted = Wanted::whole(&permit);
+    let wanted = Wanted::whole(&permit, class);
     let began = core.node.clock.now();
     let answer = forward::ask(&core.pool, wanted, Validators::default(), until).await;
     exchange.asked(core, wanted.register(), &answer, core.node.clock.now().duration_since(began));
@@ -245,7 +254,7 @@ async fn fetch(core: &Core, permit: &Permit, until: Instant, exchange: &mut Exch
             }
             Lookup::Lead(leader) => {
                 let began = clock.now();
-                let wanted = Wanted::record(permit);
+                let wanted = Wanted::record(permit, class(permit));
                 let answer = forward::ask(&core.pool, wanted, leader.validators(), until).await;
                 exchange.asked(core, wanted.register(), &answer, clock.now().duration_since(began));
                 let (fetched, source) = leader.land(answer, clock.system_time())?;
@@ -289,9 +298,10 @@ fn forget<T>(
     origin: Option<Origin>,
     opened: Result<T, Refusal>,
 ) -> Result<T, Refusal> {
-    if opened.is_err() {
+    if let Err(refusal) = &opened {
         core.node.cache.evict(upstream, agency);
-        if let Some(origin) = origin {
+        // A record that lacks something is the register's own, and its connection in order.
+        if let (Some(origin), false) = (origin, matches!(refusal, Refusal::RecordIncomplete)) {
             origin.condemn();
         }
     }
@@ -323,6 +333,11 @@ async fn cover(
 fn every_field(tally: Tally) -> popgate_policy::model::FieldSet {
     let shown = Shown::from(tally);
     shown.revealed.union(shown.masked).union(shown.matched)
+}
+
+/// How it ranks at the register.
+fn class(permit: &Permit) -> Class {
+    Priority::of(permit.system().priority, permit.operation().priority).into()
 }
 
 fn deadline(core: &Core, upstream: &UpstreamRequest) -> Instant {

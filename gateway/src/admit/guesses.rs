@@ -96,6 +96,13 @@ pub struct Guess<'a> {
 }
 
 impl Guess<'_> {
+    /// Counts one whose record cannot be opened: it tells that there is one, as a right guess would.
+    pub fn failed(&self) {
+        if let Some((agency, subject)) = &self.guess {
+            self.guesses.count(agency, subject, true);
+        }
+    }
+
     /// Counts a guess that failed, and hides the outcome of one that may no longer be answered truly.
     pub fn judge<T: Counted>(self, opened: Opened<T>) -> Opened<T> {
         let Some((agency, subject)) = self.guess else { return opened };

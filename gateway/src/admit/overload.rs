@@ -188,8 +188,8 @@ pub struct Load {
     /// How long requests wait elsewhere on this node (for a register, say), if that is to count as overload of the node
     /// as well.
     pub queue: Option<Delay>,
-    /// The share of its processor time that the data plane used, 0 to 1, if it is known. It is only believed where it
-    /// is low.
+    /// What the node used of the most processor time that it was seen to get, 0 to 1, if it is known: under a quota it never gets all. It is
+    /// only believed where it is low.
     pub processor: Option<f64>,
 }
 

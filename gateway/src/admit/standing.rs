@@ -34,6 +34,15 @@ impl Standing {
         self.policy = Some(policy);
     }
 
+    /// One more limit that is in force.
+    pub(super) fn under_too(&mut self, bound: Bound) {
+        if let Some(before) = self.policy.as_ref().and_then(|policy| policy.to_str().ok()) {
+            let mut text = before.to_owned();
+            write_bound(&mut text, &bound);
+            self.policy = HeaderValue::try_from(text).ok();
+        }
+    }
+
     /// So much is left of a limit.
     pub(super) fn note(&mut self, name: &str, left: Left) {
         let comma = if self.left.is_empty() { "" } else { ", " };
@@ -51,19 +60,21 @@ impl Standing {
 /// says so (`qu`).
 pub(super) fn policy(bounds: &[Bound]) -> HeaderValue {
     let mut text = String::new();
-    for bound in bounds {
-        let comma = if text.is_empty() { "" } else { ", " };
-        let (quota, window) = bound.amount.quota();
-        // A string takes whatever is written to it.
-        let _ = write!(text, "{comma}\"{}\";q={quota}", bound.name);
-        if bound.amount.unit() != "requests" {
-            let _ = write!(text, ";qu=\"{}\"", bound.amount.unit());
-        }
-        if let Some(window) = window {
-            let _ = write!(text, ";w={window}");
-        }
-    }
+    bounds.iter().for_each(|bound| write_bound(&mut text, bound));
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn write_bound(text: &mut String, bound: &Bound) {
+    let comma = if text.is_empty() { "" } else { ", " };
+    let (quota, window) = bound.amount.quota();
+    // A string takes whatever is written to it.
+    let _ = write!(text, "{comma}\"{}\";q={quota}", bound.name);
+    if bound.amount.unit() != "requests" {
+        let _ = write!(text, ";qu=\"{}\"", bound.amount.unit());
+    }
+    if let Some(window) = window {
+        let _ = write!(text, ";w={window}");
+    }
 }
 
 /// Whole seconds, rounded up.

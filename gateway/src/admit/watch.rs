@@ -12,7 +12,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::harvest::{Action, Figures, Most, Party, Person, Profile, Rules, Saved, Trip, Usual, Verdict};
+use super::harvest::{
+    Action, Change, Density, Figures, Misses, Most, Party, Person, Profile, Rules, Saved, Trip, Usual, Verdict,
+};
 use crate::app::config;
 use crate::audit::{Acted, Action as Deed, Audit, Unavailable};
 use crate::clock::Clock;
@@ -117,16 +119,18 @@ impl Watch {
     /// The rules for a party with these limits.
     pub(super) fn rules(&self, limits: &Limits) -> Rules {
         let config = &self.config;
+        // In a dry run all goes on, and is counted on.
+        let follows = |action| if config.enforced { action } else { Action::Warn };
         let most = |persons: Option<std::num::NonZeroU32>| {
-            persons.map(|persons| Most { persons: persons.get().into(), action: config.persons })
+            persons.map(|persons| Most { persons: persons.get().into(), action: follows(config.persons) })
         };
         Rules {
             persons_per_hour: most(limits.persons_per_hour),
             persons_per_day: most(limits.persons_per_day),
             near_percent: config.near_percent,
-            density: config.density,
-            misses: config.misses,
-            change: config.change,
+            density: config.density.map(|it| Density { action: follows(it.action), ..it }),
+            misses: config.misses.map(|it| Misses { action: follows(it.action), ..it }),
+            change: config.change.map(|it| Change { action: follows(it.action), ..it }),
             hold: config.hold,
             ahead_of_utc: self.clock.ahead_of_utc(),
         }
@@ -147,21 +151,31 @@ impl Watch {
         let now = self.now();
         let verdict = what(self.awake(watched, now).as_mut(), rules, now);
         verdict.newly.iter().for_each(|trip| self.tripped(&watched.name, trip));
-        if self.config.enforced { verdict } else { Verdict { action: None, ..verdict } }
+        verdict
     }
 
-    /// Time passes for every party. Not on a data-plane core.
+    /// Time passes for every party; those that are no more are forgotten. Not on a data-plane core.
     pub fn tend(&self, rules_of: impl Fn(&str) -> Option<Rules>) {
         let now = self.now();
+        lock(&self.parties).retain(|name, _| rules_of(name).is_some());
         let parties: Vec<Arc<Watched>> = lock(&self.parties).values().cloned().collect();
-        for watched in parties {
+        let (mut bytes, mut tripped) = (0, 0);
+        for watched in &parties {
             let Some(rules) = rules_of(&watched.name) else { continue };
-            let newly = match lock(&watched.party).as_mut() {
-                Some(party) => party.tend(&rules, now).newly,
-                None => Vec::new(),
-            };
+            let mut slot = lock(&watched.party);
+            let Some(party) = slot.as_mut() else { continue };
+            let newly = party.tend(&rules, now).newly;
+            bytes += party.bytes();
+            tripped += u64::from(party.tripped().next().is_some());
+            if party.is_idle() {
+                // What is usual for it is all that is left.
+                lock(&self.kept).insert(watched.name.clone(), party.save(self.mark()));
+                *slot = None;
+            }
+            drop(slot);
             newly.iter().for_each(|trip| self.tripped(&watched.name, trip));
         }
+        self.metrics.watching(parties.len() as u64, bytes as u64, tripped);
     }
 
     /// Everybody who is tripped, or near.
@@ -221,13 +235,12 @@ impl Watch {
         let mark = self.mark();
         let mut text = Vec::new();
         let mut lines: BTreeMap<String, Saved> = lock(&self.kept).clone().into_iter().collect();
-        lines.retain(|party, _| rules_of(party).is_some());
         for watched in lock(&self.parties).values() {
             if let Some(party) = lock(&watched.party).as_ref() {
                 lines.insert(watched.name.clone(), party.save(mark));
             }
         }
-        for (party, saved) in lines {
+        for (party, saved) in lines.into_iter().filter(|(party, _)| rules_of(party).is_some()) {
             let mut usual: Vec<(f64, u32)> = saved.profile.hours.iter().map(|it| (it.persons, it.learned)).collect();
             usual.push((saved.profile.overall.persons, saved.profile.overall.learned));
             let line = Line { party, usual, day: BASE64_STANDARD.encode(&saved.day) };
@@ -240,13 +253,6 @@ impl Watch {
         if let Err(error) = crate::beside::replace(&self.file, &text) {
             tracing::error!(file = %self.file.display(), %error, "what is usual for parties cannot be kept");
         }
-    }
-
-    /// How many parties are remembered, and the bytes that they take.
-    pub fn footprint(&self) -> (usize, usize) {
-        let parties = lock(&self.parties);
-        let bytes = |watched: &Arc<Watched>| lock(&watched.party).as_ref().map_or(0, |party| party.bytes());
-        (parties.len(), parties.values().map(bytes).sum())
     }
 
     fn awake<'w>(&self, watched: &'w Watched, now: u64) -> Awake<'w> {

@@ -348,11 +348,6 @@ impl Node {
         self.ground.watch.standings(|party| gates.rules_of(party))
     }
 
-    /// How many parties the harvest guard remembers, and the bytes that they take.
-    pub fn watch_footprint(&self) -> (usize, usize) {
-        self.ground.watch.footprint()
-    }
-
     /// Ends a party's trips; `false` if it has none.
     ///
     /// # Errors

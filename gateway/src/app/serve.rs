@@ -348,5 +348,5 @@ fn say_share(node: &Node, before: Option<bool>) -> Option<bool> {
 /// How often the authorities' validity and the suspensions' ends are looked at.
 const RENEWAL: Duration = Duration::from_secs(1);
 /// After how many of these time passes for the harvest guard, and what it knows is kept.
-const TEND_WATCH: u64 = 60;
+const TEND_WATCH: u64 = 10;
 const KEEP_WATCH: u64 = 300;

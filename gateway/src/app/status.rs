@@ -95,10 +95,6 @@ pub fn collect(node: &Node) {
     if let Some(overload) = &node.overload {
         metrics.limits.show(&overload.standing());
     }
-    let (parties, bytes) = node.watch_footprint();
-    metrics.limits.parties.set(gauge(parties as u64));
-    metrics.limits.bytes.set(gauge(bytes as u64));
-    metrics.limits.tripped.set(gauge(node.harvest().len() as u64));
     metrics.fleets.show(&node.registers(), node.clock.now());
     metrics.tables.show(node.live().bundle.engine().footprint());
     certificates(metrics, &node.trust());

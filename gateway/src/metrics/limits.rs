@@ -14,12 +14,9 @@ pub struct LimitMetrics {
     overloaded: IntGauge,
     delay: Gauge,
     capacity: Gauge,
-    /// Parties that the harvest guard remembers.
-    pub parties: IntGauge,
-    /// Of those, the ones that are tripped, or near.
-    pub tripped: IntGauge,
-    /// The bytes that they take.
-    pub bytes: IntGauge,
+    parties: IntGauge,
+    tripped: IntGauge,
+    bytes: IntGauge,
 }
 
 impl LimitMetrics {
@@ -60,6 +57,14 @@ impl LimitMetrics {
         for class in Class::ALL {
             follow(&self.shed.with_label_values(&[class.as_str()]), standing.shed.of(class));
         }
+    }
+
+    /// How many parties the harvest guard remembers, the bytes that they take, and how many of them are tripped, or near.
+    pub fn watching(&self, parties: u64, bytes: u64, tripped: u64) {
+        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.parties.set(whole(parties));
+        self.bytes.set(whole(bytes));
+        self.tripped.set(whole(tripped));
     }
 
     /// A rule of the harvest guard tripped.

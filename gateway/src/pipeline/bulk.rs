@@ -19,6 +19,7 @@ use super::{Asked, question};
 use crate::accept::Connection;
 use crate::admit::{Gates, Standing, Ticket};
 use crate::app::{Core, Live};
+use crate::decide::Agreed;
 use crate::identify::Caller;
 use crate::pipeline::exchange::Exchange;
 use crate::refusal::Refusal;
@@ -168,19 +169,13 @@ impl Bulk {
     }
 
     async fn answer(&self, bytes: Result<Bytes, Refusal>, exchange: &mut Exchange) -> Result<Covered, Refusal> {
-        let node = &*self.core.node;
         // A line that cannot be read costs no token.
-        let (live, (caller, call)) = match &bytes {
+        let (live, caller, call, agreed) = match &bytes {
             Ok(_) => self.admitted(exchange).await?,
-            Err(_) => (node.live(), self.asker(&node.live(), exchange)?),
+            Err(_) => self.meant(&self.core.node.live(), exchange)?,
         };
-        let agreed = decide::purpose(&live.bundle, &caller, &call.claims, node.break_glass.lending(), &node.clock)
-            .map_err(|refusal| exchange.not_agreed(&call, refusal))?;
-        exchange.agreed(&agreed);
-        node.suspensions.switch().call(&agreed.purpose().id, &call.operation, &node.clock)?;
-        let (bytes, system) = (bytes?, caller.system().index);
-        admit::moved(&live.gates, system, bytes.len());
-        admit::purpose(&live.gates, system, &agreed.purpose().id, &mut Standing::default())?;
+        let bytes = bytes?;
+        admit::moved(&live.gates, caller.system().index, bytes.len());
         let arguments = route::arguments_of_line(&call, &bytes)?;
         let (core, connection) = (&*self.core, &*self.connection);
         let asked = Asked { core, live: &live, connection, caller: &caller, call: &call, agreed: &agreed };
@@ -188,24 +183,43 @@ impl Bulk {
     }
 
     /// Waits for a token: the client cannot come again with one line alone. What is in force after that decides.
-    async fn admitted(&self, exchange: &mut Exchange) -> Result<(Arc<Live>, (Caller, Call)), Refusal> {
+    async fn admitted(&self, exchange: &mut Exchange) -> Result<Meant, Refusal> {
+        let (mut unshed, mut rated) = (false, false);
         loop {
             let live = self.core.node.live();
-            let (caller, call) = self.asker(&live, exchange)?;
-            let priority = Priority::of(caller.system().priority, call.operation.priority);
-            let (shedder, index) = (self.core.shedder.as_deref(), caller.system().index);
-            if admit::shed(shedder, &live.gates, index, priority).is_err() {
-                tokio::time::sleep(PATIENCE).await;
-                continue;
-            }
+            let (live, caller, call, agreed) = self.meant(&live, exchange)?;
+            let (gates, system) = (&live.gates, caller.system().index);
             let mut standing = Standing::default();
-            match admit::token(&live.gates, caller.system().index, call.operation.index, &mut standing) {
-                Ok(()) => return Ok((live, (caller, call))),
-                // Not for long at once: what changes meanwhile is seen.
-                Err(Refusal::RateExceeded { retry_after, .. }) => tokio::time::sleep(retry_after.min(PATIENCE)).await,
-                Err(refusal) => return Err(refusal),
-            }
+            let priority = Priority::of(caller.system().priority, call.operation.priority);
+            // Each is asked once only, however long the next is waited for.
+            unshed = unshed || admit::shed(self.core.shedder.as_deref(), gates, system, priority).is_ok();
+            let mut step = || {
+                if !rated {
+                    admit::token(gates, system, call.operation.index, &mut standing)?;
+                    rated = true;
+                }
+                admit::agreed(gates, system, &agreed.purpose().id, &mut standing)
+            };
+            let wait = match unshed.then(&mut step) {
+                Some(Ok(())) => return Ok((live, caller, call, agreed)),
+                Some(Err(Refusal::RateExceeded { retry_after, .. })) => retry_after.min(PATIENCE),
+                Some(Err(refusal)) => return Err(refusal),
+                None => PATIENCE,
+            };
+            // Not for long at once: what changes meanwhile is seen.
+            tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Who asks what for what, as it is in force now.
+    fn meant(&self, live: &Arc<Live>, exchange: &mut Exchange) -> Result<Meant, Refusal> {
+        let node = &*self.core.node;
+        let (caller, call) = self.asker(live, exchange)?;
+        let agreed = decide::purpose(&live.bundle, &caller, &call.claims, node.break_glass.lending(), &node.clock)
+            .map_err(|refusal| exchange.not_agreed(&call, refusal))?;
+        exchange.agreed(&agreed);
+        node.suspensions.switch().call(&agreed.purpose().id, &call.operation, &node.clock)?;
+        Ok((Arc::clone(live), caller, call, agreed))
     }
 
     /// Who asks what, as it is in force now.
@@ -244,6 +258,9 @@ impl Bulk {
         live.suspends_no_more_than(&step.live) && asked().is_ok()
     }
 }
+
+/// What a line is decided under: who asks what, and for what.
+type Meant = (Arc<Live>, Caller, Call, Agreed);
 
 /// Whether no later line can be answered either.
 fn ends_all(refusal: &Refusal) -> bool {

@@ -37,6 +37,7 @@ pub(super) async fn view(
     }
     node.suspensions.switch().caller(caller.system(), caller.exchange(), &node.clock)?;
     let wanted = route::wanted(&parts)?;
+    admit::connection(&live.gates, caller.system().index, &connection.place)?;
     admit::view(&live.gates, caller.system().index)?;
     let purpose = wanted.purpose.as_deref().map(|named| decide::enrolled(&live.bundle, &caller, named)).transpose()?;
     let (views, system) = (Arc::clone(&live.views), Arc::clone(caller.system()));

@@ -20,8 +20,9 @@ pub struct SharedRate {
     pub(super) spent: AtomicU64,
     /// What `spent` may become before the next settlement.
     pub(super) ceiling: AtomicU64,
-    /// At this much spent a settlement is wanted at once.
+    /// At this much spent a settlement is wanted in the next round, or, if it is pressing, at once.
     pub(super) low: AtomicU64,
+    pub(super) pressing: AtomicBool,
     /// Whole tokens in the shared bucket, as last heard.
     pub(super) level: AtomicU64,
     /// When there will be a token again, in microseconds of the desk.
@@ -55,7 +56,8 @@ impl SharedRate {
             desk,
             spent: AtomicU64::new(0),
             ceiling: AtomicU64::new(credit),
-            low: AtomicU64::new(u64::MAX),
+            low: AtomicU64::new(credit - credit / 2),
+            pressing: AtomicBool::new(false),
             level: AtomicU64::new(as_count(rate.capacity(nodes))),
             ready: AtomicU64::new(0),
             credit: AtomicU64::new(credit),
@@ -101,7 +103,18 @@ impl SharedRate {
         if !self.marked.load(Ordering::Relaxed) && !self.marked.swap(true, Ordering::AcqRel) {
             self.desk.mark(self.id);
         }
-        if spent >= self.low.load(Ordering::Relaxed) && self.low.swap(u64::MAX, Ordering::Relaxed) != u64::MAX {
+        if spent >= self.low.load(Ordering::Relaxed) {
+            self.ran_low();
+        }
+    }
+
+    #[cold]
+    fn ran_low(&self) {
+        if self.low.swap(u64::MAX, Ordering::Relaxed) == u64::MAX {
+            return;
+        }
+        self.desk.mark(self.id);
+        if self.pressing.load(Ordering::Relaxed) {
             self.desk.bell.notify_one();
         }
     }
@@ -151,6 +164,8 @@ pub(super) struct Period {
     pub(super) total: u64,
     pub(super) seen: u64,
     pub(super) dirty: bool,
+    /// It was said that little is in hand.
+    pub(super) low: bool,
     pub(super) age: u32,
 }
 
@@ -190,6 +205,11 @@ impl SharedQuota {
         let mut periods = self.periods();
         let at = self.open(&mut periods, period);
         let Some(it) = periods.get_mut(at) else { return Err(Exhausted::Soon(SOON)) };
+        let quota = self.quota.load(Ordering::Relaxed);
+        let total = it.total.saturating_add(it.since.saturating_sub(it.seen));
+        if total.saturating_add(n) > quota && it.base.is_some() {
+            return Err(Exhausted::Spent);
+        }
         let after = it.since.saturating_add(n);
         let taken = after <= it.ceiling;
         if taken {
@@ -197,20 +217,16 @@ impl SharedQuota {
         }
         it.dirty = true;
         let left = it.ceiling.saturating_sub(it.since);
-        let quota = self.quota.load(Ordering::Relaxed);
-        let total = it.total.saturating_add(it.since.saturating_sub(it.seen));
+        let low = left.saturating_mul(2) <= lease(quota, self.desk.nodes()) && !std::mem::replace(&mut it.low, true);
         drop(periods);
-        let first = !self.marked.swap(true, Ordering::AcqRel);
-        if first {
+        if !self.marked.swap(true, Ordering::AcqRel) || low {
             self.desk.mark(self.id);
         }
-        let low = left.saturating_mul(4) < lease(quota, self.desk.nodes());
-        if first && low {
+        if low {
             self.desk.bell.notify_one();
         }
         match taken {
-            true => Ok(QuotaLeft { remaining: quota.saturating_sub(total) }),
-            false if total.saturating_add(n) > quota => Err(Exhausted::Spent),
+            true => Ok(QuotaLeft { remaining: quota.saturating_sub(total.saturating_add(n)) }),
             false => Err(Exhausted::Soon(SOON)),
         }
     }
@@ -259,6 +275,7 @@ impl SharedQuota {
             total: 0,
             seen: 0,
             dirty: true,
+            low: false,
             age: 0,
         });
         periods.len() - 1

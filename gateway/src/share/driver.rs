@@ -57,6 +57,7 @@ impl Driver {
     /// Settles round after round over one connection, until it is of no use.
     async fn settle(&mut self, mut wire: Wire, config: &Config, backoff: &mut Backoff) {
         let mut swept = self.now();
+        self.ledger.connected(swept);
         loop {
             // Read first: what was spent before the end is settled still.
             let last = self.inner.closed();
@@ -98,9 +99,7 @@ impl Driver {
                     }
                     if well > 0 {
                         backoff.well();
-                    } else if last {
-                        return;
-                    } else if !answers.unknown {
+                    } else if last || !answers.unknown {
                         return;
                     }
                     if well < asks.len() && !answers.unknown {

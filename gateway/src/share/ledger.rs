@@ -134,14 +134,23 @@ impl Ledger {
     /// A limit was spent of, or refused.
     pub(super) fn mark(&mut self, id: u64, now: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        if !entry.queued {
-            entry.queued = true;
-            entry.waiting = entry.waiting.or(Some(now.max(entry.not_before)));
-            self.queue.push_back(id);
+        let at_ease = match &entry.kind {
+            Kind::Rate(account) => account.at_ease(),
+            Kind::Quota(book) => book.at_ease(),
+        };
+        if at_ease && !self.alone && !entry.queued {
+            self.timer(id, now.saturating_add(self.rules.stale / 5));
+        } else {
+            self.queue(id, now);
         }
-        if !entry.watched {
-            entry.watched = true;
-            self.watched.push(id);
+    }
+
+    /// There is a new connection: perhaps to a Redis that lost what it knew. It is told all counts again.
+    pub(super) fn connected(&mut self, now: u64) {
+        let counts = self.entries.iter().filter(|(_, entry)| matches!(entry.kind, Kind::Quota(_)));
+        let counts: Vec<u64> = counts.map(|(id, _)| *id).collect();
+        for id in counts {
+            self.queue(id, now);
         }
     }
 
@@ -168,14 +177,14 @@ impl Ledger {
         });
         self.lonely = lonely;
         for id in again {
-            self.mark(id, now);
+            self.queue(id, now);
         }
         while let Some(Reverse((at, id))) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now) {
             self.timers.pop();
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             if entry.timer == at {
                 entry.timer = 0;
-                self.mark(id, now);
+                self.queue(id, now);
             }
         }
     }
@@ -204,7 +213,7 @@ impl Ledger {
                 Kind::Rate(account) => asks.push(account.ask(slots, live, now)),
                 Kind::Quota(book) => {
                     let before = asks.len();
-                    book.asks(slots, live, now, &mut asks);
+                    book.asks(slots, live, &mut asks);
                     if asks.len() == before {
                         entry.waiting = None;
                     }
@@ -260,7 +269,7 @@ impl Ledger {
         {
             book.failed(ask.period);
         }
-        self.mark(ask.id, now);
+        self.queue(ask.id, now);
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -288,7 +297,20 @@ impl Ledger {
     fn add(&mut self, id: u64, kind: Kind, now: u64) {
         let entry = Entry { kind, waiting: None, queued: false, watched: false, not_before: 0, timer: 0 };
         self.entries.insert(id, entry);
-        self.mark(id, now);
+        self.queue(id, now);
+    }
+
+    fn queue(&mut self, id: u64, now: u64) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if !entry.queued {
+            entry.queued = true;
+            entry.waiting = entry.waiting.or(Some(now.max(entry.not_before)));
+            self.queue.push_back(id);
+        }
+        if !entry.watched {
+            entry.watched = true;
+            self.watched.push(id);
+        }
     }
 
     fn timer(&mut self, id: u64, at: u64) {

@@ -80,10 +80,15 @@ impl Own {
     }
 }
 
-/// The most of a quota that one node may lease at once: a hundredth of it, split among the nodes.
+/// The most of a quota that one node may lease at once: a hundredth of it, split among the nodes; a few of a small one, so that requests that
+/// come together find something in hand.
 pub(super) fn lease(quota: u64, nodes: u32) -> u64 {
-    (quota / 100 / u64::from(nodes)).max(1)
+    let nodes = u64::from(nodes).max(1);
+    (quota / 100 / nodes).max((quota / (8 * nodes)).min(HELD)).max(1)
 }
+
+/// What a node that is asked nothing keeps in hand at most.
+pub(super) const HELD: u64 = 16;
 
 pub(super) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6

@@ -133,7 +133,7 @@ impl Wire {
         };
         let mut replies = Vec::with_capacity(calls.len());
         for (call, value) in calls.iter().zip(values) {
-            let reply = match value.map(|value| fields(value)) {
+            let reply = match value.map(fields) {
                 Ok(Ok(fields)) => call.reply(&fields),
                 Ok(Err(code)) => {
                     unknown |= code == "NOSCRIPT";

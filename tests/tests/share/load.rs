@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 use popgate::clock::Clock;
 use popgate::share::{Config, Place, Rate, Share, SharedRate, State};
 
-use crate::server::until;
-
 /// So many nodes of one cluster, in this process.
 pub(crate) fn nodes(count: u32, place: &dyn Fn(u32) -> Place) -> Vec<Share> {
     (0..count).map(|it| node(it, count, place(it))).collect()
@@ -29,7 +27,14 @@ pub(crate) fn rate(count: u32, burst: u32) -> Rate {
 
 /// Waits until all nodes share, and how long it took.
 pub(crate) fn shared(shares: &[Share]) -> Duration {
-    until(Duration::from_secs(20), "all nodes share", || shares.iter().all(|it| it.state() == State::Shared))
+    let all = || shares.iter().all(|it| it.state() == State::Shared);
+    let (most, began) = (Duration::from_secs(60), Instant::now());
+    while !all() {
+        let states = || shares.iter().map(Share::state).collect::<Vec<_>>();
+        assert!(began.elapsed() < most, "not all nodes share: {:?}", states());
+        thread::sleep(Duration::from_millis(5));
+    }
+    began.elapsed()
 }
 
 /// What was admitted, when.

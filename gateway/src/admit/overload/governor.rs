@@ -230,7 +230,8 @@ impl Governor {
             self.capacity += learn * sure * (work - self.capacity);
             self.raise = LEAST_RAISE;
         } else if self.planned < 1.0 {
-            self.capacity = self.capacity.max(work) * (1.0 + self.raise);
+            let most = self.capacity.max(work * MOST_ABOVE);
+            self.capacity = (self.capacity.max(work) * (1.0 + self.raise)).min(most);
             self.raise = (self.raise * 1.5).min(MOST_RAISE);
         }
     }
@@ -311,6 +312,8 @@ const LEARN_AT_ONCE: f64 = 0.4;
 const DEEP: f64 = 5.0;
 /// A mean delay that is shorter than the aim by so much of it means that the node had pauses.
 const NO_PAUSE: f64 = 0.5;
+/// What the node may be held capable of at most, beside what it just did.
+const MOST_ABOVE: f64 = 2.0;
 /// A data plane that uses less of its processor time has pauses, whatever the delay.
 const IDLE: f64 = 0.8;
 const LEAST_RAISE: f64 = 0.02;

@@ -28,6 +28,8 @@ pub(super) struct World<'a> {
     pub(super) until: f64,
     pub(super) tick: f64,
     pub(super) rules: Rules,
+    /// The part of each ten milliseconds in which the node may run at all: a quota of processor time.
+    pub(super) duty: f64,
 }
 
 impl World<'_> {
@@ -52,6 +54,7 @@ impl World<'_> {
             floor: 20.0,
             dry_run: false,
         },
+        duty: 1.0,
     };
 }
 
@@ -154,6 +157,11 @@ pub(super) fn run(world: &World) -> Vec<Moment> {
 impl Core {
     fn advance(&mut self, end: f64, world: &World, chance: &mut Chance, moment: &mut Moment) {
         while self.now < end {
+            let period = (self.now / PERIOD).floor();
+            if self.now - period * PERIOD >= world.duty * PERIOD {
+                self.now = (period + 1.0) * PERIOD + 1e-9;
+                continue;
+            }
             if self.turn == 0 {
                 if self.now >= self.due {
                     self.due = self.now + self.lane.beat(Duration::from_secs_f64(self.now)).as_secs_f64();
@@ -186,3 +194,6 @@ impl Core {
         }
     }
 }
+
+/// Seconds in which a quota is counted.
+const PERIOD: f64 = 0.01;

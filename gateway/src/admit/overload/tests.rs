@@ -264,10 +264,32 @@ fn a_node_that_stands_still_for_a_moment_sheds_no_longer_than_that() {
         let moments = run(&world);
         let (during, after) = (summary(&world, &moments, 3.0, 4.0), summary(&world, &moments, 4.0, 6.0));
         worst = worst.max(during.groups[0]);
-        assert!(during.classes.emergency == 0.0 && during.groups[0] < 0.6, "seed {seed}: {during:?}");
+        assert!(during.classes.emergency == 0.0 && during.groups[0] < 0.65, "seed {seed}: {during:?}");
         assert!(after.groups[0] < 0.02, "seed {seed}: {after:?}");
     }
     say(format_args!("stands still for 0.2 s: of the second from then on at most {worst:.3} shed, afterwards nothing"));
+}
+
+#[test]
+fn what_is_late_for_another_reason_than_the_load_is_borne() {
+    let (mut least, mut most): (f64, f64) = (f64::MAX, 0.0);
+    for seed in 0..seeds(60) {
+        // Three of ten milliseconds: what it can do is three tenths.
+        let light = [Group { load: |_| 0.15, ..MIXED }];
+        let world = World { until: 8.0, duty: 0.3, shed_cost: 0.1, ..some(seed, &light) };
+        let it = summary(&world, &run(&world), 1.0, 8.0);
+        most = most.max(it.groups[0]);
+        assert!(it.groups[0] < 0.02, "seed {seed}: {it:?}");
+        let heavy = [Group { load: |at| if at < 1.0 { 0.15 } else { 0.9 }, ..MIXED }];
+        let world = World { until: 14.0, duty: 0.3, shed_cost: 0.1, ..some(seed, &heavy) };
+        let it = summary(&world, &run(&world), 6.0, 14.0);
+        let goodput = it.served / (0.3 * left(3.0, 0.1));
+        least = least.min(goodput);
+        assert!(goodput > 0.7 && it.classes.emergency == 0.0, "seed {seed}: {goodput} {it:?}");
+    }
+    say(format_args!(
+        "a quota of 30 %: half of it asked, at most {most:.4} shed; three times: goodput at least {least:.3}"
+    ));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::{Again, Ask, More};
 use crate::share::cell::SharedQuota;
 use crate::share::script::{Call, QuotaArgs};
-use crate::share::terms::lease;
+use crate::share::terms::{HELD, lease};
 
 #[derive(Debug)]
 pub(super) struct Book {
@@ -22,15 +22,15 @@ impl Book {
     }
 
     /// Adds a call for each period that something happened in, and for the newest one.
-    pub(super) fn asks(&mut self, slots: u32, live: u32, _now: u64, asks: &mut Vec<Ask>) {
+    pub(super) fn asks(&mut self, slots: u32, live: u32, asks: &mut Vec<Ask>) {
         self.cell.unmark();
         let quota = self.cell.quota.load(Ordering::Relaxed);
         let mut periods = self.cell.periods();
         let newest = periods.iter().map(|it| it.id).max();
         for it in periods.iter_mut().filter(|it| it.dirty || Some(it.id) == newest) {
-            // Nothing was asked for since the last answer: all but one goes back.
+            // Nothing was asked for since the last answer: all but a few goes back.
             let idle = !it.dirty && it.since == it.seen;
-            let credit = if idle { 1 } else { lease(quota, slots) };
+            let credit = if idle { lease(quota, slots).min(HELD) } else { lease(quota, slots) };
             it.ceiling = it.ceiling.min(it.since.saturating_add(credit));
             it.dirty = false;
             it.call += 1;
@@ -85,11 +85,21 @@ impl Book {
         it.seen = ask.spent;
         it.ceiling = it.ceiling.max(ask.spent.saturating_add(left)).min(it.share);
         it.age = 0;
+        // Where others hold the rest, asking at once is in vain.
+        let in_vain = left == 0;
+        it.low = in_vain;
         if std::mem::take(&mut self.alone) {
             self.until = Some(lift);
         }
-        let at = if idle && left <= 1 { REFRESH } else { IDLE };
-        Some(Again { not_before: now, at: Some(now + at) })
+        // Not all at the same time.
+        let at = if idle && left <= 1 { REFRESH - self.cell.id % 64 * (REFRESH / 128) } else { IDLE };
+        let not_before = if in_vain { now + IDLE / 40 } else { now };
+        Some(Again { not_before, at: Some(now + at) })
+    }
+
+    /// More than half of a lease is in hand still: others may be settled first.
+    pub(super) fn at_ease(&self) -> bool {
+        !self.alone && self.until.is_none() && self.cell.periods().iter().all(|it| it.base.is_some() && !it.low)
     }
 
     pub(super) fn failed(&mut self, period: u64) {
@@ -100,6 +110,9 @@ impl Book {
 
     /// Whether the node is alone with it, and whether to look further.
     pub(super) fn tick(&mut self, unanswered: bool, slots: u32, now: u64) -> (bool, More) {
+        if self.cell.periods().is_empty() {
+            return (false, More::No);
+        }
         if unanswered {
             (self.alone, self.until) = (true, None);
         }

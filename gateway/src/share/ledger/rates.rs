@@ -104,12 +104,14 @@ impl Account {
         let soon = |tokens: f64| now + as_count((tokens / rate.speed()).min(LONGEST)).max(round);
         // Where the bucket would overflow before the next round, it is not waited for.
         let pressing = grant > 0 && level + 2.0 * as_tokens(round) * rate.speed() > args.capacity / 2.0;
-        let low = if pressing { ask.spent + grant / 2 } else { u64::MAX };
+        // From there on it is not at ease.
+        let low = if grant == 0 { u64::MAX } else { self.granted.saturating_sub(as_count(credit) / 2) };
         let not_before = if grant == 0 { now + as_count(((1.0 - level) / rate.speed()).min(LONGEST)) } else { now };
         self.cell.ready.store(if grant == 0 { soon(1.0 - level) } else { now + round }, Ordering::Relaxed);
         self.cell.level.store(as_count(level), Ordering::Relaxed);
         self.cell.credit.store(as_count(credit), Ordering::Relaxed);
         self.cell.ceiling.store(ceiling, Ordering::Release);
+        self.cell.pressing.store(pressing, Ordering::Relaxed);
         self.cell.low.store(low, Ordering::Relaxed);
         let full = grant >= as_count(credit) && spent == ask.spent;
         Again { not_before, at: (!full).then(|| soon(args.capacity - level)) }
@@ -145,6 +147,13 @@ impl Account {
             cell.ceiling.store(own_ceiling.min(self.granted), Ordering::Release);
         }
         (alone, More::Yes)
+    }
+
+    /// Half of what it was given is in hand still: others may be settled first.
+    pub(super) fn at_ease(&self) -> bool {
+        let spent = self.cell.spent.load(Ordering::Acquire);
+        let in_hand = self.granted.saturating_sub(spent);
+        self.own.is_none() && 2 * in_hand > self.cell.credit.load(Ordering::Relaxed) && in_hand > 1
     }
 
     /// Nobody holds it, and it is as if it had never been.

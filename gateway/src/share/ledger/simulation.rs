@@ -166,7 +166,7 @@ fn run(seed: u64, plan: &Plan) -> Outcome {
                 }
             }
             // The bell.
-            if it.out.is_none() && !quiet && it.rate.low.load(Relaxed) == u64::MAX {
+            if it.out.is_none() && !quiet && it.rate.pressing.load(Relaxed) && it.rate.low.load(Relaxed) == u64::MAX {
                 it.next_round = it.next_round.min(now + STEP);
             }
         }
@@ -193,7 +193,6 @@ fn run(seed: u64, plan: &Plan) -> Outcome {
                     let name = format!("node-{}", message.node);
                     let call = |ask: &Ask| model.call(&name, &ask.call, 1_800_000_000_000_000 + now);
                     message.replies = Some(message.asks.iter().map(call).collect());
-                    // Some are done twice.
                     message.at = now + chance.within(50..1_500);
                     still.push(message);
                 }
@@ -224,6 +223,7 @@ fn run(seed: u64, plan: &Plan) -> Outcome {
             if it.out.as_ref().is_some_and(|(_, _, limit)| now >= *limit) {
                 let (asks, _, _) = it.out.take().unwrap();
                 asks.iter().for_each(|ask| it.ledger.failed(ask, now));
+                it.ledger.connected(now);
                 let alone = it.ledger.standing() == Standing::Alone;
                 let jitter = if alone { chance.below(500_000) } else { 0 };
                 it.next_round = now + it.backoff.ill(chance.next()) + jitter;
@@ -254,6 +254,11 @@ fn run(seed: u64, plan: &Plan) -> Outcome {
     outcome
 }
 
+/// All of them in a release build; some where each step is slow.
+fn seeds(all: u64) -> std::ops::Range<u64> {
+    0..if cfg!(debug_assertions) { all / 20 } else { all }
+}
+
 fn plan(chance: &mut Chance) -> Plan {
     let nodes = usize::try_from(chance.within(1..6)).unwrap();
     let count = u32::try_from(chance.within(1..2_000)).unwrap();
@@ -275,14 +280,14 @@ fn plan(chance: &mut Chance) -> Plan {
 
 #[test]
 fn without_faults_no_window_is_over_and_no_count_is_lost_or_doubled() {
-    for seed in 0..400 {
+    for seed in seeds(400) {
         let mut chance = Chance(seed);
         let plan = plan(&mut chance);
         let outcome = run(seed, &plan);
         let said = || format!("seed {seed}: {plan:?}: {outcome:?}");
         assert!(outcome.over < 1e-3, "{}", said());
         assert!(outcome.counted < plan.quota + plan.nodes as u64, "{}", said());
-        let lag = 3_100 * 30 / 1_000 * plan.nodes as u64;
+        let lag = 3_100 * 250 / 1_000 * plan.nodes as u64;
         assert!(outcome.remembered <= outcome.counted && outcome.counted <= outcome.remembered + lag, "{}", said());
         assert!(outcome.shared < 2_000_000, "{}", said());
     }
@@ -291,7 +296,7 @@ fn without_faults_no_window_is_over_and_no_count_is_lost_or_doubled() {
 #[test]
 fn whatever_befalls_all_nodes_alike_no_window_is_over_and_all_are_back_soon() {
     let (mut worst, mut back) = (0_f64, 0);
-    for seed in 0..1_500 {
+    for seed in seeds(1_500) {
         let mut chance = Chance(seed);
         let mut plan = plan(&mut chance);
         plan.end = 24_000_000;
@@ -311,15 +316,15 @@ fn whatever_befalls_all_nodes_alike_no_window_is_over_and_all_are_back_soon() {
         assert!(outcome.shared < from + 4_000_000, "{}", said());
         let over = plan.quota / plan.nodes as u64 + plan.nodes as u64;
         assert!(outcome.counted <= plan.quota + over, "{}", said());
-        let lag = 3_100 * 30 / 1_000 * plan.nodes as u64;
+        let lag = 3_100 * 250 / 1_000 * plan.nodes as u64;
         assert!(outcome.remembered <= outcome.counted && outcome.counted <= outcome.remembered + lag, "{}", said());
     }
-    println!("worst over {worst} of a burst, last back after {back} us");
+    assert!(worst < 1e-6 && back < 4_000_000, "{worst} of a burst, {back} us");
 }
 
 #[test]
 fn a_node_that_is_cut_off_adds_its_own_share_and_no_more() {
-    for seed in 0..300 {
+    for seed in seeds(300) {
         let mut chance = Chance(seed);
         let mut plan = plan(&mut chance);
         plan.end = 20_000_000;
@@ -335,14 +340,14 @@ fn a_node_that_is_cut_off_adds_its_own_share_and_no_more() {
         let most = shares * (f64::from(plan.count) * as_tokens(long + 4_000_000) / 1e6 + burst);
         assert!(outcome.over <= most + 1e-3, "at most {most}: {}", said());
         assert!(outcome.shared < from + long + 4_000_000, "{}", said());
-        let lag = 3_100 * 30 / 1_000 * plan.nodes as u64;
+        let lag = 3_100 * 250 / 1_000 * plan.nodes as u64;
         assert!(outcome.remembered <= outcome.counted && outcome.counted <= outcome.remembered + lag, "{}", said());
     }
 }
 
 #[test]
 fn nodes_that_are_restarted_lose_and_double_nothing_but_their_last_round() {
-    for seed in 0..300 {
+    for seed in seeds(300) {
         let mut chance = Chance(seed);
         let mut plan = plan(&mut chance);
         plan.end = 16_000_000;
@@ -362,7 +367,7 @@ fn nodes_that_are_restarted_lose_and_double_nothing_but_their_last_round() {
 
 #[test]
 fn all_of_a_rate_is_used_whether_one_node_is_busy_or_all() {
-    for seed in 0..200 {
+    for seed in seeds(200) {
         let mut chance = Chance(seed);
         let mut plan = plan(&mut chance);
         plan.count = plan.count.max(50);

@@ -34,7 +34,6 @@ async fn who_asks_about_more_persons_than_the_agency_s_file_allows_is_stopped_an
     let asked = other.send(get(&read_path(HOA.number), Some("assessment"))).await.unwrap();
     assert_eq!(refusal(&asked), "200 ");
     assert_eq!(harness.metric("popgate_harvest_trips_total{effect=\"stop\",rule=\"persons_per_hour\"}").await, 1);
-    assert_eq!(harness.metric("popgate_harvest_tripped").await, 1);
 
     // An operator ends it, for a reason.
     let node = harness.deployment.gateway.node();

@@ -339,7 +339,22 @@ fn readable(bytes: &[u8]) -> bool {
     match serde_json::from_slice::<Value>(bytes) {
         Ok(_) => true,
         Err(error) if error.to_string().starts_with("number out of range") => {
+            // As it is but for the number: what is read raw is not looked at closely enough, half a surrogate passes there.
+            let mut smaller = Vec::new();
+            let mut digits = 0;
+            for byte in bytes {
+                digits = match byte {
+                    b'e' | b'E' => 1,
+                    b'+' | b'-' if digits == 1 => 1,
+                    b'0'..=b'9' if digits > 0 => digits + 1,
+                    _ => 0,
+                };
+                if digits < 3 {
+                    smaller.push(*byte);
+                }
+            }
             serde_json::from_slice::<&serde_json::value::RawValue>(bytes).is_ok()
+                && serde_json::from_slice::<Value>(&smaller).is_ok()
         }
         Err(_) => false,
     }

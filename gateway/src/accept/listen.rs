@@ -392,12 +392,6 @@ impl Desks {
             return Some(arrival);
         }
         self.counters.accepted.add(1);
-        let network = self.networks.of(arrival.peer().ip());
-        let admitted = !arrival.is_proven() || self.networks.admits(network);
-        let Some(of_address) = admitted.then(|| self.networks.seat(network)).flatten() else {
-            self.counters.refused_address.add(1);
-            return Some(arrival);
-        };
         let cores = self.desks.len();
         // Held until the connection is counted: of two at once, both must see the other.
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -406,6 +400,12 @@ impl Desks {
             self.counters.refused_full.add(1);
             return Some(arrival);
         }
+        let network = self.networks.of(arrival.peer().ip());
+        let admitted = !arrival.is_proven() || self.networks.admits(network);
+        let Some(of_address) = admitted.then(|| self.networks.seat(network)).flatten() else {
+            self.counters.refused_address.add(1);
+            return Some(arrival);
+        };
         let turn = |index: &usize| (index + cores - *next % cores) % cores;
         let fewest = (0..cores).min_by_key(|index| (live.get(*index).copied(), turn(index)));
         let (index, desk) = fewest.and_then(|index| Some((index, self.desks.get(index)?)))?;

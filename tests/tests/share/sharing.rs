@@ -137,6 +137,7 @@ fn a_password_is_read_from_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("password");
     std::fs::write(&file, "wrong\n").unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let mut config = popgate::share::Config::new(Place::One(server.url()), "node-0", 1);
     config.login.password_file = Some(file.clone());
     let clock = popgate::clock::Clock::system("Asia/Ho_Chi_Minh").unwrap();

@@ -341,9 +341,12 @@ fn readable(bytes: &[u8]) -> bool {
         Err(error) if error.to_string().starts_with("number out of range") => {
             // As it is but for the number: what is read raw is not looked at closely enough, half a surrogate passes there.
             let mut smaller = Vec::new();
-            let mut digits = 0;
+            let (mut digits, mut in_string, mut escaped) = (0, false, false);
             for byte in bytes {
+                in_string ^= *byte == b'"' && !escaped;
+                escaped = in_string && *byte == b'\\' && !escaped;
                 digits = match byte {
+                    _ if in_string => 0,
                     b'e' | b'E' => 1,
                     b'+' | b'-' if digits == 1 => 1,
                     b'0'..=b'9' if digits > 0 => digits + 1,

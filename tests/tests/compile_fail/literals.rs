@@ -34,7 +34,7 @@ fn view(other: View, bytes: Bytes) -> View {
 }
 
 fn ticket(other: &Ticket) {
-    let Ticket { gates, party } = other; //~ E0451
+    let Ticket { gates, .. } = other; //~ E0451
 }
 
 fn main() {}

@@ -1,7 +1,7 @@
 //! Promise: a node that has more to do than it can refuses early who asks too much, tells when to come again, and lets those alone who ask
 //! little; a register that is asked as much as it can bear is not asked more.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![cfg(test)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! Promise: two gateways that share limits let an agency have together what one would, say so when they cannot, and never let it have more
 //! than that because Redis is gone.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![cfg(test)]
 
 #[expect(dead_code, reason = "other tests use the rest")]
 #[path = "share/server.rs"]

@@ -201,7 +201,7 @@ impl Watch {
     /// If that cannot be recorded: then nothing ended.
     pub fn pardon(&self, name: &str, by: &str, reason: &str) -> Result<bool, Unavailable> {
         let Some(watched) = lock(&self.parties).get(name).cloned() else { return Ok(false) };
-        if !lock(&watched.party).as_ref().is_some_and(|party| party.tripped().next().is_some()) {
+        if lock(&watched.party).as_ref().is_none_or(|party| party.tripped().next().is_none()) {
             return Ok(false);
         }
         let action = Deed {

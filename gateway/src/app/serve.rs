@@ -320,10 +320,10 @@ fn renew_trust(node: &Weak<Node>) {
         node.tend_limits();
         shared = say_share(&node, shared);
         seconds += 1;
-        if seconds % TEND_WATCH == 0 {
+        if seconds.is_multiple_of(TEND_WATCH) {
             node.tend_watch();
         }
-        if seconds % KEEP_WATCH == 0 {
+        if seconds.is_multiple_of(KEEP_WATCH) {
             node.keep_watch();
         }
         if node.trust().reload_at().is_some_and(|at| at <= node.clock.unix()) {

@@ -5,9 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike as _;
-
 use crate::admit::Shedder;
 use crate::admit::overload::{Controller, Lane, Load, Rules, Standing};
 use crate::app::config;
@@ -46,11 +43,10 @@ impl Overload {
         let watched = Arc::downgrade(&overload);
         std::thread::Builder::new().name("overload".into()).spawn(move || {
             let mut controller = controller;
-            let mut used = Used::default();
             loop {
                 std::thread::sleep(TICK);
                 let Some(overload) = watched.upgrade() else { return };
-                overload.tick(&mut controller, &mut used);
+                overload.tick(&mut controller);
             }
         })?;
         Ok(Some(overload))
@@ -75,9 +71,10 @@ impl Overload {
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tick(&self, controller: &mut Controller, used: &mut Used) {
+    fn tick(&self, controller: &mut Controller) {
         let now = self.clock.now().saturating_duration_since(self.origin);
-        let standing = controller.tick(now, &Load { queue: None, processor: used.share(now) });
+        // How much of the processor it uses says nothing where others, or a quota with bursts, take some of it: the delay says all.
+        let standing = controller.tick(now, &Load::default());
         self.pause.store(standing.saturated, Ordering::Relaxed);
         let mut last = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if standing.overloaded != last.overloaded {
@@ -92,33 +89,6 @@ impl Overload {
     }
 }
 
-/// The processor time that the process used.
-#[derive(Debug, Default)]
-struct Used {
-    at: Duration,
-    micros: i64,
-    /// The most that it got lately, in microseconds a second.
-    most: f64,
-}
-
-impl Used {
-    /// What it used since the last time, of the most that it got lately. A node that uses clearly less than it could get has pauses, however late
-    /// its loops are: a quota, or other processes, make them so.
-    fn share(&mut self, now: Duration) -> Option<f64> {
-        let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
-        let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-        let elapsed = now.saturating_sub(self.at).as_secs_f64().max(0.001);
-        let rate = (micros - self.micros) as f64 / elapsed;
-        (self.at, self.micros) = (now, micros);
-        self.most = (self.most * FORGOTTEN).max(self.most.min(rate));
-        self.most += FOLLOWED * (rate - self.most).max(0.0);
-        Some((rate / self.most.max(1.0)).clamp(0.0, 1.0))
-    }
-}
-
-/// How much of the most is left after a tick in which less was used, and how fast more is believed.
-const FORGOTTEN: f64 = 0.999;
-const FOLLOWED: f64 = 0.2;
 const TICK: Duration = Duration::from_millis(50);
 /// Agencies that may be told apart at least.
 const LEAST_SLOTS: usize = 1024;

@@ -228,6 +228,10 @@ impl Governor {
             let chance = (work - self.capacity).abs() < self.capacity * 0.25;
             let learn = if chance { LEARN } else { LEARN_AT_ONCE };
             self.capacity += learn * sure * (work - self.capacity);
+            if late < self.aim() * 0.5 && self.planned < 1.0 {
+                // What it did is what it can do only while it cannot do more: that is tried all the time.
+                self.capacity *= 1.0 + PROBE;
+            }
             self.raise = LEAST_RAISE;
         } else if self.planned < 1.0 {
             let most = self.capacity.max(work * MOST_ABOVE);
@@ -312,6 +316,8 @@ const LEARN_AT_ONCE: f64 = 0.4;
 const DEEP: f64 = 5.0;
 /// A mean delay that is shorter than the aim by so much of it means that the node had pauses.
 const NO_PAUSE: f64 = 0.5;
+/// How much more than it did a node is held capable of that is hardly later than it should be.
+const PROBE: f64 = 0.003;
 /// What the node may be held capable of at most, beside what it just did.
 const MOST_ABOVE: f64 = 2.0;
 /// A data plane that uses less of its processor time has pauses, whatever the delay.

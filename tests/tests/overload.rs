@@ -21,7 +21,7 @@ async fn who_floods_a_node_is_shed_and_who_asks_little_is_not() {
     let loud = "rate = \"200/s\", burst = 400, concurrent = 64 }";
     let unbounded = "rate = \"1000000/s\", concurrent = 4000 }";
     let harness = Arc::new(Harness::start_made(
-        "[overload]\ntarget = \"1ms\"\n",
+        "[overload]\nmode = \"enforce\"\ntarget = \"1ms\"\n",
         |site| edit(site, "agencies/tax.toml", loud, unbounded),
         |config| config.cores = 1,
     ));

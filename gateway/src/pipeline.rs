@@ -197,7 +197,7 @@ async fn record(
     let permit = narrow::persons(core, connection, permit, found.record()).await;
     let permit = permit.map_err(|stopped| exchange.stopped(stopped))?;
     let opened = redact::open(permit, found.record(), &core.node.secrets, exchange.strays());
-    let opened = forget(core, &upstream, &agency, origin, opened).inspect_err(|_| guess.failed())?;
+    let opened = forget(core, &upstream, &agency, origin, opened).inspect_err(|refusal| guess.unopened(refusal))?;
     let opened = guess.judge(opened);
     if matches!(opened, Opened::NoMatch(..)) {
         ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes, class), kept, until, exchange).await?;
@@ -218,7 +218,7 @@ async fn whole(
     let (most_bytes, class) = (permit.operation().most_bytes(), class(&permit));
     let opened = redact::open_record_of_whole(permit, found.record(), exchange.strays());
     // Judged before the field is asked for: whether it is must not tell that a guess was right.
-    let opened = forget(core, &upstream, &agency, origin, opened).inspect_err(|_| guess.failed())?;
+    let opened = forget(core, &upstream, &agency, origin, opened).inspect_err(|refusal| guess.unopened(refusal))?;
     let permit = match guess.judge(opened) {
         Opened::Shown(permit) => permit,
         Opened::NoMatch(reason, tally) => {

@@ -11,6 +11,7 @@ use popgate_policy::permit::{Permit, WholePermit};
 use crate::app::config;
 use crate::audit::NoMatch;
 use crate::redact::Opened;
+use crate::refusal::Refusal;
 
 /// Failed guesses (guard mismatches, wrong claims, unknown persons) by subject over all agencies, and by agency.
 ///
@@ -96,10 +97,12 @@ pub struct Guess<'a> {
 }
 
 impl Guess<'_> {
-    /// Counts one whose record cannot be opened: it tells that there is one, as a right guess would.
-    pub fn failed(&self) {
-        if let Some((agency, subject)) = &self.guess {
-            self.guesses.count(agency, subject, true);
+    /// Counts one about a record that lacks something: that it does tells that there is one. By its subject alone, for it is the register's
+    /// fault: no agency is to be told "no match" of others for it.
+    pub fn unopened(&self, refusal: &Refusal) {
+        if let (Some((_, subject)), Refusal::RecordIncomplete) = (&self.guess, refusal) {
+            let subject = self.guesses.hash(subject);
+            self.guesses.subjects.get_with(subject, Arc::default).fetch_add(1, Ordering::Relaxed);
         }
     }
 

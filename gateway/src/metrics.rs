@@ -499,6 +499,11 @@ impl fmt::Debug for Metrics {
     }
 }
 
+/// A count as a gauge takes it.
+pub fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// Sets a counter to a total that somebody else counts. It never goes down.
 pub fn follow(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));

@@ -182,17 +182,6 @@ impl Lane {
     }
 }
 
-/// What may be known of the node besides the delay of its loops, since the last tick.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Load {
-    /// How long requests wait elsewhere on this node (for a register, say), if that is to count as overload of the node
-    /// as well.
-    pub queue: Option<Delay>,
-    /// What the node used of the most processor time that it was seen to get, 0 to 1, if it is known: under a quota it never gets all. It is
-    /// only believed where it is low.
-    pub processor: Option<f64>,
-}
-
 /// How the node stands after a tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Standing {
@@ -283,14 +272,15 @@ impl Controller {
         }
     }
 
-    /// Looks at what came, and decides what is shed until the next tick.
-    pub fn tick(&mut self, now: Duration, load: &Load) -> Standing {
+    /// Looks at what came, and decides what is shed until the next tick. `queue` is how long requests wait elsewhere on this node (for a register,
+    /// say), if that is to count as overload of the node as well.
+    pub fn tick(&mut self, now: Duration, queue: Option<Delay>) -> Standing {
         let elapsed = now.saturating_sub(self.ticked).as_secs_f64().clamp(0.001, 1.0);
         self.ticked = now;
         let loops = Delay::mean_of(self.lanes.iter().map(|lane| lane.rhythm.pulse.read(now)));
         let seen = self.count(elapsed);
-        let delay = load.queue.map_or(loops, |queue| queue.or_longer(loops));
-        let budget = self.governor.step(&seen, delay, load.processor, elapsed);
+        let delay = queue.map_or(loops, |queue| queue.or_longer(loops));
+        let budget = self.governor.step(&seen, delay, elapsed);
         if budget.calm() {
             self.relax();
         } else {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::admit::Shedder;
-use crate::admit::overload::{Controller, Lane, Load, Rules, Standing};
+use crate::admit::overload::{Controller, Lane, Rules, Standing};
 use crate::app::config;
 use crate::clock::Clock;
 
@@ -17,6 +17,8 @@ pub struct Overload {
     standing: Mutex<Standing>,
     /// Nobody new is let in while refusing alone is more than the node can do.
     pause: Arc<AtomicBool>,
+    /// Whether anything is refused, or only counted.
+    enforced: bool,
     origin: Instant,
     clock: Clock,
 }
@@ -39,7 +41,7 @@ impl Overload {
         let origin = clock.now();
         let (controller, lanes) = Controller::new(rules, (2 * agencies).max(LEAST_SLOTS), cores, Duration::ZERO);
         let (standing, pause, clock) = (Mutex::default(), Arc::default(), clock.clone());
-        let overload = Arc::new(Self { lanes, standing, pause, origin, clock });
+        let overload = Arc::new(Self { lanes, standing, pause, enforced: config.enforced, origin, clock });
         let watched = Arc::downgrade(&overload);
         std::thread::Builder::new().name("overload".into()).spawn(move || {
             let mut controller = controller;
@@ -73,14 +75,18 @@ impl Overload {
 
     fn tick(&self, controller: &mut Controller) {
         let now = self.clock.now().saturating_duration_since(self.origin);
-        // How much of the processor it uses says nothing where others, or a quota with bursts, take some of it: the delay says all.
-        let standing = controller.tick(now, &Load::default());
-        self.pause.store(standing.saturated, Ordering::Relaxed);
+        let standing = controller.tick(now, None);
+        self.pause.store(standing.saturated && self.enforced, Ordering::Relaxed);
         let mut last = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if standing.overloaded != last.overloaded {
             let delay_ms = standing.loops.mean.as_millis();
             if standing.overloaded {
-                tracing::warn!(delay_ms, "the node is overloaded: what is asked too much is refused");
+                let enforced = self.enforced;
+                tracing::warn!(
+                    delay_ms,
+                    enforced,
+                    "the node is overloaded: what is asked too much is refused, or counted"
+                );
             } else {
                 tracing::info!(delay_ms, "the node is no longer overloaded");
             }

@@ -11,7 +11,7 @@ use crate::app::node::Node;
 use crate::app::shadow::Shadow;
 use crate::forward::fleet::Target;
 use crate::forward::registers::Register;
-use crate::metrics::{Metrics, follow};
+use crate::metrics::{Metrics, follow, whole};
 use crate::share::{Share, State};
 
 /// The status of a node that is, or is not, draining.
@@ -109,7 +109,7 @@ fn listener(metrics: &Metrics, node: &Node) {
     follow(&metrics.quic_retries, counters.retried.value());
     follow(&metrics.tls_versions.tls12, counters.tls12.value());
     follow(&metrics.tls_versions.tls13, counters.tls13.value());
-    metrics.connections_open.set(gauge(counters.open.value()));
+    metrics.connections_open.set(whole(counters.open.value()));
     follow(&metrics.connections_refused.full, counters.refused_full.value());
     follow(&metrics.connections_refused.address, counters.refused_address.value());
     follow(&metrics.certificates_revoked_live, counters.ended_revoked.value());
@@ -124,8 +124,8 @@ fn listener(metrics: &Metrics, node: &Node) {
 
 fn cache(metrics: &Metrics, node: &Node) {
     let (entries, bytes) = node.cache.size();
-    metrics.cache_entries.set(gauge(entries));
-    metrics.cache_bytes.set(gauge(bytes));
+    metrics.cache_entries.set(whole(entries));
+    metrics.cache_bytes.set(whole(bytes));
 }
 
 fn audit(metrics: &Metrics, node: &Node) {
@@ -135,7 +135,7 @@ fn audit(metrics: &Metrics, node: &Node) {
     follow(&metrics.audit.bytes, stats.bytes);
     follow(&metrics.audit.failures, stats.failures);
     follow(&metrics.audit.lost_refusals, stats.lost_refusals);
-    metrics.audit.queue_depth.set(gauge(stats.queued as u64));
+    metrics.audit.queue_depth.set(whole(stats.queued as u64));
     metrics.audit.fsync_seconds.set(stats.sync_micros as f64 / 1e6);
     metrics.audit.serving.set(i64::from(node.audit.is_serving()));
     metrics.audit.disk_free_ratio.set(stats.free_share());
@@ -143,18 +143,14 @@ fn audit(metrics: &Metrics, node: &Node) {
 
 fn certificates(metrics: &Metrics, trust: &Trust) {
     metrics.clear_certificates();
-    metrics.certificate_expiry("server", gauge(trust.expires().as_secs()));
+    metrics.certificate_expiry("server", whole(trust.expires().as_secs()));
     for authority in trust.authorities() {
-        metrics.certificate_expiry(&authority.subject, gauge(authority.expires.as_secs()));
+        metrics.certificate_expiry(&authority.subject, whole(authority.expires.as_secs()));
     }
     for crl in trust.crls() {
-        metrics.crl_next_update(&crl.issuer, crl.next_update.map_or(0, |due| gauge(due.as_secs())));
+        metrics.crl_next_update(&crl.issuer, crl.next_update.map_or(0, |due| whole(due.as_secs())));
     }
 }
 
 /// Days before its end that an operator is warned of a policy or purpose.
 pub(crate) const SOON: i32 = 30;
-
-fn gauge(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}

@@ -2,7 +2,7 @@
 
 use prometheus::{Gauge, IntCounterVec, IntGauge, Registry, Result};
 
-use super::{counters, float, follow, gauge};
+use super::{counters, float, follow, gauge, whole};
 use crate::admit::overload::{Class, Standing};
 
 /// `popgate_limits_reached_total{limit, effect}`, `popgate_harvest_*`.
@@ -61,7 +61,6 @@ impl LimitMetrics {
 
     /// How many parties the harvest guard remembers, the bytes that they take, and how many of them are tripped, or near.
     pub fn watching(&self, parties: u64, bytes: u64, tripped: u64) {
-        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.parties.set(whole(parties));
         self.bytes.set(whole(bytes));
         self.tripped.set(whole(tripped));

@@ -2,7 +2,7 @@
 
 use prometheus::{Gauge, IntCounter, IntGauge, Registry, Result};
 
-use super::{counter, float, follow, gauge};
+use super::{counter, float, follow, gauge, whole};
 use crate::share::{Share, State};
 
 /// `popgate_share_*`.
@@ -41,7 +41,6 @@ impl ShareMetrics {
     /// Shows how it stands.
     pub fn show(&self, share: &Share) {
         let (state, figures) = (share.state(), share.figures());
-        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.alone.set(i64::from(state != State::Shared));
         self.nodes.set(share.nodes().into());
         self.limits.set(whole(figures.limits));

@@ -167,14 +167,7 @@ impl Driver {
             Standing::Alone => State::Local { since, why: self.why },
             Standing::Partly(_) => State::Local { since, why: Why::Partly },
         };
-        if state != self.was {
-            match (&self.was, &state) {
-                (State::Shared, State::Local { why, .. }) => tracing::warn!(%why, "limits are not shared"),
-                (State::Local { .. }, State::Shared) => tracing::info!("limits are shared"),
-                _ => {}
-            }
-            self.was = state;
-        }
+        self.was = state;
         let alone = match self.ledger.standing() {
             Standing::Partly(limits) => limits,
             Standing::Shared => 0,

@@ -135,7 +135,7 @@ impl Governor {
     }
 
     /// What may be let through until the next tick.
-    pub(super) fn step(&mut self, seen: &Seen, delay: Delay, processor: Option<f64>, elapsed: f64) -> Budget {
+    pub(super) fn step(&mut self, seen: &Seen, delay: Delay, elapsed: f64) -> Budget {
         // What came to be judged since the last tick had reached the node in a time that is shorter by what the delay
         // grew.
         let grew = delay.mean.as_secs_f64() - self.delay;
@@ -164,7 +164,7 @@ impl Governor {
             return Budget::ALL;
         }
         let late = delay.mean.as_secs_f64() - self.aim();
-        self.learn(late, served, refusing, processor);
+        self.learn(late, served, refusing);
         self.compare(seen);
         let budget = self.plan(late, elapsed);
         self.rest(&budget, late, elapsed);
@@ -219,10 +219,9 @@ impl Governor {
     }
 
     /// How much the node can do: what it did, if it had no pause.
-    fn learn(&mut self, late: f64, served: f64, refusing: f64, processor: Option<f64>) {
+    fn learn(&mut self, late: f64, served: f64, refusing: f64) {
         let work = served + refusing;
-        let idle = processor.is_some_and(|used| used < IDLE);
-        if late > -self.aim() * NO_PAUSE && !idle {
+        if late > -self.aim() * NO_PAUSE {
             // The cost of refusing is a guess: what was measured counts as much as served requests were part of it.
             let sure = served / work.max(1.0);
             let chance = (work - self.capacity).abs() < self.capacity * 0.25;
@@ -320,8 +319,6 @@ const NO_PAUSE: f64 = 0.5;
 const PROBE: f64 = 0.003;
 /// What the node may be held capable of at most, beside what it just did.
 const MOST_ABOVE: f64 = 2.0;
-/// A data plane that uses less of its processor time has pauses, whatever the delay.
-const IDLE: f64 = 0.8;
 const LEAST_RAISE: f64 = 0.02;
 const MOST_RAISE: f64 = 0.1;
 /// Fewer requests say nothing about a plan.

@@ -148,7 +148,7 @@ pub(super) fn run(world: &World) -> Vec<Moment> {
         for core in &mut cores {
             core.advance(end, world, &mut chance, &mut moment);
         }
-        moment.standing = controller.tick(Duration::from_secs_f64(end), &Load::default());
+        moment.standing = controller.tick(Duration::from_secs_f64(end), None);
         moments.push(moment);
     }
     moments

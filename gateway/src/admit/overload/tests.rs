@@ -354,7 +354,7 @@ fn a_queue_elsewhere_counts_as_overload_if_it_is_told() {
         (1..=5).for_each(|beat| {
             lanes[0].beat(now - Duration::from_millis(50 - 10 * beat));
         });
-        standing = controller.tick(now, &Load { queue: Some(queue), ..Load::default() });
+        standing = controller.tick(now, Some(queue));
         assert_eq!(standing.overloaded, tick >= 2, "{tick}: {standing:?}");
     }
     assert!(standing.pressure > 0.0 && controller.squeezed().next().is_some(), "{standing:?}");
@@ -403,7 +403,7 @@ fn a_tick_and_a_request_cost_little() {
             lanes.iter().for_each(|lane| assert!(lane.beat(now) <= BEAT));
         }
         let before = Instant::now();
-        let standing = controller.tick(now, &Load::default());
+        let standing = controller.tick(now, None);
         if standing.overloaded && standing.pressure > 0.0 {
             squeezing += 1;
             least = least.min(before.elapsed().as_secs_f64());

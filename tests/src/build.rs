@@ -58,7 +58,7 @@ fn build() -> Result<Built, String> {
             "--bin",
             "popgate",
             "--test",
-            "architecture",
+            "promises",
         ])
         .args(["--profile", profile, "--manifest-path"])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))

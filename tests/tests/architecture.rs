@@ -1,8 +1,6 @@
 //! Promise: the source is built as the design says: stages meet in the pipeline alone, the clock is read in one file, the
 //! privacy wall knows no I/O, and each proof of the pipeline is made in one place.
-#![cfg(test)]
 
-#[path = "architecture/source.rs"]
 mod source;
 
 use source::{File, files, of, root, tokens};

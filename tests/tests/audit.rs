@@ -1,14 +1,9 @@
 //! Promise: whatever an agency received any byte of has its durable record; the record says what was shown and why; nobody can
 //! change it unseen; and without room for it nothing is shown.
-#![cfg(test)]
 
-#[path = "audit/disk.rs"]
 mod disk;
-#[path = "audit/killed.rs"]
 mod killed;
-#[path = "audit/log.rs"]
 mod log;
-#[path = "audit/tamper.rs"]
 mod tamper;
 
 use std::collections::BTreeSet;

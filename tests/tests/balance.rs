@@ -1,6 +1,5 @@
 //! Promise: a register of several targets is asked at those that are well; one that dies, hangs, fails or is slow costs its callers
 //! hardly a request, and is asked again when it is well; where none is well, nobody waits.
-#![cfg(test)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,8 +1,6 @@
 //! Promise: whoever sends a request that is not as the contract says is told every mistake at once, where it is and what must be;
 //! what was sent is never repeated.
 
-#![cfg(test)]
-
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;

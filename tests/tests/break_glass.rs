@@ -1,7 +1,6 @@
 //! Promise: what a break-glass purpose shows is lent by an order that several have signed, to the systems that it names, until its
 //! very end; whatever is against an order is told and lends nothing; an order is alarmed, recorded, and listed until somebody else
 //! has reviewed it.
-#![cfg(test)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,11 +21,8 @@ use popgate_tests::node::{self, Node};
 use popgate_tests::{Harness, build, eventually, promised, refusal};
 use serde_json::{Value, json};
 
-#[path = "break_glass/lines.rs"]
 mod lines;
-#[path = "break_glass/page.rs"]
 mod page;
-#[path = "break_glass/refused.rs"]
 mod refused;
 
 const PURPOSE: &str = "disaster-response";

@@ -1,6 +1,5 @@
 //! Promise: a bulk request is as many requests as it has lines: each decided, limited and recorded by itself, answered in the lines'
 //! order, with bounded memory at any length; a client that stops reading stops its own lines and nothing else.
-#![cfg(test)]
 
 use std::time::Duration;
 

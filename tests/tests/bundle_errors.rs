@@ -5,19 +5,12 @@
 use popgate_policy::bundle::{Bundle, Source};
 use popgate_policy::problem::{Problem, Severity};
 
-#[path = "bundle_errors/contracts.rs"]
 mod contracts;
-#[path = "bundle_errors/directory.rs"]
 mod directory;
-#[path = "bundle_errors/lists.rs"]
 mod lists;
-#[path = "bundle_errors/policies.rs"]
 mod policies;
-#[path = "bundle_errors/roles.rs"]
 mod roles;
-#[path = "bundle_errors/schemas.rs"]
 mod schemas;
-#[path = "bundle_errors/wholes.rs"]
 mod wholes;
 
 /// A bundle that is wrong in one place.

@@ -1,5 +1,4 @@
 //! Promise: a stored record changes how fast an answer comes, never what it says, who may see it, or what is recorded.
-#![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

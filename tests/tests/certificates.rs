@@ -1,6 +1,5 @@
 //! Promise: certificates as governments issue them are read, accepted where that is sound, and refused with a reason where it is
 //! not; and TLS 1.2 is served to whoever still needs it, who is counted.
-#![cfg(test)]
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -22,11 +21,8 @@ use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 use unicode_normalization::UnicodeNormalization as _;
 
-#[path = "certificates/limbo.rs"]
 mod limbo;
-#[path = "certificates/policies.rs"]
 mod policies;
-#[path = "certificates/tls12.rs"]
 mod tls12;
 
 const ETAX: &str = "spiffe://gov.vn/tax/etax";

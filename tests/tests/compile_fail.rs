@@ -3,7 +3,6 @@
 //! Each file in `compile_fail/` is compiled as somebody outside the crates would write it. `//~ E0451` at the end of a line
 //! says that this line is refused, and why: the compiler must refuse all these lines for these reasons, and no other.
 //! (Not with trybuild: it builds every dependency a second time, which takes longer than all other tests together.)
-#![cfg(test)]
 
 use std::collections::BTreeSet;
 use std::fs;

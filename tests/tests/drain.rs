@@ -1,5 +1,4 @@
 //! Promise: a node that is told to stop finishes what it has begun, takes nothing new, and leaves a whole log.
-#![cfg(test)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,8 +1,6 @@
 //! Promise: who copies the register instead of using it is seen, told of, slowed down or stopped, as the site says; nobody else notices,
 //! and no restart forgets it.
 
-#![cfg(test)]
-
 use std::time::{Duration, Instant};
 
 use http::StatusCode;

@@ -3,9 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 
-#[path = "http3/hostile.rs"]
 mod hostile;
-#[path = "http3/live.rs"]
 mod live;
 
 use std::collections::BTreeMap;

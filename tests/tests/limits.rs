@@ -1,8 +1,6 @@
 //! Promise: limits hold at every level that has one (system, agency, purpose, day, month, bytes, connections), callers are told how they
 //! stand by the fields that clients know, and what is only to warn refuses nothing.
 
-#![cfg(test)]
-
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::Full;
 use popgate::app::config::Config;

@@ -1,6 +1,5 @@
 //! Promise: logs, metrics and refusals hold nothing about a person, whatever is asked, however wrongly, and whatever the register
 //! does; and every request has its line.
-#![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

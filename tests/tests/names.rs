@@ -2,7 +2,6 @@
 //! more, the addresses before stay.
 //!
 //! The node asks the system's resolver, as it does at a site. `libnss_wrapper` gives that a file of hosts of the test's own.
-#![cfg(test)]
 
 use std::ffi::OsStr;
 use std::fs::File;

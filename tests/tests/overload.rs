@@ -1,8 +1,6 @@
 //! Promise: a node that has more to do than it can refuses early who asks too much, tells when to come again, and lets those alone who ask
 //! little; a register that is asked as much as it can bear is not asked more.
 
-#![cfg(test)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -1,14 +1,9 @@
 //! Promise: a site can take away what its policies permit, by hours, networks, opt-outs and consents, and add nothing; where a
 //! plugin fails, nothing is disclosed.
-#![cfg(test)]
 
-#[path = "plugins/consent.rs"]
 mod consent;
-#[path = "plugins/failing.rs"]
 mod failing;
-#[path = "plugins/opt_out.rs"]
 mod opt_out;
-#[path = "plugins/tables.rs"]
 mod tables;
 
 use http::Request;

@@ -1,5 +1,4 @@
 //! Promise: who sees what, why, and what a change alters is told before the change is live: by the binary, over the reference bundle.
-#![cfg(test)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -14,7 +14,6 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Map, Value};
 
-#[path = "redaction/cases.rs"]
 mod cases;
 
 use cases::{Tree, case, schema, spoil};

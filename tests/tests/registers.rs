@@ -21,7 +21,6 @@ use popgate_policy::model::{DisclosureId, FieldIx, FieldSet};
 use popgate_policy::permit::{Ask, Denial, Env, Hidden, Permit, Unopened};
 use serde_json::{Map, Value, json};
 
-#[path = "registers/personas.rs"]
 mod personas;
 
 #[test]

@@ -1,5 +1,4 @@
 //! Promise: files that change take effect within two seconds, whole or not at all, and no live connection notices.
-#![cfg(test)]
 
 use std::fs;
 use std::path::Path;

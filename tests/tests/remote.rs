@@ -1,6 +1,5 @@
 //! Promise: what an operator reads of a node over its admin listener is what stands beside the node; by role, by certificate, and
 //! with an error that says what to do.
-#![cfg(test)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,5 @@
 //! Promise: `popgate policy replay` tells which requests of an audit log a candidate bundle would have answered otherwise, by agency; what
 //! the log cannot tell it does not guess, and of persons it says nothing.
-#![cfg(test)]
 
 use std::path::Path;
 

@@ -1,10 +1,7 @@
 //! Promise: a sealed person is unknown to all but the listed: in bytes, headers, stages and counts, by number, in lists, and in the
 //! records of others.
-#![cfg(test)]
 
-#[path = "sealed/list.rs"]
 mod list;
-#[path = "sealed/others.rs"]
 mod others;
 
 use std::collections::HashMap;

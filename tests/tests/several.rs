@@ -1,6 +1,5 @@
 //! Promise: an answer about several persons is several disclosures: each person through the conditions of their own record, each
 //! with an entry in the audit log of their own before anything is shown; what is hidden is neither shown nor counted.
-#![cfg(test)]
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,5 @@
 //! Promise: a candidate bundle beside the live one never has a say in an answer; what it would have answered otherwise is counted, and
 //! written down by field names alone; a broken one is told and changes nothing.
-#![cfg(test)]
 
 use std::fs;
 use std::path::PathBuf;

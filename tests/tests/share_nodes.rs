@@ -1,19 +1,14 @@
 //! Promise: two gateways that share limits let an agency have together what one would, say so when they cannot, and never let it have more
 //! than that because Redis is gone.
 
-#![cfg(test)]
-
-#[expect(dead_code, reason = "other tests use the rest")]
-#[path = "share/server.rs"]
-mod server;
-
 use http::StatusCode;
 use popgate::share::State;
 use popgate_demo::client::{Answer, Session, post};
 use popgate_demo::scenario::{LOOKUP, keys_of_hoa};
 use popgate_tests::made::write;
 use popgate_tests::{Harness, eventually, refusal};
-use server::Server;
+
+use super::share::server::Server;
 
 #[tokio::test]
 async fn an_agency_s_limits_hold_over_both_nodes_and_over_the_loss_of_redis() {

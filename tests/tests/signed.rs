@@ -1,7 +1,6 @@
 //! Promise: where signatures are required nothing comes into force but what enough people signed: one for what only narrows, two for
 //! the rest; no older version comes back but by a rollback that is recorded; what was last in force stays, also over a restart; and
 //! who changed what a field shows, and why, can be told afterwards.
-#![cfg(test)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! Promise: bytes that two parsers could read as different requests are refused, and nothing hidden in them is ever asked.
-#![cfg(test)]
 
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
 //! Promise: a record that lacks what its strict contract says every record has is shown to nobody; what no contract declares is
 //! counted by name, as far as the name can be nobody's.
-#![cfg(test)]
 
 use std::collections::BTreeMap;
 

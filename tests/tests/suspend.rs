@@ -1,6 +1,5 @@
 //! Promise: what an operator suspends is refused within a second on live connections, whatever happens to files, bundles and
 //! processes, until it is resumed or over; the kill switch only takes away; and the audit log says who used it.
-#![cfg(test)]
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! Promise: `popgate top` draws what a node does on a terminal of any size, says when the node is away, leaves the terminal as it was,
 //! and prints one plain frame or one JSON object where there is no terminal.
-#![cfg(test)]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};

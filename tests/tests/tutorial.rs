@@ -1,6 +1,5 @@
 //! Promise: an operator who follows `deploy/bundle/policies/README.md` sees what it shows: reading a policy, asking who sees a field,
 //! a first rule with its mistakes, cases, a change told before it is live, a candidate beside live traffic, signatures, and the way back.
-#![cfg(test)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! Promise: a register that fails or lies never leaks, and never stalls others.
-#![cfg(test)]
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,6 @@ use popgate_tests::wire::Reply;
 use popgate_tests::{Harness, eventually, refusal};
 use serde_json::Value;
 
-#[path = "upstream/raw.rs"]
 mod raw;
 
 use raw::{RawRegister, Script};

@@ -1,6 +1,5 @@
 //! Promise: `popgate explain REQUEST-ID` says of any request in the audit log who asked what for what, which gate let it pass or did not,
 //! and which policy showed or withheld each field, by the bundle that was in force then; to auditors, and of no person.
-#![cfg(test)]
 
 use std::path::Path;
 

@@ -1,6 +1,5 @@
 //! Promise: a client that is refused learns here why, all of it at once, and what to do; and nobody learns anything about a
 //! certificate that is not theirs.
-#![cfg(test)]
 
 use std::net::SocketAddr;
 use std::process::Command;

@@ -1,6 +1,5 @@
 //! Promise: a client of an X-Road exchange asks without a change: its exchange server is known by certificate and speaks for the
 //! members that it is enrolled for, and for nobody else; who spoke for whom is recorded, and the answer is one that X-Road understands.
-#![cfg(test)]
 
 use std::time::{Duration, Instant};
 

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::load::{Admitted, node, nodes, rate, shared};
+use super::load::{node, nodes, rate, shared, used_whole};
 use super::server::{Server, until};
 use popgate::share::{Exhausted, Place, SharedRate};
 
 /// Until the share of a node alone does not limit it any more.
 const WARM: Duration = Duration::from_millis(3_500);
-const SECONDS: u32 = 6;
 
 #[test]
 fn a_rate_holds_over_all_nodes_and_is_used_whoever_asks() {
@@ -27,26 +26,7 @@ fn a_rate_holds_over_all_nodes_and_is_used_whoever_asks() {
         for shape in [[4, 0, 0, 0], [3, 1, 0, 0], [1, 1, 1, 1]] {
             let demand = |part: &u32| rate.count.get() * part;
             let load: Vec<_> = limits.iter().cloned().zip(shape.iter().map(demand)).filter(|it| it.1 > 0).collect();
-            thread::sleep(Duration::from_secs_f64(f64::from(rate.burst.get()) / f64::from(rate.count.get()) + 0.3));
-            let began = Instant::now();
-            let admitted = Admitted::under(&load, Duration::from_secs(u64::from(SECONDS)));
-            let over = admitted.over(*rate);
-            let end = f64::from(rate.count.get() * SECONDS);
-            // Without the burst at the beginning.
-            let (from, until) = (began + Duration::from_secs(2), began + Duration::from_secs(u64::from(SECONDS)));
-            let used = admitted.within(from, until) as f64 / f64::from(rate.count.get() * (SECONDS - 2));
-            println!(
-                "rate {}/s burst {} demand {shape:?}: admitted {} of {end} + burst, used {:.1} %, over {:.1} tokens ({:.2} %)",
-                rate.count,
-                rate.burst,
-                admitted.count(),
-                100.0 * used,
-                over,
-                100.0 * over / end,
-            );
-            // Clocks of threads differ by what the machine is late.
-            assert!(over <= 0.02 * end, "over {over}");
-            assert!(used >= 0.5, "used {used}");
+            used_whole(&format!("{}/s, burst {}, demand {shape:?}", rate.count, rate.burst), &load, *rate);
         }
     }
     println!("{:?}", shares[0].figures());

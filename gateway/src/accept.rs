@@ -33,7 +33,7 @@ pub use counters::Counters;
 pub use listen::{Options, Serving, serve};
 pub use trust::{Trust, TrustError, Warning};
 
-use crate::admit::Place;
+use crate::admit::{Place, Told};
 use crate::identify::Verdict;
 
 /// A request, the same for every protocol.
@@ -66,6 +66,8 @@ pub struct Connection {
     pub verdict: ArcSwapOption<Verdict>,
     /// Its place among the connections of its system.
     pub place: Place,
+    /// Until when it was told to wait.
+    pub told: Told,
 }
 
 /// The protocols: the first two over TCP, the third over QUIC.

@@ -36,7 +36,7 @@ mod watch;
 
 pub use guesses::{Counted, Guess, Guesses};
 pub use quota::Quotas;
-pub use shedder::{Shedder, Slots};
+pub use shedder::{Shedder, Slots, Told};
 pub use standing::Standing;
 pub use watch::{Standing as Tripped, Watch};
 
@@ -380,13 +380,31 @@ impl Party {
     }
 }
 
-/// Whether the node can do it: asked once for each request, before anything dear.
+/// Whether the node can do it: asked once for each request, before anything dear. `told` is its connection's.
 ///
 /// # Errors
-/// [`Refusal::Overloaded`].
-pub fn shed(shedder: Option<&Shedder>, gates: &Gates, system: usize, priority: Priority) -> Result<(), Refusal> {
+/// [`Refusal::Overloaded`], later where the client asks again earlier than it was told.
+pub async fn shed(
+    shedder: Option<&Shedder>,
+    gates: &Gates,
+    system: usize,
+    priority: Priority,
+    told: &Told,
+) -> Result<(), Refusal> {
     let slot = gates.party(system)?.slot;
-    shedder.map_or(Ok(()), |shedder| shedder.admit(slot, priority))
+    match shedder {
+        Some(shedder) if !shedder.admit(slot, priority) => Err(Box::pin(shedder.refuse(slot, priority, told)).await),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the node can do a line of a bulk request now: it waits where it cannot.
+///
+/// # Errors
+/// [`Refusal::Internal`] if there is no such system.
+pub fn can(shedder: Option<&Shedder>, gates: &Gates, system: usize, priority: Priority) -> Result<bool, Refusal> {
+    let slot = gates.party(system)?.slot;
+    Ok(shedder.is_none_or(|shedder| shedder.admit(slot, priority)))
 }
 
 /// Takes a slot and a token of every rate, the slots first: a request that finds none costs no token.

@@ -70,7 +70,8 @@ async fn disclose(
     // Whatever becomes of it: what is refused for another reason has its cost too.
     let asked_for = routed.as_ref().map_or(Some(Priority::Batch), |call| call.operation.priority);
     let priority = Priority::of(caller.system().priority, asked_for);
-    admit::shed(core.shedder.as_deref(), &live.gates, caller.system().index, priority)?;
+    let told = &connection.told;
+    admit::shed(core.shedder.as_deref(), &live.gates, caller.system().index, priority, told).await?;
     node.suspensions.switch().caller(caller.system(), caller.exchange(), clock)?;
     let call = routed?;
     exchange.routed(&call);

@@ -50,16 +50,7 @@ fn build() -> Result<Built, String> {
     };
     // The whole workspace is selected, and with a test: another selection would unify other features, and build everything anew.
     let output = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--message-format=json",
-            "--workspace",
-            "--bin",
-            "popgate",
-            "--test",
-            "promises",
-        ])
+        .args(["build", "--quiet", "--message-format=json", "--workspace", "--bin", "popgate", "--test", "promises"])
         .args(["--profile", profile, "--manifest-path"])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
         .output()

@@ -97,7 +97,7 @@ impl Bench {
             cores: 1,
             population: String::new(),
             // All ask the register for each answer.
-            settings: "[cache]\ncapacity = 0\n".to_owned(),
+            settings: "[cache]\ncapacity = 0\n[overload]\nmode = \"enforce\"\n".to_owned(),
         })?;
         let register = register(&site, Some("site.pem"), port, settings.service, PROCESSOR_OF_LOAD)?;
         let start = |(kind, program): &(Kind, PathBuf)| Proxy::start(*kind, program, &site, port, &settings.log);

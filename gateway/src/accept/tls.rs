@@ -21,7 +21,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::trust::{NotUnderstood, TooLong, Trust};
 use super::{Connection, Protocol};
-use crate::admit::Place;
+use crate::admit::{Place, Told};
 use crate::certificate;
 use crate::clock::Clock;
 
@@ -209,7 +209,7 @@ pub(super) fn known(
     let identities = certificate::identities(own).map_err(|_| HandshakeFailure::CertificateInvalid)?;
     let expires = certificate::expires(own).map_err(|_| HandshakeFailure::CertificateInvalid)?;
     let (verdict, place) = (ArcSwapOption::empty(), Place::default());
-    Ok(Connection { peer, tls, protocol, group, chain, identities, expires, verdict, place })
+    Ok(Connection { peer, tls, protocol, group, chain, identities, expires, verdict, place, told: Told::default() })
 }
 
 /// The crypto of both sides: aws-lc-rs, X25519MLKEM768 first, TLS 1.2 with ECDHE and AEAD only.

@@ -1,7 +1,8 @@
 //! Overload: when the node cannot do all that is asked of it, what is asked too much is refused early and cheaply.
 //!
-//! [`Controller::tick`] learns from the delay of the event loops how much the node can do, divides that among the
-//! agencies and their classes (`share`), and leaves for each the odds that a request is shed. [`Lane::admit`] only
+//! [`Controller::tick`] learns how much the node can do from two things: how late its event loops are, and how much processor
+//! time requests cost of that which there is. It divides that among the agencies and their classes (`share`), and leaves for each
+//! the odds that a request is shed. [`Lane::admit`] only
 //! counts a request and looks its odds up. A request that is shed costs [`Rules::shed_cost`] of one that is served: it
 //! must be judged before anything dear.
 
@@ -144,10 +145,10 @@ impl Lane {
     }
 
     /// The thread's heartbeat woke; after how long it is to wake again. `now` is since the origin that
-    /// [`Controller::tick`] uses.
-    pub fn beat(&self, now: Duration) -> Duration {
+    /// [`Controller::tick`] uses, `cpu` the processor time that the thread has used.
+    pub fn beat(&self, now: Duration, cpu: Duration) -> Duration {
         let next = if self.shared.overloaded.load(Ordering::Relaxed) { FAST_BEAT } else { BEAT };
-        let late = self.rhythm.pulse.beat(now, next);
+        let late = self.rhythm.pulse.beat(now, cpu, next);
         let over = late.as_secs_f32() - self.shared.aim.load(Ordering::Relaxed) as f32 / 1e6;
         // The cast saturates.
         let more = (over / AT_ONCE * AS_MUCH as f32) as i32;
@@ -165,6 +166,15 @@ impl Lane {
         };
         let later = (u64::from(random) * u64::from(spread)) >> 32;
         Duration::from_secs(1 + later)
+    }
+
+    /// How long one waits for its refusal that was told when to ask again and did not wait until then: the longer, the more of its like is shed,
+    /// and of different length, so that they are not back all at once. Clients that ask again as soon as they are refused would otherwise keep
+    /// the node busy with refusing.
+    pub fn hold(&self, slot: usize, class: Class, random: u32) -> Duration {
+        let at = slot.min(self.shared.slots - 1) * CLASSES + class as usize;
+        let odds = self.shared.odds.get(at).map_or(0, |odds| odds.load(Ordering::Relaxed));
+        LONGEST_HOLD.mul_f32(odds as f32 / EVERY * (random as f32 / EVERY))
     }
 
     /// Draws for a request that may be shed. Between two ticks a loop that is late sheds more, the more who are
@@ -211,6 +221,8 @@ pub struct Controller {
     rules: Rules,
     governor: Governor,
     ticked: Duration,
+    /// Processor time of the process up to then.
+    used: Duration,
     lanes: Vec<Lane>,
     tenants: Vec<Tenant>,
     /// How many were seen shed.
@@ -255,6 +267,7 @@ impl Controller {
             governor: Governor::new(&rules, lanes.len() as f64),
             rules,
             ticked: now,
+            used: Duration::ZERO,
             lanes: lanes.clone(),
             tenants: vec![tenant; slots],
             shed: PerClass::default(),
@@ -272,15 +285,18 @@ impl Controller {
         }
     }
 
-    /// Looks at what came, and decides what is shed until the next tick. `queue` is how long requests wait elsewhere on this node (for a register,
-    /// say), if that is to count as overload of the node as well.
-    pub fn tick(&mut self, now: Duration, queue: Option<Delay>) -> Standing {
+    /// Looks at what came, and decides what is shed until the next tick. `cpu` is the processor time that the whole process has used.
+    /// `queue` is how long requests wait elsewhere on this node (for a register, say), if that is to count as overload of the node
+    /// as well.
+    pub fn tick(&mut self, now: Duration, cpu: Duration, queue: Option<Delay>) -> Standing {
         let elapsed = now.saturating_sub(self.ticked).as_secs_f64().clamp(0.001, 1.0);
-        self.ticked = now;
-        let loops = Delay::mean_of(self.lanes.iter().map(|lane| lane.rhythm.pulse.read(now)));
+        let used = cpu.saturating_sub(self.used);
+        (self.ticked, self.used) = (now, cpu);
+        let each = used / u32::try_from(self.lanes.len()).unwrap_or(1);
+        let loops = Delay::mean_of(self.lanes.iter().map(|lane| lane.rhythm.pulse.read(now, each)));
         let seen = self.count(elapsed);
         let delay = queue.map_or(loops, |queue| queue.or_longer(loops));
-        let budget = self.governor.step(&seen, delay, elapsed);
+        let budget = self.governor.step(&seen, delay, used.as_secs_f64(), elapsed);
         if budget.calm() {
             self.relax();
         } else {
@@ -403,6 +419,8 @@ fn followed(rate: f32, new: u32, elapsed: f32) -> f32 {
 const AT_ONCE: f32 = 0.02;
 const AS_MUCH: i32 = 1 << 16;
 const CLASSES: usize = 3;
+/// Shorter than the patience of clients.
+const LONGEST_HOLD: Duration = Duration::from_secs(1);
 /// As many as there are random numbers.
 const EVERY: f32 = 4_294_967_296.0;
 /// Over how many requests an agency's rate is measured.

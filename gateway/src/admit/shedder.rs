@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use popgate_policy::directory::Priority;
 use popgate_policy::model::AgencyId;
@@ -18,9 +19,16 @@ pub struct Shedder {
     lane: Lane,
     /// Chance need not be secret here.
     dice: Cell<u64>,
+    /// How many wait for their refusal.
+    held: Cell<usize>,
     origin: Instant,
     clock: Clock,
 }
+
+/// Until when a connection's client was told to wait before it asks again, because the node is overloaded: microseconds since the
+/// shedder's origin.
+#[derive(Debug, Default)]
+pub struct Told(AtomicU64);
 
 /// Which slot is whose; an agency keeps its own over changes of the bundle.
 #[derive(Debug, Default)]
@@ -29,23 +37,35 @@ pub struct Slots(Mutex<HashMap<AgencyId, usize>>);
 impl Shedder {
     /// `origin` MUST be the controller's.
     pub fn new(lane: Lane, seed: u64, origin: Instant, clock: Clock) -> Self {
-        Self { lane, dice: Cell::new(seed | 1), origin, clock }
+        Self { lane, dice: Cell::new(seed | 1), held: Cell::new(0), origin, clock }
     }
 
     /// The core's heartbeat, for ever: how late it is says how long everything else on this core has to wait.
     pub async fn beat(&self) {
         loop {
-            let next = self.lane.beat(self.clock.now().saturating_duration_since(self.origin));
+            let next = self.lane.beat(self.since_origin(), self.clock.cpu_of_thread());
             tokio::time::sleep(next).await;
         }
     }
 
-    pub(super) fn admit(&self, slot: usize, priority: Priority) -> Result<(), Refusal> {
+    pub(super) fn admit(&self, slot: usize, priority: Priority) -> bool {
+        self.lane.admit(slot, Class::from(priority), self.roll())
+    }
+
+    /// Refuses what was not admitted: at once, but for who was told on this connection when to ask again, and did not wait until then.
+    pub(super) async fn refuse(&self, slot: usize, priority: Priority, told: &Told) -> Refusal {
         let class = Class::from(priority);
-        if self.lane.admit(slot, class, self.roll()) {
-            return Ok(());
+        let retry_after = self.lane.retry_after(class, self.roll());
+        let now = self.since_origin();
+        if told.again(now, now + retry_after) && self.held.get() < MOST_HELD {
+            let _held = Held::enter(&self.held);
+            tokio::time::sleep(self.lane.hold(slot, class, self.roll())).await;
         }
-        Err(Refusal::Overloaded { retry_after: self.lane.retry_after(class, self.roll()) })
+        Refusal::Overloaded { retry_after }
+    }
+
+    fn since_origin(&self) -> Duration {
+        self.clock.now().saturating_duration_since(self.origin)
     }
 
     /// Xorshift (Marsaglia 2003).
@@ -59,10 +79,109 @@ impl Shedder {
     }
 }
 
+impl Told {
+    /// Whether it was told to wait until later than `now`. It is told anew.
+    fn again(&self, now: Duration, until: Duration) -> bool {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.0.swap(micros(until), Ordering::Relaxed) > micros(now)
+    }
+}
+
+/// One that waits for its refusal. Dropped, it does no longer, also where the client went away.
+struct Held<'a>(&'a Cell<usize>);
+
+impl<'a> Held<'a> {
+    fn enter(held: &'a Cell<usize>) -> Self {
+        held.set(held.get() + 1);
+        Self(held)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
 impl Slots {
     pub(super) fn of(&self, agency: &AgencyId) -> usize {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let next = slots.len();
         *slots.entry(agency.clone()).or_insert(next)
+    }
+}
+
+/// A refusal that waits takes some kilobytes: with more of them all are refused at once.
+const MOST_HELD: usize = 2_000;
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::{Pin, pin};
+    use std::task::Poll;
+
+    use super::super::overload::{Controller, Delay, Rules};
+    use super::*;
+
+    /// A core of a node whose requests wait for long elsewhere, and which was told so for a while.
+    fn pressed() -> Shedder {
+        let (mut controller, lanes) = Controller::new(Rules::default(), 1, 1, Duration::ZERO);
+        let clock = Clock::system("Asia/Ho_Chi_Minh").unwrap();
+        let shedder = Shedder::new(lanes[0].clone(), 7, clock.now(), clock);
+        let queue = Delay { least: Duration::from_millis(80), mean: Duration::from_millis(800) };
+        for tick in 1..=20 {
+            (0..500).for_each(|_| _ = shedder.admit(0, Priority::Batch));
+            let now = Duration::from_millis(50 * tick);
+            controller.tick(now, now, Some(queue));
+        }
+        shedder
+    }
+
+    /// Whether it is not done when it is first asked.
+    async fn waits(mut refusal: Pin<&mut impl Future<Output = Refusal>>) -> bool {
+        poll_fn(|context| Poll::Ready(refusal.as_mut().poll(context).is_pending())).await
+    }
+
+    #[tokio::test]
+    async fn who_asks_again_before_it_was_told_to_waits_for_its_refusal_and_nobody_else_does() {
+        let shedder = pressed();
+        let refused = async |told: &Told| {
+            let begun = Instant::now();
+            let refusal = shedder.refuse(0, Priority::Batch, told).await;
+            assert!(matches!(refusal, Refusal::Overloaded { retry_after } if retry_after >= Duration::from_secs(1)));
+            begun.elapsed()
+        };
+        let (patient, hasty) = (Told::default(), Told::default());
+        refused(&hasty).await;
+        let mut waited = Duration::ZERO;
+        for _ in 0..4 {
+            waited += refused(&hasty).await;
+        }
+        assert!(waited > Duration::from_millis(100) && shedder.held.get() == 0, "{waited:?}");
+        // Nothing in it waits: however late the machine is, it is done when it is first asked.
+        assert!(!waits(pin!(shedder.refuse(0, Priority::Batch, &patient))).await);
+    }
+
+    #[tokio::test]
+    async fn no_more_wait_for_their_refusal_than_memory_has_room_for() {
+        let shedder = pressed();
+        shedder.held.set(MOST_HELD);
+        let told = Told::default();
+        shedder.refuse(0, Priority::Batch, &told).await;
+        assert!(!waits(pin!(shedder.refuse(0, Priority::Batch, &told))).await);
+        assert_eq!(shedder.held.get(), MOST_HELD);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_while_it_waits_leaves_its_place() {
+        let shedder = pressed();
+        let told = Told::default();
+        shedder.refuse(0, Priority::Batch, &told).await;
+        {
+            let mut again = pin!(shedder.refuse(0, Priority::Batch, &told));
+            assert!(waits(again.as_mut()).await);
+            assert_eq!(shedder.held.get(), 1);
+        }
+        assert_eq!(shedder.held.get(), 0);
     }
 }

@@ -75,7 +75,7 @@ impl Overload {
 
     fn tick(&self, controller: &mut Controller) {
         let now = self.clock.now().saturating_duration_since(self.origin);
-        let standing = controller.tick(now, None);
+        let standing = controller.tick(now, self.clock.cpu_of_process(), None);
         self.pause.store(standing.saturated && self.enforced, Ordering::Relaxed);
         let mut last = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if standing.overloaded != last.overloaded {

@@ -192,7 +192,7 @@ impl Bulk {
             let mut standing = Standing::default();
             let priority = Priority::of(caller.system().priority, call.operation.priority);
             // Each is asked once only, however long the next is waited for.
-            unshed = unshed || admit::shed(self.core.shedder.as_deref(), gates, system, priority).is_ok();
+            unshed = unshed || admit::can(self.core.shedder.as_deref(), gates, system, priority)?;
             let mut step = || {
                 if !rated {
                     admit::token(gates, system, call.operation.index, &mut standing)?;

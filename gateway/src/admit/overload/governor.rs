@@ -1,5 +1,10 @@
-//! How much may be let through: what the node can do is measured while it has no pause, and corrected by how late it
-//! is.
+//! How much may be let through: the processor time that there is, divided by what a request takes of it, and corrected by how late
+//! the loops are.
+//!
+//! Both are measured, and neither by how many requests were answered a second. What a request costs is known in calm as well. How much
+//! time the process can get, under whatever quota and beside whatever neighbours, is what it gets while it has no pause. The number
+//! answered would be its own proof: a node that lets little through answers little, and where those who were refused ask again at
+//! once it is busy all the same.
 
 use std::time::Duration;
 
@@ -92,13 +97,15 @@ pub(super) struct Governor {
     helpless: f64,
     /// Whether emergencies are squeezed as well.
     hard: bool,
-    /// Requests a second that the node could serve if it shed none; 0 while it is not known.
-    capacity: f64,
+    /// Seconds of processor time that a served request takes; 0 while it is not known.
+    cost: f64,
+    /// Seconds of processor time that the process got in a second, lately.
+    got: f64,
+    /// Seconds of processor time that it can get in a second.
+    able: f64,
     /// Requests a second that come, over about a second.
     pace: f64,
-    /// Requests a second that it served lately while it was not overloaded.
-    lately: f64,
-    /// By how much the capacity is raised in a tick that found the node idle.
+    /// By how much what it can get is raised in a tick that found the node idle.
     raise: f64,
     /// The mean delay at the last tick, in seconds.
     delay: f64,
@@ -122,9 +129,10 @@ impl Governor {
             rested: 0.0,
             helpless: 0.0,
             hard: false,
-            capacity: 0.0,
+            cost: 0.0,
+            got: 0.0,
+            able: loops,
             pace: 0.0,
-            lately: 0.0,
             raise: LEAST_RAISE,
             delay: 0.0,
             offered: PerClass::default(),
@@ -134,11 +142,11 @@ impl Governor {
         }
     }
 
-    /// What may be let through until the next tick.
-    pub(super) fn step(&mut self, seen: &Seen, delay: Delay, elapsed: f64) -> Budget {
+    /// What may be let through until the next tick. `used` is the processor time of the process since the last one.
+    pub(super) fn step(&mut self, seen: &Seen, delay: Delay, used: f64, elapsed: f64) -> Budget {
         // What came to be judged since the last tick had reached the node in a time that is shorter by what the delay
         // grew.
-        let grew = delay.mean.as_secs_f64() - self.delay;
+        let grew = (delay.mean.as_secs_f64() - self.delay) / (self.able / self.loops).clamp(0.1, 1.0);
         let reached = (elapsed - grew).clamp(elapsed / MOST_STEEPER, elapsed * MOST_STEEPER);
         self.delay = delay.mean.as_secs_f64();
         let follow = |class: Class| {
@@ -151,20 +159,16 @@ impl Governor {
         let share = |class: Class| seen.shed.of(class) as f64 / seen.came.of(class).max(1) as f64;
         self.shares = PerClass::from_fn(share);
         let shed = if self.rules.dry_run { 0.0 } else { sum(&seen.shed) as f64 };
-        let served = (sum(&seen.came) as f64 - shed) / elapsed;
-        let refusing = shed * self.rules.shed_cost / elapsed;
-        self.pace += (FORGET * 5.0 * elapsed / USUAL_TICK).min(1.0) * (sum(&seen.came) as f64 / elapsed - self.pace);
-        if !self.overloaded {
-            let forgotten = 1.0 - FORGET * elapsed / USUAL_TICK;
-            self.lately = (self.lately * forgotten).max(self.lately.min(served));
-            self.lately += FOLLOW * (served - self.lately).max(0.0);
-        }
-        self.declare(delay.least, served + refusing, elapsed);
-        if !self.overloaded {
+        let came = sum(&seen.came) as f64;
+        self.pace += (FORGET * elapsed / USUAL_TICK).min(1.0) * (came / elapsed - self.pace);
+        self.got += (elapsed / LATELY).min(1.0) * (used / elapsed - self.got);
+        self.weigh(came - shed, shed, used, elapsed);
+        self.declare(delay.least, used, elapsed);
+        if !self.overloaded || self.cost == 0.0 {
             return Budget::ALL;
         }
         let late = delay.mean.as_secs_f64() - self.aim();
-        self.learn(late, served, refusing);
+        self.learn(late);
         self.compare(seen);
         let budget = self.plan(late, elapsed);
         self.rest(&budget, late, elapsed);
@@ -174,8 +178,12 @@ impl Governor {
     /// The mean delay that is aimed at, in seconds: some requests' time, or a loop would have nothing to do now and
     /// then.
     pub(super) fn aim(&self) -> f64 {
-        let one = if self.capacity > 0.0 { self.loops / self.capacity } else { 0.0 };
-        (DEEP * one).min(2.0 * self.rules.target.as_secs_f64()).max(self.rules.aim.as_secs_f64())
+        (DEEP * self.cost).min(2.0 * self.rules.target.as_secs_f64()).max(self.rules.aim.as_secs_f64())
+    }
+
+    /// Requests a second that the node could serve if it shed none; 0 while it is not known.
+    fn capacity(&self) -> f64 {
+        if self.cost > 0.0 { self.able / self.cost } else { 0.0 }
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -184,7 +192,7 @@ impl Governor {
             saturated: self.helpless >= SATURATED,
             pressure: self.shares.emergency + self.shares.interactive + self.shares.batch,
             offered: sum_of(&self.offered),
-            capacity: self.capacity,
+            capacity: self.capacity(),
             shares: self.shares,
             ..Standing::default()
         }
@@ -195,8 +203,24 @@ impl Governor {
         self.rules.floor * self.loops
     }
 
+    /// What a request costs. The cost of refusing is a guess: what was measured counts as much as served requests were part of it.
+    fn weigh(&mut self, served: f64, shed: f64, used: f64, elapsed: f64) {
+        let units = served + shed * self.rules.shed_cost;
+        if units < ENOUGH_UNITS {
+            return;
+        }
+        let (is, sure) = (used / units, served / units);
+        // What the process does besides weighs little only where there is much to do.
+        if self.cost > 0.0 && is > self.cost && used / elapsed < BUSY * self.able {
+            return;
+        }
+        let chance = (is - self.cost).abs() < self.cost * 0.25;
+        let learn = if self.cost == 0.0 { 1.0 } else { sure * if chance { LEARN } else { LEARN_AT_ONCE } };
+        self.cost += learn * (is - self.cost);
+    }
+
     /// Whether an overload begins.
-    fn declare(&mut self, least: Duration, work: f64, elapsed: f64) {
+    fn declare(&mut self, least: Duration, used: f64, elapsed: f64) {
         if self.overloaded {
             return;
         }
@@ -205,11 +229,12 @@ impl Governor {
         let stands = self.over + 0.001 >= self.rules.interval.as_secs_f64();
         if stands || (least >= self.rules.target * 4 && !few) {
             let rules = self.rules;
-            // The node had no pause: what it did is what it can do. Unless it stood still for a moment: it can do what it did lately.
+            // The node had no pause: what it got is what it can get.
             *self = Self {
                 overloaded: true,
-                capacity: work.max(self.lately),
-                lately: self.lately,
+                able: self.got.max(used / elapsed).min(self.most_able()),
+                got: self.got,
+                cost: self.cost,
                 pace: self.pace,
                 offered: self.offered,
                 delay: self.delay,
@@ -218,25 +243,28 @@ impl Governor {
         }
     }
 
-    /// How much the node can do: what it did, if it had no pause.
-    fn learn(&mut self, late: f64, served: f64, refusing: f64) {
-        let work = served + refusing;
+    /// How much processor time the node can get: what it got, if it had no pause.
+    fn learn(&mut self, late: f64) {
         if late > -self.aim() * NO_PAUSE {
-            // The cost of refusing is a guess: what was measured counts as much as served requests were part of it.
-            let sure = served / work.max(1.0);
-            let chance = (work - self.capacity).abs() < self.capacity * 0.25;
-            let learn = if chance { LEARN } else { LEARN_AT_ONCE };
-            self.capacity += learn * sure * (work - self.capacity);
+            // With a delay that is no longer than it should be, it may as well have had a pause.
+            let is = if late > 0.0 { self.got } else { self.got.max(self.able) };
+            self.able += LEARN * (is - self.able);
             if late < self.aim() * 0.5 && self.planned < 1.0 {
-                // What it did is what it can do only while it cannot do more: that is tried all the time.
-                self.capacity *= 1.0 + PROBE;
+                // It may be able to get more: that is tried all the time.
+                self.able *= 1.0 + PROBE;
             }
             self.raise = LEAST_RAISE;
         } else if self.planned < 1.0 {
-            let most = self.capacity.max(work * MOST_ABOVE);
-            self.capacity = (self.capacity.max(work) * (1.0 + self.raise)).min(most);
+            let most = self.able.max(self.got * MOST_ABOVE);
+            self.able = (self.able.max(self.got) * (1.0 + self.raise)).min(most);
             self.raise = (self.raise * 1.5).min(MOST_RAISE);
         }
+        self.able = self.able.min(self.most_able());
+    }
+
+    /// Loops are not all that computes.
+    fn most_able(&self) -> f64 {
+        self.loops * BESIDES
     }
 
     /// How what was let through compares to what was planned.
@@ -250,7 +278,7 @@ impl Governor {
     }
 
     fn plan(&mut self, late: f64, elapsed: f64) -> Budget {
-        let rules = &self.rules;
+        let rules = self.rules;
         let drain = rules.drain.as_secs_f64();
         // In a dry run nothing is worked off, and the delay says nothing about what should be shed.
         let least = if rules.dry_run { 0.9 } else { 0.0 };
@@ -258,7 +286,8 @@ impl Governor {
         let emergency = self.offered.emergency;
         let others = self.offered.interactive + self.offered.batch;
         let all = emergency + others;
-        let most = |part: f64| ((self.capacity * part - rules.shed_cost * all) / (1.0 - rules.shed_cost)).max(0.0);
+        let (capacity, shed_cost) = (self.capacity(), rules.shed_cost);
+        let most = |part: f64| ((capacity * part - shed_cost * all) / (1.0 - shed_cost)).max(0.0);
         let most_emergency = (most(1.0) * rules.emergency_share).max(most(1.0) - others);
 
         // What was late is first worked off without the others. While a queue is worked off more seems to come than
@@ -304,18 +333,25 @@ const USUAL_TICK: f64 = 0.05;
 /// How much of a change of what comes is believed in a tick: where it may be chance, and where not.
 const FOLLOW: f64 = 0.15;
 const FOLLOW_AT_ONCE: f64 = 0.5;
-/// How much of what was served lately is forgotten in a tick.
-const FORGET: f64 = 0.01;
+/// How much of what came is forgotten in a tick.
+const FORGET: f64 = 0.05;
+/// Seconds over which processor time is counted: longer than the periods of quotas.
+const LATELY: f64 = 0.3;
+/// Served requests from which on their cost can be told, and the part of the time there is that they must have taken.
+const ENOUGH_UNITS: f64 = 5.0;
+const BUSY: f64 = 0.3;
+/// How many times as much as one processor for each loop the process may get.
+const BESIDES: f64 = 1.5;
 /// By how many times as much as was judged may have reached the node in a tick, or as little.
 const MOST_STEEPER: f64 = 8.0;
-/// How much of a change of what the node can do is believed in a tick: where it may be chance, and where not.
+/// How much of a change of what a request costs, or of what the node can get, is believed in a tick: where it may be chance, and where not.
 const LEARN: f64 = 0.15;
 const LEARN_AT_ONCE: f64 = 0.4;
 /// How many requests should wait for a loop.
 const DEEP: f64 = 5.0;
 /// A mean delay that is shorter than the aim by so much of it means that the node had pauses.
 const NO_PAUSE: f64 = 0.5;
-/// How much more than it did a node is held capable of that is hardly later than it should be.
+/// How much more than it got a node is held capable of getting that is hardly later than it should be.
 const PROBE: f64 = 0.003;
 /// What the node may be held capable of at most, beside what it just did.
 const MOST_ABOVE: f64 = 2.0;

@@ -1,4 +1,8 @@
-//! How late an event loop is: what everything that it does has to wait.
+//! How late an event loop is by its own doing: what everything that it does has to wait for what it does.
+//!
+//! A loop that was not let run, because the process used up its quota or because somebody else had the processor, is late as well. That says
+//! nothing about how much is asked of it, and shedding would not make it earlier: of a delay, only as much counts as the loop's
+//! thread computed meanwhile.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,6 +12,10 @@ use std::time::Duration;
 pub(super) struct Pulse {
     /// When the next beat is due, in microseconds.
     due: AtomicU64,
+    /// Processor time of the thread at the last beat, in microseconds.
+    used: AtomicU64,
+    /// What the process computed, for each loop, since a reading last found a beat, in microseconds.
+    meanwhile: AtomicU64,
     least: AtomicU64,
     sum: AtomicU64,
     beats: AtomicU64,
@@ -27,26 +35,32 @@ impl Pulse {
     pub(super) fn new(now: Duration) -> Self {
         Self {
             due: AtomicU64::new(micros(now + BEAT)),
+            used: AtomicU64::new(0),
+            meanwhile: AtomicU64::new(0),
             least: AtomicU64::new(u64::MAX),
             sum: AtomicU64::new(0),
             beats: AtomicU64::new(0),
         }
     }
 
-    /// The task was woken; so late. It sleeps until `next` after `now`, and beats again.
-    pub(super) fn beat(&self, now: Duration, next: Duration) -> Duration {
+    /// The task was woken, when its thread had used so much processor time; so late. It sleeps until `next` after `now`, and beats again.
+    pub(super) fn beat(&self, now: Duration, cpu: Duration, next: Duration) -> Duration {
         let due = self.due.swap(micros(now + next), Ordering::Relaxed);
-        let late = micros(now).saturating_sub(due);
+        let used = self.used.swap(micros(cpu), Ordering::Relaxed);
+        let late = micros(now).saturating_sub(due).min(micros(cpu).saturating_sub(used));
         self.least.fetch_min(late, Ordering::Relaxed);
         self.sum.fetch_add(late, Ordering::Relaxed);
         self.beats.fetch_add(1, Ordering::Relaxed);
         Duration::from_micros(late)
     }
 
-    /// What it was since the last reading. A loop that did not beat is at least as late as its next beat is overdue.
-    pub(super) fn read(&self, now: Duration) -> Delay {
-        let overdue = micros(now).saturating_sub(self.due.load(Ordering::Relaxed));
+    /// What it was since the last reading. A loop that did not beat is at least as late as its next beat is overdue, but for what
+    /// its part of what the process computed meanwhile (`used`) cannot explain.
+    pub(super) fn read(&self, now: Duration, used: Duration) -> Delay {
         let beats = self.beats.swap(0, Ordering::Relaxed);
+        let meanwhile = self.meanwhile.load(Ordering::Relaxed).saturating_add(micros(used));
+        self.meanwhile.store(if beats == 0 { meanwhile } else { 0 }, Ordering::Relaxed);
+        let overdue = micros(now).saturating_sub(self.due.load(Ordering::Relaxed)).min(meanwhile);
         let sum = self.sum.swap(0, Ordering::Relaxed);
         let least = self.least.swap(u64::MAX, Ordering::Relaxed);
         if beats == 0 {
@@ -91,16 +105,29 @@ mod tests {
     #[test]
     fn it_is_as_late_as_its_beats_were_or_as_the_next_one_is() {
         let at = Duration::from_millis;
-        let pulse = Pulse::new(at(0));
+        let (pulse, busy) = (Pulse::new(at(0)), at(1_000));
         let delay = |least: u64, mean: u64| Delay { least: at(least), mean: at(mean) };
-        assert_eq!(pulse.read(at(10)), delay(0, 0));
-        pulse.beat(at(12), BEAT);
-        pulse.beat(at(26), BEAT);
-        assert_eq!(pulse.read(at(30)), delay(2, 3));
-        assert_eq!(pulse.read(at(86)), delay(50, 50), "it did not beat at all");
-        pulse.beat(at(96), BEAT);
-        assert_eq!(pulse.read(at(106)), delay(60, 60));
+        assert_eq!(pulse.read(at(10), busy), delay(0, 0));
+        pulse.beat(at(12), at(12), BEAT);
+        pulse.beat(at(26), at(26), BEAT);
+        assert_eq!(pulse.read(at(30), busy), delay(2, 3));
+        assert_eq!(pulse.read(at(86), busy), delay(50, 50), "it did not beat at all");
+        pulse.beat(at(96), at(96), BEAT);
+        assert_eq!(pulse.read(at(106), busy), delay(60, 60));
         assert_eq!(Delay::mean_of([delay(0, 2), delay(8, 10)]), delay(4, 6));
         assert_eq!(Delay::mean_of([]), Delay::default());
+    }
+
+    #[test]
+    fn what_it_was_not_let_run_does_not_count() {
+        let at = Duration::from_millis;
+        let pulse = Pulse::new(at(0));
+        let delay = |least: u64, mean: u64| Delay { least: at(least), mean: at(mean) };
+        // 50 ms late, of which it computed three.
+        assert_eq!(pulse.beat(at(60), at(3), BEAT), at(3));
+        assert_eq!(pulse.read(at(60), at(4)), delay(3, 3));
+        // Not heard of for 90 ms, in which the whole process computed seven, and then nine more.
+        assert_eq!(pulse.read(at(100), at(7)), delay(7, 7));
+        assert_eq!(pulse.read(at(160), at(9)), delay(16, 16));
     }
 }

@@ -1,6 +1,7 @@
 //! A node in virtual time: event loops that do what is ready in turns, under a load that does not wait.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use super::*;
 
@@ -13,6 +14,8 @@ pub(super) struct Group {
     pub(super) mix: [u64; 2],
     /// What all of them ask for at a time (in seconds), as a multiple of what the node can do at first.
     pub(super) load: fn(f64) -> f64,
+    /// Clients that ask one after the other as well, again as soon as they are answered; each for itself.
+    pub(super) clients: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -28,8 +31,12 @@ pub(super) struct World<'a> {
     pub(super) until: f64,
     pub(super) tick: f64,
     pub(super) rules: Rules,
-    /// The part of each ten milliseconds in which the node may run at all: a quota of processor time.
-    pub(super) duty: f64,
+    /// A quota of processor time: so many seconds of each so many.
+    pub(super) quota: Option<[f64; 2]>,
+    /// From when on, and for how long, the node is not let run: it is moved to another machine, say.
+    pub(super) still: [f64; 2],
+    /// Whether one that was refused and asked again at once waits for its answer.
+    pub(super) hold: bool,
 }
 
 impl World<'_> {
@@ -54,7 +61,9 @@ impl World<'_> {
             floor: 20.0,
             dry_run: false,
         },
-        duty: 1.0,
+        quota: None,
+        still: [0.0; 2],
+        hold: true,
     };
 }
 
@@ -75,6 +84,8 @@ struct Request {
     group: usize,
     slot: usize,
     class: Class,
+    /// Whether it is of one of the clients that ask again, and then whether that one was just refused.
+    again: Option<bool>,
 }
 
 /// One event loop.
@@ -83,8 +94,35 @@ struct Core {
     due: f64,
     now: f64,
     waiting: VecDeque<Request>,
-    /// How many of those waiting are of this turn.
-    turn: usize,
+    /// Of clients that ask again: what they ask then, by when.
+    later: BinaryHeap<Reverse<Later>>,
+    turn: VecDeque<Request>,
+    /// Seconds computed in all, and in this period of the quota.
+    used: f64,
+    of_period: f64,
+    period: f64,
+}
+
+struct Later(Request);
+
+impl PartialEq for Later {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.at == other.0.at
+    }
+}
+
+impl Eq for Later {}
+
+impl PartialOrd for Later {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Later {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.at.total_cmp(&other.0.at)
+    }
 }
 
 #[derive(Clone)]
@@ -113,9 +151,26 @@ impl Chance {
 pub(super) fn run(world: &World) -> Vec<Moment> {
     let slots = world.groups.iter().map(|group| group.from + group.count).max().unwrap();
     let (mut controller, lanes) = Controller::new(world.rules, slots, world.cores, Duration::ZERO);
-    let core = |lane| Core { lane, due: BEAT.as_secs_f64(), now: 0.0, waiting: VecDeque::new(), turn: 0 };
+    let core = |lane| Core {
+        lane,
+        due: BEAT.as_secs_f64(),
+        now: 0.0,
+        waiting: VecDeque::new(),
+        later: BinaryHeap::new(),
+        turn: VecDeque::new(),
+        used: 0.0,
+        of_period: 0.0,
+        period: 0.0,
+    };
     let mut cores: Vec<Core> = lanes.into_iter().map(core).collect();
     let mut chance = Chance(world.seed);
+    for (of, group) in world.groups.iter().enumerate() {
+        for client in 0..group.clients {
+            let at = chance.exponential() * 0.1;
+            let request = group.ask(of, at, Some(false), &mut chance);
+            cores[client % world.cores].later.push(Reverse(Later(request)));
+        }
+    }
     let mut next: Vec<f64> = vec![0.0; world.groups.len()];
     let mut moments = Vec::new();
     let mut arrivals: Vec<Request> = Vec::new();
@@ -131,13 +186,7 @@ pub(super) fn run(world: &World) -> Vec<Moment> {
                     continue;
                 }
                 *next += chance.exponential() / rate;
-                let class = match chance.below(100) {
-                    n if n < group.mix[0] => Class::Emergency,
-                    n if n < group.mix[0] + group.mix[1] => Class::Interactive,
-                    _ => Class::Batch,
-                };
-                let slot = group.from + chance.below(group.count as u64) as usize;
-                arrivals.push(Request { at: *next, group: of, slot, class });
+                arrivals.push(group.ask(of, *next, None, &mut chance));
             }
         }
         arrivals.sort_by(|a, b| a.at.total_cmp(&b.at));
@@ -148,36 +197,43 @@ pub(super) fn run(world: &World) -> Vec<Moment> {
         for core in &mut cores {
             core.advance(end, world, &mut chance, &mut moment);
         }
-        moment.standing = controller.tick(Duration::from_secs_f64(end), None);
+        let used = cores.iter().map(|core| core.used).sum();
+        moment.standing = controller.tick(Duration::from_secs_f64(end), Duration::from_secs_f64(used), None);
         moments.push(moment);
     }
     moments
 }
 
+impl Group {
+    fn ask(&self, of: usize, at: f64, again: Option<bool>, chance: &mut Chance) -> Request {
+        let class = match chance.below(100) {
+            n if n < self.mix[0] => Class::Emergency,
+            n if n < self.mix[0] + self.mix[1] => Class::Interactive,
+            _ => Class::Batch,
+        };
+        let slot = self.from + chance.below(self.count as u64) as usize;
+        Request { at, group: of, slot, class, again }
+    }
+}
+
 impl Core {
     fn advance(&mut self, end: f64, world: &World, chance: &mut Chance, moment: &mut Moment) {
         while self.now < end {
-            let period = (self.now / PERIOD).floor();
-            if self.now - period * PERIOD >= world.duty * PERIOD {
-                self.now = (period + 1.0) * PERIOD + 1e-9;
+            if let Some(until) = self.kept_from_running(world) {
+                self.now = until;
                 continue;
             }
-            if self.turn == 0 {
-                if self.now >= self.due {
-                    self.due = self.now + self.lane.beat(Duration::from_secs_f64(self.now)).as_secs_f64();
-                }
-                self.turn = self.waiting.iter().take_while(|request| request.at <= self.now).count();
-                if self.turn == 0 {
-                    let arrival = self.waiting.front().map_or(end, |request| request.at);
-                    self.now = arrival.min(self.due).min(end);
-                }
+            let Some(request) = self.turn.pop_front() else {
+                self.wake(end);
                 continue;
-            }
-            self.turn -= 1;
-            let request = self.waiting.pop_front().unwrap();
+            };
             let admitted = self.lane.admit(request.slot, request.class, (chance.next() >> 32) as u32);
             let share = if admitted { chance.exponential() } else { world.shed_cost };
-            self.now += share * world.service / (world.speed)(self.now);
+            let takes = share * world.service / (world.speed)(self.now);
+            self.now += takes;
+            self.used += takes;
+            self.of_period += takes;
+            self.answered(&request, admitted, world, chance);
             moment.groups[request.group][0] += 1;
             let classes = match request.class {
                 Class::Emergency => &mut moment.classes.emergency,
@@ -193,7 +249,53 @@ impl Core {
             }
         }
     }
+
+    /// Until when it may not run.
+    fn kept_from_running(&mut self, world: &World) -> Option<f64> {
+        let [from, long] = world.still;
+        if self.now >= from && self.now < from + long {
+            return Some(from + long);
+        }
+        let [time, period] = world.quota?;
+        let of = (self.now / period + 1e-9).floor();
+        if of > self.period {
+            // What was used beyond the quota is owed.
+            self.of_period = (self.of_period - time * (of - self.period)).max(0.0);
+            self.period = of;
+        }
+        (self.of_period >= time).then(|| (of + 1.0) * period)
+    }
+
+    /// Looks what is ready; with nothing, sleeps.
+    fn wake(&mut self, end: f64) {
+        let second = |seconds: f64| Duration::from_secs_f64(seconds);
+        if self.now >= self.due {
+            self.due = self.now + self.lane.beat(second(self.now), second(self.used)).as_secs_f64();
+        }
+        while let Some(request) = self.waiting.pop_front_if(|request| request.at <= self.now) {
+            self.turn.push_back(request);
+        }
+        while self.later.peek().is_some_and(|Reverse(Later(request))| request.at <= self.now) {
+            self.turn.extend(self.later.pop().map(|Reverse(Later(request))| request));
+        }
+        if self.turn.is_empty() {
+            let arrival = self.waiting.front().map_or(end, |request| request.at);
+            let other = self.later.peek().map_or(end, |Reverse(Later(request))| request.at);
+            self.now = arrival.min(other).min(self.due).min(end);
+        }
+    }
+
+    /// One of the clients that ask again does.
+    fn answered(&mut self, request: &Request, admitted: bool, world: &World, chance: &mut Chance) {
+        let Some(refused) = request.again else { return };
+        let holds = world.hold && refused && !admitted;
+        let mut hold = || self.lane.hold(request.slot, request.class, (chance.next() >> 32) as u32).as_secs_f64();
+        let held = if holds { hold() } else { 0.0 };
+        let at = self.now + held + ROAD;
+        let group = &world.groups[request.group];
+        self.later.push(Reverse(Later(group.ask(request.group, at, Some(!admitted), chance))));
+    }
 }
 
-/// Seconds in which a quota is counted.
-const PERIOD: f64 = 0.01;
+/// Seconds to the client and back.
+const ROAD: f64 = 0.0002;

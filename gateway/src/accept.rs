@@ -5,6 +5,7 @@
 
 mod connection;
 pub mod counters;
+mod door;
 pub mod framing;
 mod h1h2;
 mod h3;
@@ -30,6 +31,7 @@ use popgate_policy::directory::{Identity, TlsVersion};
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 pub use counters::Counters;
+pub use door::Door;
 pub use listen::{Options, Serving, serve};
 pub use trust::{Trust, TrustError, Warning};
 

@@ -393,7 +393,7 @@ pub async fn shed(
 ) -> Result<(), Refusal> {
     let slot = gates.party(system)?.slot;
     match shedder {
-        Some(shedder) if !shedder.admit(slot, priority) => Err(Box::pin(shedder.refuse(slot, priority, told)).await),
+        Some(shedder) if !shedder.admit(slot, priority) => Err(Box::pin(shedder.refuse(priority, told)).await),
         _ => Ok(()),
     }
 }

@@ -32,7 +32,8 @@ where
     let trust = core.trust.borrow().clone();
     let generation = trust.generation();
     let handshake = Box::pin(tls::handshake(&trust, socket, peer, &core.clock));
-    let outcome = match tokio::time::timeout(core.http.handshake_timeout, handshake).await {
+    let greeted = tokio::time::timeout(core.http.handshake_timeout, handshake);
+    let outcome = match core.door.greet(&core.clock, greeted).await {
         Ok(outcome) => outcome,
         Err(_) => Err(HandshakeFailure::Timeout.into()),
     };

@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::rc::{Rc, Weak};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::Inbound;
 use super::connection::{self, State};
 use super::counters::Counters;
+use super::door::Door;
 use super::h3;
 use super::trust::Trust;
 use crate::app::config;
@@ -39,7 +40,7 @@ pub struct Options {
     /// Bounds on clients.
     pub http: config::Http,
     /// While it is set, nobody new is let in.
-    pub pause: Arc<AtomicBool>,
+    pub door: Arc<Door>,
 }
 
 /// Binds, starts the threads, and serves until [`Serving::drain`].
@@ -75,7 +76,7 @@ where
         let desk = Desk { sender, live: Arc::default(), left: Arc::default() };
         let (trust, clock, counters, make) = (trust.clone(), clock.clone(), counters.clone(), make.clone());
         let (http, phase, live, left) = (options.http.clone(), phases.clone(), desk.live.clone(), desk.left.clone());
-        let (alt_svc, serving) = (alt_svc.clone(), serving.clone());
+        let (alt_svc, serving, door) = (alt_svc.clone(), serving.clone(), Arc::clone(&options.door));
         threads.push(spawn(&format!("core-{index}"), move |started| {
             let _serving: mpsc::Sender<std::convert::Infallible> = serving;
             let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
@@ -93,6 +94,7 @@ where
                     clock,
                     http,
                     counters,
+                    door,
                     connections,
                     alt_svc,
                     quic: Cell::new(false),
@@ -109,8 +111,14 @@ where
     drop(serving);
     let max = options.http.max_connections;
     let networks = Arc::new(Networks::new(rules(&options.http), &clock));
-    let desks =
-        Arc::new(Desks { desks, next: Mutex::new(0), max, networks, counters: counters.clone(), pause: options.pause });
+    let desks = Arc::new(Desks {
+        desks,
+        next: Mutex::new(0),
+        max,
+        networks,
+        counters: counters.clone(),
+        door: Arc::clone(&options.door),
+    });
     if let Some(udp) = udp {
         let config = h3::server_config(&options.http, &trust.borrow())?;
         let acceptor = h3::Acceptor::new(udp, config, Arc::clone(&desks), counters);
@@ -190,6 +198,7 @@ pub(super) struct Core<S> {
     pub(super) clock: Clock,
     pub(super) http: config::Http,
     pub(super) counters: Arc<Counters>,
+    pub(super) door: Arc<Door>,
     pub(super) connections: Rc<Connections>,
     /// What answers over TCP say of HTTP/3, if it is served.
     pub(super) alt_svc: Option<HeaderValue>,
@@ -344,7 +353,7 @@ pub(super) struct Desks {
     max: usize,
     networks: Arc<Networks>,
     counters: Arc<Counters>,
-    pause: Arc<AtomicBool>,
+    door: Arc<Door>,
 }
 
 struct Acceptor {
@@ -359,8 +368,8 @@ impl Acceptor {
                 biased;
                 _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
                 // They wait in the kernel's queue.
-                () = tokio::time::sleep(PAUSED), if self.desks.pause.load(Ordering::Relaxed) => continue,
-                accepted = listener.accept(), if !self.desks.pause.load(Ordering::Relaxed) => accepted,
+                () = tokio::time::sleep(PAUSED), if !self.desks.door.is_open() => continue,
+                accepted = listener.accept(), if self.desks.door.is_open() => accepted,
             };
             // `into_std` takes the socket off this thread's runtime: its core puts it on its own.
             match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
@@ -387,7 +396,7 @@ impl Acceptor {
 impl Desks {
     /// Gives a connection to the core with the fewest; among equals, in turn. If there are too many, it is given back.
     pub(super) fn place(&self, arrival: Arrival) -> Option<Arrival> {
-        if self.pause.load(Ordering::Relaxed) {
+        if !self.door.is_open() {
             self.counters.refused_full.add(1);
             return Some(arrival);
         }
@@ -411,6 +420,7 @@ impl Desks {
         let (index, desk) = fewest.and_then(|index| Some((index, self.desks.get(index)?)))?;
         *next = index + 1;
         desk.live.fetch_add(1, Ordering::AcqRel);
+        self.door.enter();
         self.counters.open.add(1);
         let (live, left, counters) = (desk.live.clone(), desk.left.clone(), self.counters.clone());
         let seat = Seat { live, left, counters, of_address };

@@ -124,6 +124,8 @@ struct Shared {
     aim: AtomicU32,
     /// Over how many seconds those who were shed should come back.
     spread: AtomicU32,
+    /// How long at most one waits for its refusal, in microseconds.
+    hold: AtomicU32,
     /// Whether loops should look often how late they are.
     overloaded: AtomicBool,
     slots: usize,
@@ -168,13 +170,12 @@ impl Lane {
         Duration::from_secs(1 + later)
     }
 
-    /// How long one waits for its refusal that was told when to ask again and did not wait until then: the longer, the more of its like is shed,
-    /// and of different length, so that they are not back all at once. Clients that ask again as soon as they are refused would otherwise keep
+    /// How long one waits for its refusal that was told when to ask again and did not wait until then: the longer, the more of its time the node
+    /// spends on refusing, and each another time, so that they are not back all at once. Clients that ask again as soon as they are refused would otherwise keep
     /// the node busy with refusing.
-    pub fn hold(&self, slot: usize, class: Class, random: u32) -> Duration {
-        let at = slot.min(self.shared.slots - 1) * CLASSES + class as usize;
-        let odds = self.shared.odds.get(at).map_or(0, |odds| odds.load(Ordering::Relaxed));
-        LONGEST_HOLD.mul_f32(odds as f32 / EVERY * (random as f32 / EVERY))
+    pub fn hold(&self, random: u32) -> Duration {
+        let longest = self.shared.hold.load(Ordering::Relaxed);
+        Duration::from_micros((u64::from(random) * u64::from(longest)) >> 32)
     }
 
     /// Draws for a request that may be shed. Between two ticks a loop that is late sheds more, the more who are
@@ -192,6 +193,15 @@ impl Lane {
     }
 }
 
+/// Processor time since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Of the whole process.
+    pub all: Duration,
+    /// Of that, on handshakes.
+    pub greeting: Duration,
+}
+
 /// How the node stands after a tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Standing {
@@ -200,6 +210,8 @@ pub struct Standing {
     /// Nothing but emergencies is let through for a while, and the delay does not go back: shedding alone costs more
     /// than the node can do. Whoever accepts connections should pause.
     pub saturated: bool,
+    /// The processor time that handshakes may take until the next tick; without overload as much as they want.
+    pub greeting: Option<Duration>,
     /// How late the event loops were: the mean over the threads.
     pub loops: Delay,
     /// How much is squeezed, 0 to 3: the shares that are shed of each class, added.
@@ -221,8 +233,8 @@ pub struct Controller {
     rules: Rules,
     governor: Governor,
     ticked: Duration,
-    /// Processor time of the process up to then.
-    used: Duration,
+    /// Processor time up to then.
+    spent: Spent,
     lanes: Vec<Lane>,
     tenants: Vec<Tenant>,
     /// How many were seen shed.
@@ -254,6 +266,7 @@ impl Controller {
             odds,
             aim: AtomicU32::new(0),
             spread: AtomicU32::new(1),
+            hold: AtomicU32::new(0),
             overloaded: AtomicBool::new(false),
             slots,
             dry_run: rules.dry_run,
@@ -267,7 +280,7 @@ impl Controller {
             governor: Governor::new(&rules, lanes.len() as f64),
             rules,
             ticked: now,
-            used: Duration::ZERO,
+            spent: Spent::default(),
             lanes: lanes.clone(),
             tenants: vec![tenant; slots],
             shed: PerClass::default(),
@@ -285,18 +298,18 @@ impl Controller {
         }
     }
 
-    /// Looks at what came, and decides what is shed until the next tick. `cpu` is the processor time that the whole process has used.
-    /// `queue` is how long requests wait elsewhere on this node (for a register, say), if that is to count as overload of the node
+    /// Looks at what came, and decides what is shed until the next tick. `queue` is how long requests wait elsewhere on this node (for a register, say), if that is to count as overload of the node
     /// as well.
-    pub fn tick(&mut self, now: Duration, cpu: Duration, queue: Option<Delay>) -> Standing {
+    pub fn tick(&mut self, now: Duration, spent: Spent, queue: Option<Delay>) -> Standing {
         let elapsed = now.saturating_sub(self.ticked).as_secs_f64().clamp(0.001, 1.0);
-        let used = cpu.saturating_sub(self.used);
-        (self.ticked, self.used) = (now, cpu);
+        let used = spent.all.saturating_sub(self.spent.all);
+        let greeting = spent.greeting.saturating_sub(self.spent.greeting);
+        (self.ticked, self.spent) = (now, spent);
         let each = used / u32::try_from(self.lanes.len()).unwrap_or(1);
         let loops = Delay::mean_of(self.lanes.iter().map(|lane| lane.rhythm.pulse.read(now, each)));
         let seen = self.count(elapsed);
         let delay = queue.map_or(loops, |queue| queue.or_longer(loops));
-        let budget = self.governor.step(&seen, delay, used.as_secs_f64(), elapsed);
+        let budget = self.governor.step(&seen, delay, [used.as_secs_f64(), greeting.as_secs_f64()], elapsed);
         if budget.calm() {
             self.relax();
         } else {
@@ -305,6 +318,7 @@ impl Controller {
         let standing = Standing { loops, shed: self.shed, ..self.governor.standing() };
         self.shared(|shared| {
             shared.spread.store(budget.spread(), Ordering::Relaxed);
+            shared.hold.store((self.governor.hold() * 1e6) as u32, Ordering::Relaxed);
             shared.aim.store((self.governor.aim() * 1e6) as u32, Ordering::Relaxed);
             shared.overloaded.store(standing.overloaded, Ordering::Relaxed);
         });
@@ -419,8 +433,6 @@ fn followed(rate: f32, new: u32, elapsed: f32) -> f32 {
 const AT_ONCE: f32 = 0.02;
 const AS_MUCH: i32 = 1 << 16;
 const CLASSES: usize = 3;
-/// Shorter than the patience of clients.
-const LONGEST_HOLD: Duration = Duration::from_secs(1);
 /// As many as there are random numbers.
 const EVERY: f32 = 4_294_967_296.0;
 /// Over how many requests an agency's rate is measured.

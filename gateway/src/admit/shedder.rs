@@ -53,13 +53,13 @@ impl Shedder {
     }
 
     /// Refuses what was not admitted: at once, but for who was told on this connection when to ask again, and did not wait until then.
-    pub(super) async fn refuse(&self, slot: usize, priority: Priority, told: &Told) -> Refusal {
+    pub(super) async fn refuse(&self, priority: Priority, told: &Told) -> Refusal {
         let class = Class::from(priority);
         let retry_after = self.lane.retry_after(class, self.roll());
         let now = self.since_origin();
         if told.again(now, now + retry_after) && self.held.get() < MOST_HELD {
             let _held = Held::enter(&self.held);
-            tokio::time::sleep(self.lane.hold(slot, class, self.roll())).await;
+            tokio::time::sleep(self.lane.hold(self.roll())).await;
         }
         Refusal::Overloaded { retry_after }
     }
@@ -120,7 +120,7 @@ mod tests {
     use std::pin::{Pin, pin};
     use std::task::Poll;
 
-    use super::super::overload::{Controller, Delay, Rules};
+    use super::super::overload::{Controller, Delay, Rules, Spent};
     use super::*;
 
     /// A core of a node whose requests wait for long elsewhere, and which was told so for a while.
@@ -129,10 +129,10 @@ mod tests {
         let clock = Clock::system("Asia/Ho_Chi_Minh").unwrap();
         let shedder = Shedder::new(lanes[0].clone(), 7, clock.now(), clock);
         let queue = Delay { least: Duration::from_millis(80), mean: Duration::from_millis(800) };
-        for tick in 1..=20 {
-            (0..500).for_each(|_| _ = shedder.admit(0, Priority::Batch));
-            let now = Duration::from_millis(50 * tick);
-            controller.tick(now, now, Some(queue));
+        for tick in 1..=40 {
+            (0..5_000).for_each(|_| _ = shedder.admit(0, Priority::Batch));
+            let all = Duration::from_millis(50 * tick);
+            controller.tick(all, Spent { all, ..Spent::default() }, Some(queue));
         }
         shedder
     }
@@ -147,7 +147,7 @@ mod tests {
         let shedder = pressed();
         let refused = async |told: &Told| {
             let begun = Instant::now();
-            let refusal = shedder.refuse(0, Priority::Batch, told).await;
+            let refusal = shedder.refuse(Priority::Batch, told).await;
             assert!(matches!(refusal, Refusal::Overloaded { retry_after } if retry_after >= Duration::from_secs(1)));
             begun.elapsed()
         };
@@ -159,7 +159,7 @@ mod tests {
         }
         assert!(waited > Duration::from_millis(100) && shedder.held.get() == 0, "{waited:?}");
         // Nothing in it waits: however late the machine is, it is done when it is first asked.
-        assert!(!waits(pin!(shedder.refuse(0, Priority::Batch, &patient))).await);
+        assert!(!waits(pin!(shedder.refuse(Priority::Batch, &patient))).await);
     }
 
     #[tokio::test]
@@ -167,8 +167,8 @@ mod tests {
         let shedder = pressed();
         shedder.held.set(MOST_HELD);
         let told = Told::default();
-        shedder.refuse(0, Priority::Batch, &told).await;
-        assert!(!waits(pin!(shedder.refuse(0, Priority::Batch, &told))).await);
+        shedder.refuse(Priority::Batch, &told).await;
+        assert!(!waits(pin!(shedder.refuse(Priority::Batch, &told))).await);
         assert_eq!(shedder.held.get(), MOST_HELD);
     }
 
@@ -176,9 +176,9 @@ mod tests {
     async fn a_client_that_goes_away_while_it_waits_leaves_its_place() {
         let shedder = pressed();
         let told = Told::default();
-        shedder.refuse(0, Priority::Batch, &told).await;
+        shedder.refuse(Priority::Batch, &told).await;
         {
-            let mut again = pin!(shedder.refuse(0, Priority::Batch, &told));
+            let mut again = pin!(shedder.refuse(Priority::Batch, &told));
             assert!(waits(again.as_mut()).await);
             assert_eq!(shedder.held.get(), 1);
         }

@@ -1,12 +1,12 @@
 //! Overload on a node: the thread that decides what is shed, and what operators see of it.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::accept::Door;
 use crate::admit::Shedder;
-use crate::admit::overload::{Controller, Lane, Rules, Standing};
+use crate::admit::overload::{Controller, Lane, Rules, Spent, Standing};
 use crate::app::config;
 use crate::clock::Clock;
 
@@ -15,8 +15,8 @@ use crate::clock::Clock;
 pub struct Overload {
     lanes: Vec<Lane>,
     standing: Mutex<Standing>,
-    /// Nobody new is let in while refusing alone is more than the node can do.
-    pause: Arc<AtomicBool>,
+    /// Nobody new is let in while refusing alone is more than the node can do, and few under overload.
+    door: Arc<Door>,
     /// Whether anything is refused, or only counted.
     enforced: bool,
     origin: Instant,
@@ -40,8 +40,8 @@ impl Overload {
         let rules = Rules { target: config.target, dry_run: !config.enforced, ..Rules::default() };
         let origin = clock.now();
         let (controller, lanes) = Controller::new(rules, (2 * agencies).max(LEAST_SLOTS), cores, Duration::ZERO);
-        let (standing, pause, clock) = (Mutex::default(), Arc::default(), clock.clone());
-        let overload = Arc::new(Self { lanes, standing, pause, enforced: config.enforced, origin, clock });
+        let (standing, door, clock) = (Mutex::default(), Arc::default(), clock.clone());
+        let overload = Arc::new(Self { lanes, standing, door, enforced: config.enforced, origin, clock });
         let watched = Arc::downgrade(&overload);
         std::thread::Builder::new().name("overload".into()).spawn(move || {
             let mut controller = controller;
@@ -63,9 +63,9 @@ impl Overload {
         Some(Shedder::new(lane, u64::from_ne_bytes(seed), self.origin, self.clock.clone()))
     }
 
-    /// Whether nobody new is to be let in.
-    pub(super) fn pause(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.pause)
+    /// Who is let in.
+    pub(super) fn door(&self) -> Arc<Door> {
+        Arc::clone(&self.door)
     }
 
     /// How the node stands.
@@ -75,8 +75,10 @@ impl Overload {
 
     fn tick(&self, controller: &mut Controller) {
         let now = self.clock.now().saturating_duration_since(self.origin);
-        let standing = controller.tick(now, self.clock.cpu_of_process(), None);
-        self.pause.store(standing.saturated && self.enforced, Ordering::Relaxed);
+        let spent = Spent { all: self.clock.cpu_of_process(), greeting: self.door.spent() };
+        let standing = controller.tick(now, spent, None);
+        self.door.close(standing.saturated && self.enforced);
+        self.door.allow(standing.greeting);
         let mut last = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if standing.overloaded != last.overloaded {
             let delay_ms = standing.loops.mean.as_millis();

@@ -120,9 +120,9 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     let node = Node::new(parts)?;
 
     let cores_of = Arc::clone(&node);
-    let pause = node.overload.as_ref().map(|overload| overload.pause()).unwrap_or_default();
+    let door = node.overload.as_ref().map(|overload| overload.door()).unwrap_or_default();
     let serving = accept::serve(
-        accept::Options { listen: listen.https, cores, http, pause },
+        accept::Options { listen: listen.https, cores, http, door },
         node.trust_changes(),
         clock,
         Arc::clone(&node.counters),

@@ -90,7 +90,7 @@ impl Site {
 
     pub(super) fn start_with(&self, change: impl FnOnce(&mut Options)) -> Gateway {
         let mut options =
-            Options { listen: "127.0.0.1:0".parse().unwrap(), cores: 2, http: limits(), pause: Arc::default() };
+            Options { listen: "127.0.0.1:0".parse().unwrap(), cores: 2, http: limits(), door: Arc::default() };
         change(&mut options);
         let (trust, trusted) = watch::channel(Arc::new(self.trust(1)));
         let counters = Arc::new(Counters::default());

@@ -45,7 +45,7 @@ impl Default for Rules {
             interval: Duration::from_millis(100),
             aim: Duration::from_millis(2),
             drain: Duration::from_millis(150),
-            shed_cost: 0.1,
+            shed_cost: 0.2,
             batch_price: 4.0,
             emergency_share: 0.9,
             floor: 20.0,
@@ -103,6 +103,10 @@ pub(super) struct Governor {
     got: f64,
     /// Seconds of processor time that it can get in a second.
     able: f64,
+    /// Of that, what handshakes took.
+    greeting: f64,
+    /// How long at most one waits for its refusal, in seconds.
+    hold: f64,
     /// Requests a second that come, over about a second.
     pace: f64,
     /// By how much what it can get is raised in a tick that found the node idle.
@@ -132,6 +136,8 @@ impl Governor {
             cost: 0.0,
             got: 0.0,
             able: loops,
+            greeting: 0.0,
+            hold: 0.0,
             pace: 0.0,
             raise: LEAST_RAISE,
             delay: 0.0,
@@ -142,8 +148,9 @@ impl Governor {
         }
     }
 
-    /// What may be let through until the next tick. `used` is the processor time of the process since the last one.
-    pub(super) fn step(&mut self, seen: &Seen, delay: Delay, used: f64, elapsed: f64) -> Budget {
+    /// What may be let through until the next tick. The processor time of the process since the last one is `used`, of which handshakes took
+    /// the second.
+    pub(super) fn step(&mut self, seen: &Seen, delay: Delay, [used, greeting]: [f64; 2], elapsed: f64) -> Budget {
         // What came to be judged since the last tick had reached the node in a time that is shorter by what the delay
         // grew.
         let grew = (delay.mean.as_secs_f64() - self.delay) / (self.able / self.loops).clamp(0.1, 1.0);
@@ -162,11 +169,15 @@ impl Governor {
         let came = sum(&seen.came) as f64;
         self.pace += (FORGET * elapsed / USUAL_TICK).min(1.0) * (came / elapsed - self.pace);
         self.got += (elapsed / LATELY).min(1.0) * (used / elapsed - self.got);
-        self.weigh(came - shed, shed, used, elapsed);
+        self.greeting += (elapsed / LATELY).min(1.0) * (greeting / elapsed - self.greeting);
+        self.weigh(came - shed, shed, (used - greeting).max(0.0), elapsed);
         self.declare(delay.least, used, elapsed);
         if !self.overloaded || self.cost == 0.0 {
+            self.hold = 0.0;
             return Budget::ALL;
         }
+        let refusing = shed * self.rules.shed_cost * self.cost / elapsed / self.able;
+        self.hold = (self.hold + (refusing - MOST_REFUSING) * elapsed).clamp(0.0, LONGEST_HOLD);
         let late = delay.mean.as_secs_f64() - self.aim();
         self.learn(late);
         self.compare(seen);
@@ -181,9 +192,19 @@ impl Governor {
         (DEEP * self.cost).min(2.0 * self.rules.target.as_secs_f64()).max(self.rules.aim.as_secs_f64())
     }
 
+    /// How long at most one waits for its refusal that asked again too early, in seconds.
+    pub(super) fn hold(&self) -> f64 {
+        self.hold
+    }
+
     /// Requests a second that the node could serve if it shed none; 0 while it is not known.
     fn capacity(&self) -> f64 {
-        if self.cost > 0.0 { self.able / self.cost } else { 0.0 }
+        if self.cost > 0.0 { (self.able - self.greeting).max(0.1 * self.able) / self.cost } else { 0.0 }
+    }
+
+    /// The processor time that handshakes may take until the next tick.
+    fn may_greet(&self) -> Duration {
+        Duration::from_secs_f64(MOST_GREETING * self.able * USUAL_TICK)
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -192,6 +213,7 @@ impl Governor {
             saturated: self.helpless >= SATURATED,
             pressure: self.shares.emergency + self.shares.interactive + self.shares.batch,
             offered: sum_of(&self.offered),
+            greeting: (self.overloaded && !self.rules.dry_run).then(|| self.may_greet()),
             capacity: self.capacity(),
             shares: self.shares,
             ..Standing::default()
@@ -234,6 +256,7 @@ impl Governor {
                 overloaded: true,
                 able: self.got.max(used / elapsed).min(self.most_able()),
                 got: self.got,
+                greeting: self.greeting,
                 cost: self.cost,
                 pace: self.pace,
                 offered: self.offered,
@@ -340,6 +363,11 @@ const LATELY: f64 = 0.3;
 /// Served requests from which on their cost can be told, and the part of the time there is that they must have taken.
 const ENOUGH_UNITS: f64 = 5.0;
 const BUSY: f64 = 0.3;
+/// The part of what the node can do that refusing may take before those who ask again too early wait, and for how many seconds at most.
+const MOST_REFUSING: f64 = 0.25;
+const LONGEST_HOLD: f64 = 2.0;
+/// The part of it that handshakes may take: clients that lost their patience connect again, and each time that costs more than an answer.
+const MOST_GREETING: f64 = 0.25;
 /// How many times as much as one processor for each loop the process may get.
 const BESIDES: f64 = 1.5;
 /// By how many times as much as was judged may have reached the node in a tick, or as little.

@@ -197,8 +197,8 @@ pub(super) fn run(world: &World) -> Vec<Moment> {
         for core in &mut cores {
             core.advance(end, world, &mut chance, &mut moment);
         }
-        let used = cores.iter().map(|core| core.used).sum();
-        moment.standing = controller.tick(Duration::from_secs_f64(end), Duration::from_secs_f64(used), None);
+        let all = Duration::from_secs_f64(cores.iter().map(|core| core.used).sum());
+        moment.standing = controller.tick(Duration::from_secs_f64(end), Spent { all, ..Spent::default() }, None);
         moments.push(moment);
     }
     moments
@@ -289,7 +289,7 @@ impl Core {
     fn answered(&mut self, request: &Request, admitted: bool, world: &World, chance: &mut Chance) {
         let Some(refused) = request.again else { return };
         let holds = world.hold && refused && !admitted;
-        let mut hold = || self.lane.hold(request.slot, request.class, (chance.next() >> 32) as u32).as_secs_f64();
+        let mut hold = || self.lane.hold((chance.next() >> 32) as u32).as_secs_f64();
         let held = if holds { hold() } else { 0.0 };
         let at = self.now + held + ROAD;
         let group = &world.groups[request.group];

@@ -100,7 +100,8 @@ async fn disclose(
     exchange.received(&body);
     ticket.moved(body.len());
     let asked = Asked { core, live, connection: &connection, caller: &caller, call: &call, agreed: &agreed };
-    let covered = question(asked, arguments, exchange).await?;
+    // Large, and needless for what is refused before.
+    let covered = Box::pin(question(asked, arguments, exchange)).await?;
     respond::disclosure(covered, ticket, call.head)
 }
 
@@ -229,7 +230,7 @@ async fn whole(
     };
     let wanted = Wanted::whole(&permit, class);
     let began = core.node.clock.now();
-    let answer = forward::ask(&core.pool, wanted, Validators::default(), until).await;
+    let answer = Box::pin(forward::ask(&core.pool, wanted, Validators::default(), until)).await;
     exchange.asked(core, wanted.register(), &answer, core.node.clock.now().duration_since(began));
     let forward::Answer { found, origin, .. } = answer.map_err(|unanswered| unanswered.refusal)?;
     let found = found.ok_or(Refusal::RegisterFailed)?;
@@ -256,7 +257,7 @@ async fn fetch(core: &Core, permit: &Permit, until: Instant, exchange: &mut Exch
             Lookup::Lead(leader) => {
                 let began = clock.now();
                 let wanted = Wanted::record(permit, class(permit));
-                let answer = forward::ask(&core.pool, wanted, leader.validators(), until).await;
+                let answer = Box::pin(forward::ask(&core.pool, wanted, leader.validators(), until)).await;
                 exchange.asked(core, wanted.register(), &answer, clock.now().duration_since(began));
                 let (fetched, source) = leader.land(answer, clock.system_time())?;
                 exchange.fetched(source);
@@ -280,7 +281,7 @@ async fn ask_for_nobody(
         Kept::Stale(refusal) => Err(refusal),
         Kept::Fresh => {
             let began = core.node.clock.now();
-            let answer = forward::ask(&core.pool, wanted, Validators::default(), until).await;
+            let answer = Box::pin(forward::ask(&core.pool, wanted, Validators::default(), until)).await;
             exchange.asked(core, wanted.register(), &answer, core.node.clock.now().duration_since(began));
             match answer {
                 Err(unanswered) if unanswered.failing => Err(unanswered.refusal),
@@ -360,5 +361,29 @@ fn intent(asked: Asked<'_>, permit: &Permit) -> Intent {
         bundle: asked.live.bundle.digest(),
         claimed: asked.call.claims.to_claimed(),
         source: asked.connection.peer.ip().to_canonical(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::pool::Pool;
+
+    /// In bytes.
+    fn size_of_answer<A, B, F: Future>(_: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn size_of_question<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// It is moved when it is made: what is large and seldom needed is boxed.
+    #[test]
+    fn what_a_request_keeps_while_it_waits_is_small() {
+        let answer = size_of_answer(answer as fn(&'static Rc<Core>, Inbound) -> _);
+        let ask = size_of_question(forward::ask as fn(&'static Pool, Wanted<'static>, Validators, Instant) -> _);
+        assert!(answer <= 3_584, "{answer}");
+        assert!(ask <= 4_096, "{ask}");
     }
 }

@@ -95,7 +95,7 @@ fn the_pipeline_names_the_stages_in_order() {
         "decide::purpose(",
         "respond::bulk(",
         "route::arguments(",
-        "= question(asked",
+        "question(asked, arguments",
         "respond::disclosure(",
         "decide::permit(",
         "narrow::permit(",

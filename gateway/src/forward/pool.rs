@@ -182,7 +182,8 @@ impl Pool {
                 Err(failed) => return Err(Trouble::Broken(failed.into_error())),
             }
         }
-        match self.opened(&lane, register, generation, target, sent.until).await? {
+        // Large, and seldom needed.
+        match Box::pin(self.opened(&lane, register, generation, target, sent.until)).await? {
             Opened::Shared(shared) => {
                 let gone = || Trouble::Unreachable(io::ErrorKind::ConnectionAborted.into());
                 self.over_shared(shared, register, target, sent).await.unwrap_or_else(|| Err(gone()))
@@ -215,7 +216,7 @@ impl Pool {
             }
             // Somebody found out meanwhile that there is nothing to share: then nobody waits for another's connection.
             let _opening = opening.filter(|_| !lane.is_plain.load(Ordering::Relaxed));
-            let mut opened = connect(register, target, generation, self.clock.now()).await?;
+            let mut opened = Box::pin(connect(register, target, generation, self.clock.now())).await?;
             let origin = Origin::of(register, target, &self.clock);
             match &mut opened {
                 Opened::Shared(shared) => shared.life.origin = origin,
@@ -450,7 +451,7 @@ pub(super) async fn check(register: &Register, target: &Target, path: &str, now:
     let mut request = Request::get(path).body(Empty::new()).map_err(io::Error::other)?;
     let authority = register.endpoints.get(target.endpoint()).map(|endpoint| endpoint.authority.as_str());
     let authority = authority.unwrap_or_default();
-    let response = match connect(register, target, 0, now).await? {
+    let response = match Box::pin(connect(register, target, 0, now)).await? {
         Opened::Line(mut line) => {
             request.headers_mut().insert(header::HOST, HeaderValue::from_str(authority).map_err(io::Error::other)?);
             line.sender.send_request(request).await

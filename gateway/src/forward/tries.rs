@@ -93,7 +93,7 @@ impl Tries<'_> {
         loop {
             let answered = match self.register.config.hedge_after {
                 Some(after) if !retried && self.question.request.method() == Method::GET => {
-                    self.raced(attempt, after).await
+                    Box::pin(self.raced(attempt, after)).await
                 }
                 _ => {
                     let (bounds, began) = ((self.question, self.end(retried)), Cell::new(None));

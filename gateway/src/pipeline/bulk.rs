@@ -179,7 +179,7 @@ impl Bulk {
         let arguments = route::arguments_of_line(&call, &bytes)?;
         let (core, connection) = (&*self.core, &*self.connection);
         let asked = Asked { core, live: &live, connection, caller: &caller, call: &call, agreed: &agreed };
-        question(asked, arguments, exchange).await
+        Box::pin(question(asked, arguments, exchange)).await
     }
 
     /// Waits for a token: the client cannot come again with one line alone. What is in force after that decides.

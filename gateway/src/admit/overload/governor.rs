@@ -45,7 +45,7 @@ impl Default for Rules {
             interval: Duration::from_millis(100),
             aim: Duration::from_millis(2),
             drain: Duration::from_millis(150),
-            shed_cost: 0.2,
+            shed_cost: 0.3,
             batch_price: 4.0,
             emergency_share: 0.9,
             floor: 20.0,
@@ -365,7 +365,7 @@ const ENOUGH_UNITS: f64 = 5.0;
 const BUSY: f64 = 0.3;
 /// The part of what the node can do that refusing may take before those who ask again too early wait, and for how many seconds at most.
 const MOST_REFUSING: f64 = 0.25;
-const LONGEST_HOLD: f64 = 2.0;
+const LONGEST_HOLD: f64 = 1.0;
 /// The part of it that handshakes may take: clients that lost their patience connect again, and each time that costs more than an answer.
 const MOST_GREETING: f64 = 0.25;
 /// How many times as much as one processor for each loop the process may get.

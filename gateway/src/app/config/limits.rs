@@ -47,7 +47,7 @@ pub struct Overload {
 pub(super) fn overload(section: Section<'_>) -> Overload {
     let modes = [("enforce", (true, true)), ("dry-run", (true, false)), ("off", (false, false))];
     let mode = section.optional("mode", |reader, value| read::one_of(reader, value, &modes));
-    let (on, enforced) = mode.unwrap_or((true, false));
+    let (on, enforced) = mode.unwrap_or((true, true));
     let target = section.optional("target", read::duration).unwrap_or(Duration::from_millis(5));
     section.finish();
     Overload { on, enforced, target }

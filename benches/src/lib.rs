@@ -26,6 +26,7 @@ pub mod probe;
 pub mod register;
 pub mod site;
 pub mod synthetic;
+pub mod zipf;
 
 /// Why there is no figure.
 pub type Failure = Box<dyn Error + Send + Sync>;

@@ -5,7 +5,7 @@
 //! time goes on. A generator that falls behind would put its own delay into the figures; [`Outcome::lag`] says how far
 //! behind it was.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -40,6 +40,8 @@ pub struct Agent {
     pub label: String,
     /// Whom it asks.
     pub target: SocketAddr,
+    /// The address that it comes from, if it has one of its own.
+    pub source: Option<IpAddr>,
     /// `Host` or `:authority`, and what the server's certificate must name.
     pub host: String,
     /// Its trust and its certificate; `None` for cleartext. Protocols (ALPN) are set by `http`.
@@ -144,6 +146,7 @@ impl Agent {
         Self {
             label: label.into(),
             target,
+            source: None,
             host: "localhost".into(),
             tls: None,
             http: Http::One,

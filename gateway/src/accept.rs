@@ -14,6 +14,7 @@ pub mod listen;
 pub mod meter;
 pub mod tls;
 pub mod trust;
+mod waiting;
 
 #[cfg(test)]
 mod tests;

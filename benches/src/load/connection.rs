@@ -13,7 +13,7 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout, timeout_at};
@@ -72,7 +72,14 @@ enum Broken {
 
 async fn connect(agent: &Agent) -> Result<Connection, Failure> {
     let made = timeout(CONNECT, async {
-        let tcp = TcpStream::connect(agent.target).await?;
+        let tcp = match agent.source {
+            Some(source) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind((source, 0).into())?;
+                socket.connect(agent.target).await?
+            }
+            None => TcpStream::connect(agent.target).await?,
+        };
         tcp.set_nodelay(true)?;
         match &agent.tls {
             None => speak(agent.http, tcp).await,

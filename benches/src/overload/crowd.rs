@@ -1,5 +1,6 @@
 //! Who asks: the agents of a load.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,7 +60,8 @@ impl Crowd {
     /// As much of all classes as the proxy answers.
     pub(super) fn saturating(&self, port: u16) -> Vec<Agent> {
         let one_at_once = |agent| Agent { streams: 1, ..agent };
-        self.mixed(port, 1, |_| Arrivals::closed()).into_iter().map(one_at_once).collect()
+        // Few: more at once would wait, and be shed, and tell what a node does when it has too much to do.
+        self.mixed(port, 1, |_| Arrivals::closed()).into_iter().take(SATURATING).map(one_at_once).collect()
     }
 
     /// As much as the proxy answers, of systems that have used up what they may ask for.
@@ -93,10 +95,11 @@ impl Crowd {
 
     fn mixed(&self, port: u16, connections: usize, arrivals: impl Fn(f64) -> Arrivals) -> Vec<Agent> {
         let mut agents = Vec::new();
-        for classes in self.classes.iter().take(MIXED) {
+        for (agency, classes) in self.classes.iter().take(MIXED).enumerate() {
             for ((class, share), tls) in CLASSES.into_iter().zip(classes) {
                 let agent = self.agent(agents.len(), class, port, tls);
-                agents.push(Agent { connections, arrivals: arrivals(share), ..agent });
+                let source = Some(address_of(agency));
+                agents.push(Agent { connections, arrivals: arrivals(share), source, ..agent });
             }
         }
         agents
@@ -106,6 +109,7 @@ impl Crowd {
         let seed = at as u64;
         Agent {
             tls: Some(Arc::clone(tls)),
+            source: Some(address_of(at)),
             http: self.http,
             timeout: self.timeout,
             seed,
@@ -124,6 +128,14 @@ fn reader(seed: u64) -> Maker {
     })
 }
 
+/// Each agency comes from an address of its own.
+fn address_of(agency: usize) -> IpAddr {
+    let byte = |n: usize| u8::try_from(n % 250).unwrap_or_default();
+    Ipv4Addr::new(127, 1, byte(agency / 250), byte(agency) + 1).into()
+}
+
+/// Systems that ask one request after the other for as much as a proxy answers.
+const SATURATING: usize = 15;
 /// How many agencies the mixed load is from.
 const MIXED: usize = 20;
 const LIMITED: &str = "limited";

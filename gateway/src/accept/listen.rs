@@ -25,6 +25,7 @@ use super::counters::Counters;
 use super::door::Door;
 use super::h3;
 use super::trust::Trust;
+use super::waiting::Waiting;
 use crate::app::config;
 use crate::clock::Clock;
 use crate::networks::{self, Networks};
@@ -125,7 +126,7 @@ where
         let phases = phases.clone();
         threads.push(spawn("quic", move |started| acceptor.run(started, phases, cores))?);
     }
-    let acceptor = Acceptor { desks };
+    let acceptor = Acceptor { desks, clock };
     threads.push(spawn("accept", move |started| {
         let runtime = match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -358,25 +359,37 @@ pub(super) struct Desks {
 
 struct Acceptor {
     desks: Arc<Desks>,
+    clock: Clock,
 }
 
 impl Acceptor {
     async fn run(self, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
         let mut pause = MIN_PAUSE;
+        let mut waiting = Waiting::default();
         loop {
+            while self.desks.door.is_open()
+                && let Some((socket, peer)) = waiting.pop(self.clock.now())
+            {
+                let _ = self.desks.place(Arrival::Tcp(socket, peer));
+            }
+            self.desks.counters.refused_full.add(waiting.take_gone());
             let accepted = tokio::select! {
                 biased;
                 _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
-                // They wait in the kernel's queue.
-                () = tokio::time::sleep(PAUSED), if !self.desks.door.is_open() => continue,
-                accepted = listener.accept(), if self.desks.door.is_open() => accepted,
+                accepted = listener.accept(), if waiting.has_room() => accepted,
+                // The others wait in the kernel's queue.
+                () = tokio::time::sleep(PAUSED), if !waiting.is_empty() => continue,
             };
             // `into_std` takes the socket off this thread's runtime: its core puts it on its own.
             match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
                 Ok((socket, peer)) => {
                     pause = MIN_PAUSE;
-                    // Too many: dropped, the socket closes.
-                    let _ = self.desks.place(Arrival::Tcp(socket, peer));
+                    if self.desks.door.is_open() && waiting.is_empty() {
+                        // Too many: dropped, the socket closes.
+                        let _ = self.desks.place(Arrival::Tcp(socket, peer));
+                    } else {
+                        waiting.push(self.desks.networks.of(peer.ip()), self.clock.now(), (socket, peer));
+                    }
                 }
                 // The client gave up before it was accepted.
                 Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {

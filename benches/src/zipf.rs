@@ -6,19 +6,19 @@ pub struct Chance(pub u64);
 
 impl Chance {
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed(self.0)
     }
 
     /// Below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(end)) >> 64) as u64
     }
 
     /// From 0 up to 1.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
@@ -50,7 +50,7 @@ impl Zipf {
     }
 
     /// The next rank, from 1.
-    pub fn next(&self, chance: &mut Chance) -> u64 {
+    pub fn rank(&self, chance: &mut Chance) -> u64 {
         loop {
             let u = self.high + chance.unit() * (self.low - self.high);
             let x = self.inverse(u);

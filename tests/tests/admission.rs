@@ -1,8 +1,6 @@
 //! Promise: a system gets the rate, the burst and the concurrency that its agency's file says, each system and operation by itself,
 //! and what is over is refused with the time to come again.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;

@@ -1,8 +1,6 @@
 //! Promise: the cases beside the reference bundle say what every sector gets, all of them go as they say, every policy is exercised by
 //! one, and no policy that a case needs can be taken out unnoticed.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -1,13 +1,6 @@
 //! Promise: the HTTP clients that agencies have work as they are, with a client certificate, over HTTP/1.1 and HTTP/2, and all are
 //! answered alike. Each script in `clients/` is a sample to copy.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, in its helpers too"
-)]
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,7 +1,5 @@
 //! Promise: whoever follows `deploy/CONNECT.md` sees what it shows, and finds every refusal in its table.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

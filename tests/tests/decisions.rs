@@ -1,8 +1,6 @@
 //! Promise: what leaves is what the purpose's three gates and the policies permit, each refusal names the gate that did not agree,
 //! and what cannot be answered is refused before the register is asked.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::Full;

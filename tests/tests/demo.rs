@@ -1,7 +1,5 @@
 //! Promise: the demonstration shows what the README recorded, leaves working commands behind, and says in words what went wrong.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
-
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

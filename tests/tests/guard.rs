@@ -1,7 +1,5 @@
 //! Promise: who does not know a person's keys learns nothing, not even whether there is such a person; and who guesses is counted.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
-
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! Promise: no header crosses the gateway that is not listed, in either direction; nor does anything else around the record.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
-
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;

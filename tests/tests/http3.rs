@@ -1,8 +1,6 @@
 //! Promise: over HTTP/3 an agency gets what it gets over TCP, under the same certificates, limits and records; a certificate that
 //! is no longer good ends its connections as fast; and who breaks the protocol harms nobody but itself.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
-
 mod hostile;
 mod live;
 

@@ -1,7 +1,5 @@
 //! Promise: nobody is answered without a certificate that is good now and enrolled, on new, resumed and live connections.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
-
 use std::time::{Duration, Instant};
 use std::{fs, io};
 

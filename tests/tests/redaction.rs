@@ -1,7 +1,5 @@
 //! What a caller gets of a record is what the treatments say, for any record, any treatments and any split into chunks.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
-
 use bytes::Bytes;
 use popgate_policy::contract::{Field, Kind, ObjectShape, RecordSchema, Shape};
 use popgate_policy::disclose::json::{Captured, LONG_RUN, Redactor, capture};

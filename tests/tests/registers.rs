@@ -2,8 +2,6 @@
 //! them is as written here, and the young, the dead, the residents of other provinces and everybody's sensitive data are
 //! protected in every register, whatever else is permitted.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,14 +1,6 @@
 //! Promise: the samples in `deploy/samples/` run as they stand. Each prints what its system may see, tells refusals apart by their
 //! code, comes again when it is told to, and says so when the gateway does not trust its certificate.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, in its helpers too"
-)]
-
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,6 @@
 //! Promise: two versions of a contract are served side by side under the same policies, and callers of the old one are told when it
 //! ends and what comes after it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use http::StatusCode;
 use popgate_demo::client::{Answer, get, post};
 use popgate_demo::deployment::Site;

@@ -1,7 +1,5 @@
 //! Promise: every caller can fetch its own contract, which holds exactly what it may use and see, and is told when it changes.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -86,26 +86,25 @@ fn ratio(exponent: f64) -> Value {
             thread::spawn(move || {
                 let mut chance = Chance(11);
                 let mut hits = 0_u64;
-                let full;
-                if lru {
+                let full = if lru {
                     let mut lru = Lru::new(capacity as usize);
                     for round in 0..warm + count {
-                        hits += u64::from(lru.ask(law.next(&mut chance) as u32) && round >= warm);
+                        hits += u64::from(lru.ask(law.rank(&mut chance) as u32) && round >= warm);
                     }
-                    full = lru.list.len() > capacity as usize;
+                    lru.list.len() > capacity as usize
                 } else {
                     let now = Instant::now();
                     let store = Store::new(limits::<()>(capacity, 8), now);
                     for round in 0..warm + count {
-                        let n = law.next(&mut chance);
+                        let n = law.rank(&mut chance);
                         if matches!(store.lookup(&Key::new(mark(n), None), Worth::Usual, now), Lookup::Hit(_)) {
                             hits += u64::from(round >= warm);
                         } else {
                             put(&store, n, (), 8, now);
                         }
                     }
-                    full = store.evictions().size > 0;
-                }
+                    store.evictions().size > 0
+                };
                 (hits as f64 / count as f64, full)
             })
         };
@@ -200,7 +199,7 @@ fn cost(entries: u64) -> Value {
     let law = Zipf::new(entries, 0.99);
     let mut chance = Chance(1);
     let uniform: Vec<u64> = (0..2_000_000).map(|_| chance.below(entries)).collect();
-    let zipf: Vec<u64> = (0..2_000_000).map(|_| law.next(&mut chance) - 1).collect();
+    let zipf: Vec<u64> = (0..2_000_000).map(|_| law.rank(&mut chance) - 1).collect();
     let mut hits = 0_u64;
     let mut ask = |keys: &[u64]| {
         nanos(keys.len() as u64, |n| {

@@ -372,7 +372,6 @@ fn nowhere_is_served_what_was_purged_longer_ago_than_the_bound() {
         sum.stale += outcome.stale;
         sum.longest = sum.longest.max(outcome.longest);
     }
-    println!("3000 schedules: {sum:?}");
     assert!(sum.hits * 2 > sum.asked && sum.longest > T / 2, "{sum:?}");
 }
 
@@ -380,7 +379,6 @@ fn nowhere_is_served_what_was_purged_longer_ago_than_the_bound() {
 fn the_simulation_finds_what_would_be_wrong() {
     for flaw in [Flaw::NoLease, Flaw::NoLife, Flaw::LateSync] {
         let found = (0..1500).filter(|seed| World::new(*seed, flaw).run().violations > 0).count();
-        println!("{flaw:?}: found by {found} of 1500");
         assert!(found > 0, "{flaw:?}");
     }
 }

@@ -162,7 +162,6 @@ fn no_schedule_yields_what_is_older_than_a_purge_that_returned() {
     let outcomes: Vec<_> = (0..20_000).map(|seed| run(seed, Order::Right)).collect();
     assert!(outcomes.iter().all(|(_, violations)| *violations == 0));
     let hits: u64 = outcomes.iter().map(|(hits, _)| hits).sum();
-    println!("{hits} hits in {} schedules", outcomes.len());
     assert!(hits > 100_000);
 }
 
@@ -170,7 +169,6 @@ fn no_schedule_yields_what_is_older_than_a_purge_that_returned() {
 fn the_schedules_find_wrong_orders() {
     for order in [Order::TicketAfterAnswer, Order::CountAfterCells, Order::CountBeforePurge] {
         let found = (0..20_000).filter(|seed| run(*seed, order).1 > 0).count();
-        println!("{order:?}: found by {found} of 20000");
         assert!(found > 0, "{order:?}");
     }
 }
@@ -218,6 +216,5 @@ fn threads_that_look_fetch_and_purge_do_not_see_it_either() {
         });
         over.store(true, Ordering::Relaxed);
     });
-    println!("{hits:?} hits in threads");
     assert!(hits.load(Ordering::Relaxed) > 1000);
 }

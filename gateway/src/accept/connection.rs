@@ -24,7 +24,7 @@ use crate::refusal::Refusal;
 use crate::respond::Body;
 
 /// Serves one accepted socket to its end.
-pub(super) async fn run<S, F>(core: Rc<Core<S>>, socket: std::net::TcpStream, peer: SocketAddr, seat: Seat)
+pub(super) async fn run<S, F>(core: Rc<Core<S>>, socket: std::net::TcpStream, peer: SocketAddr, mut seat: Seat)
 where
     S: Fn(Inbound) -> F + 'static,
     F: Future<Output = http::Response<Body>> + 'static,
@@ -37,6 +37,7 @@ where
         Ok(outcome) => outcome,
         Err(_) => Err(HandshakeFailure::Timeout.into()),
     };
+    drop(seat.entered.take());
     drop(trust);
     match outcome {
         Ok(accepted) => {

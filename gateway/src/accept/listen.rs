@@ -22,7 +22,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::Inbound;
 use super::connection::{self, State};
 use super::counters::Counters;
-use super::door::Door;
+use super::door::{Door, Entered};
 use super::h3;
 use super::trust::Trust;
 use super::waiting::Waiting;
@@ -40,7 +40,7 @@ pub struct Options {
     pub cores: usize,
     /// Bounds on clients.
     pub http: config::Http,
-    /// While it is set, nobody new is let in.
+    /// Whether anybody new is let in.
     pub door: Arc<Door>,
 }
 
@@ -305,6 +305,8 @@ pub(super) struct Seat {
     counters: Arc<Counters>,
     #[expect(dead_code, reason = "it counts as long as it is held")]
     of_address: networks::Seat,
+    /// Until its handshake is done.
+    pub(super) entered: Option<Entered>,
 }
 
 impl Drop for Seat {
@@ -366,6 +368,7 @@ impl Acceptor {
     async fn run(self, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
         let mut pause = MIN_PAUSE;
         let mut waiting = Waiting::default();
+        let mut look = self.clock.now();
         loop {
             while self.desks.door.is_open()
                 && let Some((socket, peer)) = waiting.pop(self.clock.now())
@@ -376,9 +379,12 @@ impl Acceptor {
             let accepted = tokio::select! {
                 biased;
                 _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
-                accepted = listener.accept(), if waiting.has_room() => accepted,
-                // The others wait in the kernel's queue.
-                () = tokio::time::sleep(PAUSED), if !waiting.is_empty() => continue,
+                () = tokio::time::sleep_until(look.into()), if !waiting.is_empty() => {
+                    waiting.expire(self.clock.now());
+                    look = self.clock.now() + PAUSED;
+                    continue;
+                }
+                accepted = listener.accept() => accepted,
             };
             // `into_std` takes the socket off this thread's runtime: its core puts it on its own.
             match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
@@ -409,7 +415,8 @@ impl Acceptor {
 impl Desks {
     /// Gives a connection to the core with the fewest; among equals, in turn. If there are too many, it is given back.
     pub(super) fn place(&self, arrival: Arrival) -> Option<Arrival> {
-        if !self.door.is_open() {
+        // Over TCP they were let in, or waited.
+        if matches!(arrival, Arrival::Quic(_)) && !self.door.is_open() {
             self.counters.refused_full.add(1);
             return Some(arrival);
         }
@@ -433,10 +440,11 @@ impl Desks {
         let (index, desk) = fewest.and_then(|index| Some((index, self.desks.get(index)?)))?;
         *next = index + 1;
         desk.live.fetch_add(1, Ordering::AcqRel);
-        self.door.enter();
+        // What a handshake over QUIC takes is not measured: those are let in or not, and no more.
+        let entered = matches!(arrival, Arrival::Tcp(..)).then(|| self.door.enter());
         self.counters.open.add(1);
         let (live, left, counters) = (desk.live.clone(), desk.left.clone(), self.counters.clone());
-        let seat = Seat { live, left, counters, of_address };
+        let seat = Seat { live, left, counters, of_address, entered };
         // If the core has ended, so has the connection.
         let _ = desk.sender.send((arrival, seat));
         None

@@ -25,53 +25,57 @@ impl<T> Default for Waiting<T> {
 }
 
 impl<T> Waiting<T> {
-    /// Whether there is room for another.
-    pub(super) fn has_room(&self) -> bool {
-        self.count < MOST
-    }
-
     /// Whether nobody waits.
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Lets somebody wait. In a row that is too long the first is let go: it has most likely gone already.
+    /// Lets somebody wait. Where too many do, the first of the longest row is let go: it has most likely gone already.
     pub(super) fn push(&mut self, network: Network, now: Instant, arrival: T) {
         let row = self.rows.entry(network).or_default();
         if row.is_empty() {
             self.turns.push_back(network);
         }
         row.push_back((now, arrival));
-        if row.len() > MOST_OF_ONE {
-            row.pop_front();
+        self.count += 1;
+        let full = if row.len() > MOST_OF_ONE { Some(row) } else { None };
+        let longest = |rows: &mut HashMap<Network, VecDeque<_>>| {
+            rows.iter().max_by_key(|(_, row)| row.len()).map(|(network, _)| *network)
+        };
+        let full = match full {
+            None if self.count > MOST => longest(&mut self.rows).and_then(|longest| self.rows.get_mut(&longest)),
+            full => full,
+        };
+        if full.and_then(VecDeque::pop_front).is_some() {
+            self.count = self.count.saturating_sub(1);
             self.gone += 1;
-        } else {
-            self.count += 1;
+        }
+    }
+
+    /// Lets those go who waited for too long.
+    pub(super) fn expire(&mut self, now: Instant) {
+        for row in self.rows.values_mut() {
+            while row.pop_front_if(|(since, _)| now.saturating_duration_since(*since) > LONGEST).is_some() {
+                self.count = self.count.saturating_sub(1);
+                self.gone += 1;
+            }
         }
     }
 
     /// The next one, if anybody waits. Who waited for too long is let go.
     pub(super) fn pop(&mut self, now: Instant) -> Option<T> {
+        self.expire(now);
         while let Some(network) = self.turns.pop_front() {
             let Some(row) = self.rows.get_mut(&network) else { continue };
-            let mut next = None;
-            while next.is_none()
-                && let Some((since, arrival)) = row.pop_front()
-            {
-                self.count = self.count.saturating_sub(1);
-                if now.saturating_duration_since(since) <= LONGEST {
-                    next = Some(arrival);
-                } else {
-                    self.gone += 1;
-                }
-            }
+            let next = row.pop_front();
             if row.is_empty() {
                 self.rows.remove(&network);
             } else {
                 self.turns.push_back(network);
             }
-            if next.is_some() {
-                return next;
+            if let Some((_, arrival)) = next {
+                self.count = self.count.saturating_sub(1);
+                return Some(arrival);
             }
         }
         None
@@ -84,8 +88,8 @@ impl<T> Waiting<T> {
 }
 
 /// Each is an open socket.
-const MOST: usize = 4_096;
-const MOST_OF_ONE: usize = 256;
+const MOST: usize = 1_024;
+const MOST_OF_ONE: usize = 128;
 /// Clients do not wait longer.
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -131,10 +135,15 @@ mod tests {
         waiting.push(network(2), later, 9_999);
         assert_eq!((waiting.pop(later), waiting.pop(later)), (Some(9_999), None));
         assert_eq!(waiting.take_gone(), MOST_OF_ONE as u64 - 1);
-        assert!(waiting.is_empty() && waiting.has_room());
-        for host in 0..16 {
-            (0..MOST_OF_ONE).for_each(|n| waiting.push(network(host), now, n));
+        assert!(waiting.is_empty());
+        // Where all is full, those of the longest row make room.
+        for host in 0..=8 {
+            let n = if host == 8 { 10 } else { MOST_OF_ONE };
+            (0..n).for_each(|n| waiting.push(network(host), now, n));
         }
-        assert!(!waiting.has_room());
+        assert_eq!((waiting.count, waiting.take_gone()), (MOST, 10));
+        waiting.expire(later);
+        assert_eq!((waiting.is_empty(), waiting.take_gone()), (true, MOST as u64));
+        assert_eq!(waiting.pop(later), None);
     }
 }

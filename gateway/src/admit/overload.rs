@@ -302,7 +302,9 @@ impl Controller {
     /// as well.
     pub fn tick(&mut self, now: Duration, spent: Spent, queue: Option<Delay>) -> Standing {
         let elapsed = now.saturating_sub(self.ticked).as_secs_f64().clamp(0.001, 1.0);
-        let used = spent.all.saturating_sub(self.spent.all);
+        // What the process did before it was watched says nothing.
+        let before = if self.spent.all.is_zero() { spent.all } else { self.spent.all };
+        let used = spent.all.saturating_sub(before);
         let greeting = spent.greeting.saturating_sub(self.spent.greeting);
         (self.ticked, self.spent) = (now, spent);
         let each = used / u32::try_from(self.lanes.len()).unwrap_or(1);

@@ -25,10 +25,10 @@ pub struct Shedder {
     clock: Clock,
 }
 
-/// Until when a connection's client was told to wait before it asks again, because the node is overloaded: microseconds since the
-/// shedder's origin.
+/// Until when a connection's client was told to wait before it asks again, because the node is overloaded; by class, in microseconds since
+/// the shedder's origin.
 #[derive(Debug, Default)]
-pub struct Told(AtomicU64);
+pub struct Told([AtomicU64; Class::ALL.len()]);
 
 /// Which slot is whose; an agency keeps its own over changes of the bundle.
 #[derive(Debug, Default)]
@@ -57,7 +57,8 @@ impl Shedder {
         let class = Class::from(priority);
         let retry_after = self.lane.retry_after(class, self.roll());
         let now = self.since_origin();
-        if told.again(now, now + retry_after) && self.held.get() < MOST_HELD {
+        let again = told.again(class, now, now + retry_after);
+        if again && class != Class::Emergency && self.held.get() < MOST_HELD {
             let _held = Held::enter(&self.held);
             tokio::time::sleep(self.lane.hold(self.roll())).await;
         }
@@ -81,9 +82,10 @@ impl Shedder {
 
 impl Told {
     /// Whether it was told to wait until later than `now`. It is told anew.
-    fn again(&self, now: Duration, until: Duration) -> bool {
+    fn again(&self, class: Class, now: Duration, until: Duration) -> bool {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.0.swap(micros(until), Ordering::Relaxed) > micros(now)
+        let told = self.0.get(class as usize);
+        told.is_some_and(|told| told.swap(micros(until), Ordering::Relaxed) > micros(now))
     }
 }
 

@@ -105,6 +105,8 @@ pub(super) struct Governor {
     able: f64,
     /// Of that, what handshakes took.
     greeting: f64,
+    /// Whether it had no pause.
+    busy: bool,
     /// How long at most one waits for its refusal, in seconds.
     hold: f64,
     /// Requests a second that come, over about a second.
@@ -137,6 +139,7 @@ impl Governor {
             got: 0.0,
             able: loops,
             greeting: 0.0,
+            busy: false,
             hold: 0.0,
             pace: 0.0,
             raise: LEAST_RAISE,
@@ -172,6 +175,9 @@ impl Governor {
         self.greeting += (elapsed / LATELY).min(1.0) * (greeting / elapsed - self.greeting);
         self.weigh(came - shed, shed, (used - greeting).max(0.0), elapsed);
         self.declare(delay.least, used, elapsed);
+        if self.overloaded && self.cost == 0.0 {
+            self.rest(&Budget::ALL, delay.mean.as_secs_f64() - self.aim(), elapsed);
+        }
         if !self.overloaded || self.cost == 0.0 {
             self.hold = 0.0;
             return Budget::ALL;
@@ -179,6 +185,7 @@ impl Governor {
         let refusing = shed * self.rules.shed_cost * self.cost / elapsed / self.able;
         self.hold = (self.hold + (refusing - MOST_REFUSING) * elapsed).clamp(0.0, LONGEST_HOLD);
         let late = delay.mean.as_secs_f64() - self.aim();
+        self.busy = late > -self.aim() * NO_PAUSE;
         self.learn(late);
         self.compare(seen);
         let budget = self.plan(late, elapsed);
@@ -204,7 +211,9 @@ impl Governor {
 
     /// The processor time that handshakes may take until the next tick.
     fn may_greet(&self) -> Duration {
-        Duration::from_secs_f64(MOST_GREETING * self.able * USUAL_TICK)
+        // What it may be able to get is a guess; a node without a pause has what it gets.
+        let able = if self.busy { self.got.min(self.able) } else { self.able };
+        Duration::from_secs_f64(MOST_GREETING * able.max(0.0) * USUAL_TICK)
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -237,6 +246,8 @@ impl Governor {
             return;
         }
         let chance = (is - self.cost).abs() < self.cost * 0.25;
+        // A cost that was too high once would last: less is believed sooner.
+        let sure = if is < self.cost { sure.max(0.1) } else { sure };
         let learn = if self.cost == 0.0 { 1.0 } else { sure * if chance { LEARN } else { LEARN_AT_ONCE } };
         self.cost += learn * (is - self.cost);
     }
@@ -246,7 +257,8 @@ impl Governor {
         if self.overloaded {
             return;
         }
-        let few = self.pace <= self.floor();
+        // Clients that only connect are an overload as well.
+        let few = self.pace <= self.floor() && self.greeting < MOST_GREETING * self.able;
         self.over = if least > self.rules.target && !few { self.over + elapsed } else { 0.0 };
         let stands = self.over + 0.001 >= self.rules.interval.as_secs_f64();
         if stands || (least >= self.rules.target * 4 && !few) {
@@ -254,7 +266,7 @@ impl Governor {
             // The node had no pause: what it got is what it can get.
             *self = Self {
                 overloaded: true,
-                able: self.got.max(used / elapsed).min(self.most_able()),
+                able: self.got.max(used / elapsed).clamp(LEAST_ABLE * self.loops, self.most_able()),
                 got: self.got,
                 greeting: self.greeting,
                 cost: self.cost,
@@ -268,7 +280,7 @@ impl Governor {
 
     /// How much processor time the node can get: what it got, if it had no pause.
     fn learn(&mut self, late: f64) {
-        if late > -self.aim() * NO_PAUSE {
+        if self.busy {
             // With a delay that is no longer than it should be, it may as well have had a pause.
             let is = if late > 0.0 { self.got } else { self.got.max(self.able) };
             self.able += LEARN * (is - self.able);
@@ -282,7 +294,7 @@ impl Governor {
             self.able = (self.able.max(self.got) * (1.0 + self.raise)).min(most);
             self.raise = (self.raise * 1.5).min(MOST_RAISE);
         }
-        self.able = self.able.min(self.most_able());
+        self.able = self.able.clamp(LEAST_ABLE * self.loops, self.most_able());
     }
 
     /// Loops are not all that computes.
@@ -368,6 +380,8 @@ const MOST_REFUSING: f64 = 0.25;
 const LONGEST_HOLD: f64 = 1.0;
 /// The part of it that handshakes may take: clients that lost their patience connect again, and each time that costs more than an answer.
 const MOST_GREETING: f64 = 0.25;
+/// The part of a processor for each loop that the process can get in any case.
+const LEAST_ABLE: f64 = 0.05;
 /// How many times as much as one processor for each loop the process may get.
 const BESIDES: f64 = 1.5;
 /// By how many times as much as was judged may have reached the node in a tick, or as little.

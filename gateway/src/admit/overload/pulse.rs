@@ -2,7 +2,7 @@
 //!
 //! A loop that was not let run, because the process used up its quota or because somebody else had the processor, is late as well. That says
 //! nothing about how much is asked of it, and shedding would not make it earlier: of a delay, only as much counts as the loop's
-//! thread computed meanwhile.
+//! thread computed since its last beat.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

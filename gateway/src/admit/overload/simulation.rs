@@ -263,7 +263,7 @@ impl Core {
             self.of_period = (self.of_period - time * (of - self.period)).max(0.0);
             self.period = of;
         }
-        (self.of_period >= time).then(|| (of + 1.0) * period)
+        (self.of_period >= time).then_some((of + 1.0) * period)
     }
 
     /// Looks what is ready; with nothing, sleeps.

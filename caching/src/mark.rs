@@ -14,7 +14,7 @@ pub struct Marker(SipHasher24);
 pub struct Mark(u128);
 
 /// What a record is kept under: an upstream request, and the agency if only that one may share it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Key {
     upstream: Mark,
     id: Mark,

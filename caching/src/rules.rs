@@ -36,7 +36,7 @@ pub use conditions::{Judgement, evaluate};
 pub use date::{parse as parse_date, seconds as since_epoch};
 pub use directives::{Request as RequestDirectives, Response as ResponseDirectives, Scope};
 pub use fields::{drop_hop_by_hop, is_hop_by_hop};
-pub use freshness::Policy;
+pub use freshness::{Policy, Says};
 pub use keep::{NotStored, Stored, Times};
 pub use reply::{Part, Reply};
 pub use settings::{Asked, Heuristic, Limits, Settings};

@@ -1,76 +1,160 @@
 //! Cache: raw records behind the permit. One stored record serves every operation and agency, each through its own permit.
 //!
-//! The key is the upstream request, never the operation or the caller. Requests for a record that is being fetched wait for
-//! that one fetch (single flight); if whoever fetches gives up, one of them takes over.
+//! The key is the upstream request, never the operation or the caller; the rule of the operation that asks says how long what is
+//! stored may be used. Requests for a record that is being fetched wait for that one fetch. A fetch that others wait for is not given
+//! up with the request that began it, and one that fails, or takes long, fails nobody but that request: it is made once more for all
+//! of the others.
+//!
+//! "No match" must not tell whether there is a record. So it is answered without the register only while the register was asked
+//! lately, whether or not it knew anybody, and never for longer than its records were seen to be fresh.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_cache_semantics::{AfterResponse, CacheOptions, CachePolicy};
-use popgate_policy::contract::{CacheRule, CacheScope, UpstreamRequest};
-use popgate_policy::model::AgencyId;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use popgate_caching::mark::{Key, Mark, Marker};
+use popgate_caching::purges::Verdict;
+use popgate_caching::rules::{Asked, Limits, Rulebook, Stored, Times};
+use popgate_caching::store::{self, Evictions, Fetch, Record, Store, Worth};
+use popgate_policy::contract::{self, Answer as Form, CacheRule, CacheScope, UpstreamRequest};
+use popgate_policy::disclose::arena::{Arena, Shelter};
+use popgate_policy::model::{AgencyId, RegisterId};
 use popgate_policy::permit::Permit;
-use tokio::sync::watch;
 
-use crate::forward::{Answer, Fetched, Found, Kept, Unanswered};
+use crate::clock::{Clock, Moment};
+use crate::forward::{Answer, Found, Origin, Unanswered};
 use crate::refusal::Refusal;
 
+mod entry;
+mod flight;
+#[cfg(test)]
+mod tests;
+
+use entry::{Entry, Terms, Use};
+use flight::{Flights, Landed, Landing, Marks, Role};
+
 /// Records that registers allowed to be kept, and fetches under way.
+#[derive(Clone, Debug)]
+pub struct Cache(Arc<Inner>);
+
+/// How a cache is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// All that is stored, in bytes; zero stores nothing, fetches are still shared.
+    pub capacity_bytes: u64,
+    /// Whether records are wiped when they go, and how their memory is kept.
+    pub shelter: Option<Shelter>,
+    /// How long what is stored is believed without hearing from other nodes, if there are any.
+    pub believed: Option<Duration>,
+    /// What requests, persons and tags are hashed under; the same on all nodes that share purges.
+    pub key: [u8; 16],
+}
+
 #[derive(Debug)]
-pub struct Cache {
-    stored: Option<moka::sync::Cache<Key, Arc<Stored>>>,
+struct Inner {
+    store: Arc<Store<Entry>>,
+    stores: bool,
     flights: Flights,
+    marker: Marker,
+    arena: Option<Arena>,
+    rules: Rulebook,
+    registers: HashMap<RegisterId, Register>,
+    origin: Instant,
+    /// Dropped, the sweep ends.
+    _sweep: Option<mpsc::SyncSender<()>>,
 }
 
-/// Fetches under way. Those share one that let the same stand in for it: a stale record that one contract allows must not
-/// reach who follows under another.
-type Flights = Arc<Mutex<HashMap<(Key, Duration), watch::Receiver<Landing>>>>;
-
-/// What a record is kept under.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Key {
-    upstream: UpstreamRequest,
-    /// Set where the contract lets only the agency that asked share what it fetched.
-    agency: Option<AgencyId>,
-    /// About a sealed person: nothing is stored under it, fetches are shared as those for somebody unknown are.
-    sealed: bool,
-}
-
+/// What is known of a register's answers.
 #[derive(Debug)]
-struct Stored {
-    found: Found,
-    policy: CachePolicy,
-    validators: Validators,
-    checked_at: SystemTime,
-    fresh_until: SystemTime,
+struct Register {
+    mark: Mark,
+    /// The shortest time that a record of it was fresh in the last hours, in milliseconds; none was seen yet: 0.
+    freshness: [AtomicU64; 2],
+    /// In milliseconds after the cache's origin.
+    turned: AtomicU64,
+}
+
+/// How a request wants its record.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish {
+    /// No older than that; zero: the register must be asked now (RFC 9111, sections 5.2.1.1 and 5.2.1.4).
+    pub youngest: Option<Duration>,
+    /// A fetch not to be waited for: it took long, or failed.
+    pub avoided: Option<u64>,
+    /// Enough of waiting for others.
+    pub alone: bool,
 }
 
 /// What is known about a record before anybody asks the register.
 #[derive(Debug)]
-pub enum Lookup<'a> {
-    /// It is here and fresh.
-    Hit(Found),
+pub enum Lookup {
+    /// It is here and may be used.
+    Hit(Box<Hit>),
     /// Somebody is fetching it: wait for [`Follower::landed`].
     Follow(Follower),
     /// The caller fetches it, for itself and whoever waits.
-    Lead(Leader<'a>),
+    Lead(Box<Leader>),
 }
 
-/// Waits for somebody else's fetch.
+/// A stored answer that may be used.
 #[derive(Debug)]
-pub struct Follower(watch::Receiver<Landing>);
+pub struct Hit {
+    /// What the register has.
+    pub found: Found,
+    /// Of which kind the hit is.
+    pub source: Source,
+    /// Of a record.
+    pub life: Option<Life>,
+    /// Whether the caller's agency filled it itself: no other may be told of it (RFC 9211, section 6).
+    pub own: bool,
+    /// What "no match" about it needs.
+    pub kept: Kept,
+    /// The duty to fetch it anew in the background.
+    pub refresh: Option<Box<Leader>>,
+}
 
-/// The duty to fetch a record. Dropped before it lands, a follower takes over.
+/// How far a stored record is in its life.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// How old it is.
+    pub age: Duration,
+    /// Seconds until it is stale; below zero once it is.
+    pub ttl: i64,
+}
+
+/// What the fetch stage yields, from cache or register.
 #[derive(Debug)]
-pub struct Leader<'a> {
-    cache: &'a Cache,
-    key: Key,
-    rule: CacheRule,
-    stale: Option<Arc<Stored>>,
-    landing: Option<watch::Sender<Landing>>,
+pub struct Fetched {
+    /// What was found.
+    pub found: Found,
+    /// The connection, if one was used for this very answer.
+    pub origin: Option<Origin>,
+    /// Whether it was stored.
+    pub kept: Kept,
+}
+
+/// Whether a record was stored already, as far as "no match" must not tell.
+#[derive(Debug)]
+pub enum Kept {
+    /// The register was asked.
+    No,
+    /// It was asked so lately that it need not be asked again to answer "no match".
+    Lately,
+    /// It was not asked: to answer "no match" it must be.
+    Unasked(Unasked),
+    /// It stands in for this.
+    Stale(Refusal),
+}
+
+/// A stored record that "no match" may not be answered of before the register was asked.
+#[derive(Debug)]
+pub struct Unasked {
+    entry: store::Found<Entry>,
+    origin: Instant,
 }
 
 /// Where a record came from.
@@ -78,8 +162,14 @@ pub struct Leader<'a> {
 pub enum Source {
     /// It was stored and fresh.
     Stored,
+    /// It was stored and stale, and is fetched anew meanwhile.
+    Meanwhile,
+    /// It was known that the register knows nobody of that number.
+    Unknown,
     /// The register was asked.
     Register,
+    /// It was stored, and the register said that it is still the same.
+    Validated,
     /// Somebody else's fetch was waited for.
     Collapsed,
     /// It was stored, and stood in for a register that failed.
@@ -89,11 +179,14 @@ pub enum Source {
 }
 
 impl Source {
-    /// Its name in logs.
+    /// Its name in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stored => "hit",
+            Self::Meanwhile => "meanwhile",
+            Self::Unknown => "unknown",
             Self::Register => "miss",
+            Self::Validated => "validated",
             Self::Collapsed => "collapsed",
             Self::Stale => "stale",
             Self::Uncached => "off",
@@ -101,195 +194,530 @@ impl Source {
     }
 }
 
-/// What a fetch under way came to; `None` while it is.
-type Landing = Option<Result<Fetched, Refusal>>;
+/// Waits for somebody else's fetch.
+#[derive(Debug)]
+pub struct Follower {
+    flight: u64,
+    landing: tokio::sync::watch::Receiver<Option<Landed>>,
+    needs: Needs,
+}
+
+/// What somebody else's fetch came to for who waited.
+#[derive(Debug)]
+pub enum Followed {
+    /// The record.
+    Served(Fetched, Source),
+    /// It is of no use for this request: look again.
+    Again,
+    /// It failed: look again, once.
+    Failed(Refusal),
+}
+
+/// The duty to fetch a record. Dropped before it lands, a follower takes over.
+#[derive(Debug)]
+pub struct Leader {
+    needs: Needs,
+    fetch: Fetch,
+    began: SystemTime,
+    post: bool,
+    worth: Worth,
+    agency: AgencyId,
+    subject: Option<Mark>,
+    stale: Option<store::Found<Entry>>,
+    landing: Option<Landing>,
+}
+
+/// A stored record that the register is asked about.
+#[derive(Debug)]
+pub struct Compared {
+    cache: Arc<Inner>,
+    stored: Option<Stored>,
+}
+
+/// What a request needs, and under which rule.
+#[derive(Clone, Debug)]
+struct Needs {
+    cache: Arc<Inner>,
+    key: Key,
+    register: RegisterId,
+    rule: CacheRule,
+    most_bytes: usize,
+    /// About a sealed person: whatever a register answers is dropped unread.
+    sealed: bool,
+}
 
 impl Cache {
-    /// An empty cache that holds at most that many bytes of records; zero stores nothing, fetches are still shared.
-    pub fn new(capacity_bytes: u64) -> Self {
-        let stored = (capacity_bytes > 0).then(|| {
-            moka::sync::Cache::builder()
-                .max_capacity(capacity_bytes)
-                .weigher(|key: &Key, stored: &Arc<Stored>| stored.weight(key))
-                .build()
-        });
-        Self { stored, flights: Arc::default() }
+    /// An empty cache for records of those registers.
+    ///
+    /// # Errors
+    /// The memory for records cannot be had, or not be locked; or there can be no thread that sweeps.
+    pub fn new<'a>(
+        settings: Settings,
+        registers: impl IntoIterator<Item = &'a RegisterId>,
+        clock: &Clock,
+    ) -> io::Result<Self> {
+        let now = clock.now();
+        let Settings { capacity_bytes, shelter, believed, key } = settings;
+        let marker = Marker::new(&key);
+        let register = |id: &RegisterId| {
+            let mark = marker.register(id.as_str().as_bytes());
+            (id.clone(), Register { mark, freshness: Default::default(), turned: AtomicU64::new(0) })
+        };
+        let registers = registers.into_iter().map(register).collect();
+        let stores = capacity_bytes > 0;
+        let cells = (capacity_bytes / CELL_OF).max(1).ilog2().clamp(LEAST_CELLS, MOST_CELLS);
+        let limits =
+            store::Limits { bytes: capacity_bytes, usual_bytes: USUAL, purge_bits: cells, unsynced: believed };
+        let arena = match shelter.filter(|_| stores) {
+            Some(shelter) => Some(Arena::new(usize::try_from(capacity_bytes).unwrap_or(usize::MAX), shelter)?),
+            None => None,
+        };
+        let store = Arc::new(Store::new(limits, now));
+        let sweep = match stores {
+            true => Some(sweep(Arc::clone(&store), clock.clone())?),
+            false => None,
+        };
+        let (flights, rules) = (Flights::default(), Rulebook::default());
+        Ok(Self(Arc::new(Inner {
+            store,
+            stores,
+            flights,
+            marker,
+            arena,
+            rules,
+            registers,
+            origin: now,
+            _sweep: sweep,
+        })))
     }
 
     /// Looks for the record that a permit needs.
-    pub fn lookup(&self, permit: &Permit, now: SystemTime) -> Lookup<'_> {
-        let rule = permit.operation().cache;
-        let agency = (rule.scope == CacheScope::Agency).then(|| permit.system().agency.id.clone());
-        let sealed = permit.is_sealed();
-        let key = Key { upstream: permit.upstream().clone(), agency, sealed };
-        if rule.scope == CacheScope::Off {
-            return Lookup::Lead(Leader { cache: self, key, rule, stale: None, landing: None });
+    pub fn lookup(&self, permit: &Permit, wish: Wish, at: Moment) -> Lookup {
+        let inner = &self.0;
+        let needs = Needs::of(inner, permit);
+        let scan = permit.operation().bulk || matches!(permit.operation().answer, Form::List(_));
+        let worth = if scan { Worth::Scan } else { Worth::Usual };
+        let leader = |stale, landing| {
+            Box::new(Leader {
+                fetch: inner.store.begin(at.now),
+                began: at.wall,
+                post: permit.upstream().method != contract::Method::Get,
+                worth,
+                agency: permit.system().agency.id.clone(),
+                subject: permit.subject().map(|subject| inner.marker.subject(subject.expose().as_bytes())),
+                needs: needs.clone(),
+                stale,
+                landing,
+            })
+        };
+        if needs.rule.scope == CacheScope::Off {
+            return Lookup::Lead(leader(None, None));
         }
-        let stored = self.stored.as_ref().filter(|_| !sealed).and_then(|stored| stored.get(&key));
-        if let Some(stored) = &stored
-            && stored.is_fresh(&rule, now)
+        let (entry, purged) = match inner.looked_up(&needs.key, worth, at.now) {
+            store::Lookup::Hit(entry) => (Some(entry), false),
+            store::Lookup::Stale(entry) => (Some(entry), true),
+            store::Lookup::Miss => (None, false),
+        };
+        if let Some(entry) = entry.as_ref().filter(|_| !purged)
+            && let Some(mut hit) = needs.hit(entry, &permit.system().agency.id, wish, at)
         {
-            return Lookup::Hit(stored.found.clone());
-        }
-        match self.flights().entry((key.clone(), rule.stale_if_error)) {
-            Slot::Occupied(flight) => Lookup::Follow(Follower(flight.get().clone())),
-            Slot::Vacant(vacant) => {
-                let (sender, receiver) = watch::channel(None);
-                vacant.insert(receiver);
-                Lookup::Lead(Leader { cache: self, key, rule, stale: stored, landing: Some(sender) })
+            if hit.source == Source::Meanwhile && let Some(landing) = inner.flights.begin(needs.key) {
+                hit.refresh = Some(leader(Some(entry.clone()), Some(landing)));
             }
+            return Lookup::Hit(Box::new(hit));
+        }
+        let stale = entry.filter(|entry| entry.terms.is_some());
+        if wish.alone || wish.youngest.is_some() {
+            // Whoever wants it younger than what others wait for wants the register asked after now.
+            return Lookup::Lead(leader(stale, None));
+        }
+        match inner.flights.join(needs.key, wish.avoided) {
+            Role::Follow(flight, landing) => Lookup::Follow(Follower { flight, landing, needs }),
+            Role::Lead(landing) => Lookup::Lead(leader(stale, Some(landing))),
         }
     }
 
-    /// Forgets the record that a permit needs: it is about somebody else, or cannot be read.
+    /// Forgets the record that a permit needed: it is about somebody else, or cannot be read.
     pub fn evict(&self, upstream: &UpstreamRequest, agency: &AgencyId) {
-        let Some(stored) = &self.stored else { return };
-        for agency in [None, Some(agency.clone())] {
-            stored.invalidate(&Key { upstream: upstream.clone(), agency, sealed: false });
+        for scope in [CacheScope::Shared, CacheScope::Agency] {
+            self.0.store.remove(&self.0.key(upstream, agency, scope, false));
         }
     }
 
     /// How many records are kept, and how many bytes they weigh.
     pub fn size(&self) -> (u64, u64) {
-        self.stored.as_ref().map_or((0, 0), |stored| (stored.entry_count(), stored.weighted_size()))
+        self.0.store.size()
     }
 
-    fn flights(&self) -> std::sync::MutexGuard<'_, HashMap<(Key, Duration), watch::Receiver<Landing>>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Why records left, so far.
+    pub fn evictions(&self) -> Evictions {
+        self.0.store.evictions()
+    }
+
+    /// How many records had no place in the memory that is sheltered, so far: they were wiped all the same, but neither locked nor
+    /// left out of core dumps.
+    pub fn unsheltered(&self) -> u64 {
+        self.0.arena.as_ref().map_or(0, Arena::outside)
+    }
+}
+
+impl Inner {
+    fn looked_up(&self, key: &Key, worth: Worth, now: Instant) -> store::Lookup<Entry> {
+        if self.stores { self.store.lookup(key, worth, now) } else { store::Lookup::Miss }
+    }
+
+    fn key(&self, upstream: &UpstreamRequest, agency: &AgencyId, scope: CacheScope, sealed: bool) -> Key {
+        let method = match upstream.method {
+            contract::Method::Get => b"GET".as_slice(),
+            contract::Method::Post => b"POST",
+        };
+        let register = upstream.register.as_str().as_bytes();
+        let mark = self.marker.upstream(&[register, method, upstream.target.expose().as_bytes()]);
+        let own = scope == CacheScope::Agency;
+        // Nothing is shared between who may know of a sealed person and who may not. No agency's id begins like that.
+        let mut whose = if sealed { b"\0sealed ".to_vec() } else { Vec::new() };
+        if own {
+            whose.extend_from_slice(agency.as_str().as_bytes());
+        }
+        Key::new(mark, (own || sealed).then(|| self.marker.agency(&whose)))
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        millis(now.saturating_duration_since(self.origin))
+    }
+
+    /// How long after the register was asked "no match" may be answered without asking it: not for longer than its records are
+    /// fresh, or how fast the answer comes would tell whether there is one.
+    fn no_match(&self, register: &RegisterId, rule: &CacheRule) -> Duration {
+        let seen = self.registers.get(register).map_or(0, Register::freshness);
+        rule.no_match.min(rule.fresh).min(Duration::from_millis(seen))
+    }
+}
+
+impl Register {
+    fn freshness(&self) -> u64 {
+        let seen = self.freshness.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|slot| *slot > 0);
+        seen.min().unwrap_or_default().saturating_sub(1)
+    }
+
+    /// A record came that is fresh for so long.
+    fn saw(&self, fresh: Duration, now: u64) {
+        let [this, last] = &self.freshness;
+        let turned = self.turned.load(Ordering::Relaxed);
+        if now.saturating_sub(turned) > WINDOW
+            && self.turned.compare_exchange(turned, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            last.store(this.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        }
+        // One more, for zero stands for none.
+        let fresh = millis(fresh).saturating_add(1);
+        let seen = this.load(Ordering::Relaxed);
+        if seen == 0 || fresh < seen {
+            this.store(fresh, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Needs {
+    fn of(inner: &Arc<Inner>, permit: &Permit) -> Self {
+        let (rule, sealed, upstream) = (permit.operation().cache, permit.is_sealed(), permit.upstream());
+        Self {
+            cache: Arc::clone(inner),
+            key: inner.key(upstream, &permit.system().agency.id, rule.scope, sealed),
+            register: upstream.register.clone(),
+            rule,
+            most_bytes: permit.operation().most_bytes(),
+            sealed,
+        }
+    }
+
+    /// What is stored, if it may be used.
+    fn hit(&self, entry: &store::Found<Entry>, agency: &AgencyId, wish: Wish, at: Moment) -> Option<Hit> {
+        let inner = &self.cache;
+        let lately = || {
+            let window = inner.no_match(&self.register, &self.rule);
+            wish.youngest.is_none() && entry.was_asked_within(window, inner.millis(at.now))
+        };
+        let Some(terms) = &entry.terms else {
+            let hit = || Hit {
+                found: Found::Unknown,
+                source: Source::Unknown,
+                life: None,
+                own: false,
+                kept: Kept::Lately,
+                refresh: None,
+            };
+            return lately().then(hit);
+        };
+        let source = match terms.usable(&self.rule, wish.youngest, at.wall) {
+            Use::Fresh => Source::Stored,
+            Use::Meanwhile => Source::Meanwhile,
+            Use::No => return None,
+        };
+        if !self.fits(&entry.found) {
+            return None;
+        }
+        let life = Life { age: terms.age(at.wall), ttl: terms.ttl(&self.rule, at.wall) };
+        let own = entry.filled_by == *agency;
+        let kept = match lately() {
+            true => Kept::Lately,
+            false => Kept::Unasked(Unasked { entry: entry.clone(), origin: inner.origin }),
+        };
+        Some(Hit { found: entry.found.clone(), source, life: Some(life), own, kept, refresh: None })
+    }
+
+    /// What is stored, if it may stand in for a register that fails. It is looked up again: it may have been purged meanwhile.
+    fn stand_in(&self, refusal: Refusal, at: Moment) -> Result<(Fetched, Source), Refusal> {
+        if self.sealed {
+            return Err(refusal);
+        }
+        let store::Lookup::Hit(entry) = self.cache.looked_up(&self.key, Worth::Scan, at.now) else {
+            return Err(refusal);
+        };
+        let may = entry.terms.as_ref().is_some_and(|terms| terms.may_stand_in(&self.rule, at.wall));
+        if !may || !self.fits(&entry.found) {
+            return Err(refusal);
+        }
+        let kept = Kept::Stale(refusal);
+        Ok((Fetched { found: entry.found.clone(), origin: None, kept }, Source::Stale))
+    }
+
+    /// Another operation may have let it be longer.
+    fn fits(&self, found: &Found) -> bool {
+        found.record().is_none_or(|raw| raw.len() <= self.most_bytes)
+    }
+}
+
+impl Unasked {
+    /// The register was asked now.
+    pub fn asked(&self, now: Instant) {
+        let now = millis(now.saturating_duration_since(self.origin));
+        self.entry.asked_at.fetch_max(now, Ordering::Relaxed);
     }
 }
 
 impl Follower {
-    /// What the fetch came to; `None` if whoever fetched gave up: look again.
-    pub async fn landed(mut self) -> Option<Result<Fetched, Refusal>> {
-        let landed = self.0.wait_for(Option::is_some).await.ok()?;
-        landed.clone()
+    /// Names the fetch, for [`Wish::avoided`].
+    pub fn flight(&self) -> u64 {
+        self.flight
+    }
+
+    /// Waits for what the fetch comes to.
+    pub async fn landed(&mut self, at: impl FnOnce() -> Moment) -> Followed {
+        let landed = self.landing.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone());
+        let needs = &self.needs;
+        match landed {
+            // Whoever fetched gave up.
+            None => Followed::Again,
+            Some(Landed::Arrived { found, fetch, marks }) => {
+                // What was purged before this request came must not reach it.
+                if needs.cache.store.judge(&needs.key, fetch, marks.about()) != Verdict::Fresh {
+                    return Followed::Again;
+                }
+                match needs.fits(&found) {
+                    true => Followed::Served(Fetched { found, origin: None, kept: Kept::No }, Source::Collapsed),
+                    false => Followed::Failed(Refusal::RecordTooLarge),
+                }
+            }
+            Some(Landed::Failed { refusal: Refusal::RecordTooLarge, most_bytes, .. })
+                if most_bytes < needs.most_bytes =>
+            {
+                Followed::Again
+            }
+            Some(Landed::Failed { refusal, failing: false, .. }) => Followed::Failed(refusal),
+            Some(Landed::Failed { refusal, .. }) => match needs.stand_in(refusal, at()) {
+                Ok((fetched, source)) => Followed::Served(fetched, source),
+                Err(refusal) => Followed::Failed(refusal),
+            },
+        }
     }
 }
 
-impl Leader<'_> {
+impl Leader {
     /// What the register may be asked to compare with.
-    pub fn validators(&self) -> Validators {
-        self.stale.as_ref().map(|stale| stale.validators.clone()).unwrap_or_default()
+    pub fn compared(&self) -> Compared {
+        let terms = self.stale.as_ref().and_then(|stale| stale.terms.as_ref());
+        Compared { cache: Arc::clone(&self.needs.cache), stored: terms.map(Terms::to_stored) }
+    }
+
+    /// Whether somebody waits for it.
+    pub fn is_awaited(&self) -> bool {
+        self.landing.as_ref().is_some_and(Landing::is_awaited)
     }
 
     /// Takes the register's answer: keeps it if register and contract allow, and tells whoever waits.
     ///
     /// # Errors
     /// The refusal that the fetch came to, if nothing stored may stand in for it.
-    pub fn land(mut self, answer: Result<Answer, Unanswered>, now: SystemTime) -> Result<(Fetched, Source), Refusal> {
-        let landed = self.resolve(answer, now);
-        if let Some(landing) = self.landing.take() {
-            let shared = match &landed {
-                Ok((fetched, _)) => Ok(Fetched { origin: None, ..fetched.clone() }),
-                Err(refusal) => Err(refusal.clone()),
-            };
-            landing.send_replace(Some(shared));
-        }
-        landed
-    }
-
-    fn resolve(&self, answer: Result<Answer, Unanswered>, now: SystemTime) -> Result<(Fetched, Source), Refusal> {
-        let source = if self.rule.scope == CacheScope::Off { Source::Uncached } else { Source::Register };
-        let (answer, stale) = match (answer, &self.stale) {
+    pub fn land(mut self, answer: Result<Answer, Unanswered>, at: Moment) -> Result<(Fetched, Source), Refusal> {
+        let uncached = self.needs.rule.scope == CacheScope::Off;
+        let source = if uncached { Source::Uncached } else { Source::Register };
+        let arrived = match answer {
             // Of a sealed person whatever a register answers is dropped unread; only that it does not is told to anybody.
-            (answer, _) if self.key.sealed => {
-                return match answer {
-                    Err(Unanswered { refusal, failing: true }) => Err(refusal),
-                    Ok(_) | Err(_) => Ok((Fetched { found: Found::Unknown, origin: None, kept: Kept::No }, source)),
-                };
+            Ok(_) | Err(Unanswered { failing: false, .. }) if self.needs.sealed => {
+                Ok((Found::Unknown, None, source, self.keep_unknown(at)))
             }
-            (Ok(answer), stale) => (answer, stale),
-            (Err(Unanswered { failing: true, refusal }), Some(stale)) if stale.may_stand_in(&self.rule, now) => {
-                let kept = Kept::Stale(refusal);
-                return Ok((Fetched { found: stale.found.clone(), origin: None, kept }, Source::Stale));
-            }
-            (Err(unanswered), _) => return Err(unanswered.refusal),
+            Ok(answer) => self.arrived(answer, source, at),
+            Err(unanswered) => Err(unanswered),
         };
-        let Answer { found, headers, status, origin } = answer;
-        let found = match (found, stale) {
-            (Some(found), _) => found,
-            // "Not modified" answers only our own validators; without them it is no answer.
-            (None, Some(stale)) => {
-                if let Some(stored) = &self.cache.stored {
-                    let policy = stale.policy.after_response(&self.request(), &response(status, &headers), now);
-                    let (AfterResponse::NotModified(refreshed, _) | AfterResponse::Modified(refreshed, _)) = policy;
-                    self.keep(stored, &stale.found, refreshed, stale.validators.clone(), now);
-                }
-                stale.found.clone()
-            }
-            (None, None) => return Err(Refusal::RegisterFailed),
-        };
-        if status != StatusCode::NOT_MODIFIED
-            && self.rule.scope != CacheScope::Off
-            && let Some(stored) = &self.cache.stored
-        {
-            let policy = CachePolicy::new_options(&self.request(), &response(status, &headers), now, OPTIONS);
-            self.keep(stored, &found, policy, Validators::of(&headers), now);
+        // Before whoever waits is told: whoever looks again must find it over.
+        let landing = self.landing.take();
+        if let Some(landing) = &landing {
+            self.needs.cache.flights.end(&self.needs.key, landing);
         }
-        Ok((Fetched { found, origin: Some(origin), kept: Kept::No }, source))
+        match arrived {
+            Ok((found, origin, source, marks)) => {
+                if let Some(landing) = landing {
+                    landing.tell(Landed::Arrived { found: found.clone(), fetch: self.fetch, marks: Arc::new(marks) });
+                }
+                Ok((Fetched { found, origin, kept: Kept::No }, source))
+            }
+            Err(Unanswered { refusal, failing }) => {
+                if let Some(landing) = landing {
+                    let most_bytes = self.needs.most_bytes;
+                    landing.tell(Landed::Failed { refusal: refusal.clone(), failing, most_bytes });
+                }
+                if failing { self.needs.stand_in(refusal, at) } else { Err(refusal) }
+            }
+        }
     }
 
-    fn keep(
+    fn arrived(
         &self,
-        stored: &moka::sync::Cache<Key, Arc<Stored>>,
-        found: &Found,
-        policy: CachePolicy,
-        validators: Validators,
-        now: SystemTime,
-    ) {
-        let fresh = policy.time_to_live(now).min(self.rule.fresh);
-        // Nobody is stored as unknown: whoever is hidden or sealed is asked for each time, and would be told apart.
-        if matches!(found, Found::Unknown) || !policy.is_storable() || (fresh.is_zero() && validators.is_empty()) {
-            stored.invalidate(&self.key);
+        answer: Answer,
+        source: Source,
+        at: Moment,
+    ) -> Result<(Found, Option<Origin>, Source, Marks), Unanswered> {
+        let Answer { found, headers, status, origin } = answer;
+        let (found, source, marks) = match (found, &self.stale) {
+            (Some(Found::Unknown), _) => (Found::Unknown, source, self.keep_unknown(at)),
+            (Some(found), _) => {
+                let marks = self.keep(&found, status, &headers, at);
+                (found, source, marks)
+            }
+            (None, Some(stale)) => {
+                let marks = self.keep_validated(stale, &headers, at);
+                (stale.found.clone(), Source::Validated, marks)
+            }
+            // "Not modified" answers only our own validators; without them it is no answer.
+            (None, None) => return Err(Unanswered { refusal: Refusal::RegisterFailed, failing: true }),
+        };
+        Ok((found, Some(origin), source, marks))
+    }
+
+    /// Keeps a record, if register and contract allow.
+    fn keep(&self, found: &Found, status: StatusCode, headers: &HeaderMap, at: Moment) -> Marks {
+        let cache = &self.needs.cache;
+        let (marks, all) = self.marks(headers);
+        let times = Times { asked_at: self.began, got_at: at.wall };
+        let method = if self.post { Method::POST } else { Method::GET };
+        let kept = cache.rules.keep(&asked(&method, &Uri::default()), status, headers, times, &Limits::default());
+        let terms = kept.ok().filter(|_| all).map(|stored| Terms::of(&stored));
+        // In memory of its own: the weight counts the record alone.
+        self.put(terms, || found.compact(cache.arena.as_ref()), &marks, at);
+        marks
+    }
+
+    /// Keeps a record that the register said is still the same (RFC 9111, section 4.3.4).
+    fn keep_validated(&self, stale: &store::Found<Entry>, headers: &HeaderMap, at: Moment) -> Marks {
+        let rules = &self.needs.cache.rules;
+        let Some(old) = stale.terms.as_ref().map(Terms::to_stored) else { return self.marks(headers).0 };
+        let times = Times { asked_at: self.began, got_at: at.wall };
+        let merged = rules.freshen(&asked(&Method::GET, &Uri::default()), &old, headers, times, &Limits::default());
+        let (marks, all) = self.marks(&merged.stored.headers);
+        let terms = merged.keep.ok().filter(|()| all).map(|()| Terms::of(&merged.stored));
+        self.put(terms, || stale.found.clone(), &marks, at);
+        marks
+    }
+
+    /// Keeps that the register knows nobody of that number, for as long as any contract may want.
+    fn keep_unknown(&self, at: Moment) -> Marks {
+        let (marks, _) = self.marks(&HeaderMap::new());
+        let cache = &self.needs.cache;
+        if !self.stores() {
+            return marks;
+        }
+        if self.needs.rule.no_match.is_zero() {
+            cache.store.remove(&self.needs.key);
+        } else {
+            let until = at.now + LONGEST_NO_MATCH;
+            self.insert(Entry { found: Found::Unknown, terms: None, ..self.entry(at) }, until, &marks);
+        }
+        marks
+    }
+
+    fn put(&self, terms: Option<Terms>, found: impl FnOnce() -> Found, marks: &Marks, at: Moment) {
+        if !self.stores() {
             return;
         }
-        let fresh_until = now + fresh;
-        // The weight counts the record alone.
-        let found = found.compact();
-        let kept = Stored { found, policy, validators, checked_at: now, fresh_until };
-        stored.insert(self.key.clone(), Arc::new(kept));
-    }
-
-    fn request(&self) -> Request<()> {
-        let mut request = Request::new(());
-        if let Ok(target) = self.key.upstream.target.expose().parse() {
-            *request.uri_mut() = target;
+        let (cache, rule) = (&self.needs.cache, &self.needs.rule);
+        if let Some(register) = cache.registers.get(&self.needs.register) {
+            let fresh = |terms: &Terms| terms.fresh_for(rule).saturating_sub(terms.age(at.wall));
+            register.saw(terms.as_ref().map_or(Duration::ZERO, fresh), cache.millis(at.now));
         }
-        request
-    }
-}
-
-impl Drop for Leader<'_> {
-    fn drop(&mut self) {
-        // Followers see the sender go: those who come later must find no flight that nobody flies.
-        if self.rule.scope != CacheScope::Off {
-            self.cache.flights().remove(&(self.key.clone(), self.rule.stale_if_error));
+        match terms {
+            Some(terms) => {
+                let until = at.now + terms.useful(rule, at.wall);
+                self.insert(Entry { found: found(), terms: Some(terms), ..self.entry(at) }, until, marks);
+            }
+            None => cache.store.remove(&self.needs.key),
         }
     }
-}
 
-impl Stored {
-    fn is_fresh(&self, rule: &CacheRule, now: SystemTime) -> bool {
-        now < self.fresh_until(rule)
+    fn stores(&self) -> bool {
+        self.needs.cache.stores && self.needs.rule.scope != CacheScope::Off
     }
 
-    /// RFC 5861, section 4, as far as the contract of the operation that asks allows it; never past `must-revalidate`.
-    fn may_stand_in(&self, rule: &CacheRule, now: SystemTime) -> bool {
-        now < self.fresh_until(rule) + rule.stale_if_error && !self.validators.must_revalidate
+    fn entry(&self, at: Moment) -> Entry {
+        let asked_at = AtomicU64::new(self.needs.cache.millis(at.now));
+        Entry { found: Found::Unknown, terms: None, filled_by: self.agency.clone(), asked_at }
     }
 
-    /// By the rule of the operation that asks, which need not be the one that stored it.
-    fn fresh_until(&self, rule: &CacheRule) -> SystemTime {
-        self.fresh_until.min(self.checked_at + rule.fresh)
+    fn insert(&self, value: Entry, until: Instant, marks: &Marks) {
+        let bytes = value.heap();
+        let record = Record { value, bytes, about: marks.about(), until };
+        self.needs.cache.store.insert(&self.needs.key, self.fetch, record, self.worth);
     }
 
-    fn weight(&self, key: &Key) -> u32 {
-        let record = match &self.found {
-            Found::Record(raw) => raw.len(),
-            Found::Unknown => 0,
+    /// What purges find the answer by; and whether that is all of it.
+    fn marks(&self, headers: &HeaderMap) -> (Marks, bool) {
+        let Needs { cache, register, .. } = &self.needs;
+        let id = register.as_str().as_bytes();
+        let lines = TAGS.iter().flat_map(|name| headers.get_all(*name)).map(HeaderValue::as_bytes);
+        let (tags, all) = match cache.marker.tags(id, lines) {
+            Ok(tags) => (tags, true),
+            Err(_) => {
+                tracing::warn!(register = register.as_str(), "a record has more or longer tags than can be kept");
+                (Vec::new(), false)
+            }
         };
-        u32::try_from(OVERHEAD + record + key.upstream.target.expose().len()).unwrap_or(u32::MAX)
+        let mark = cache.registers.get(register).map_or_else(|| cache.marker.register(id), |register| register.mark);
+        // Whom it is about is not in the question: it goes with anybody.
+        let subject = self.subject.unwrap_or_else(|| cache.marker.subject(ANYBODY));
+        (Marks { register: mark, subjects: vec![subject], tags }, all)
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        // Followers see the sender go: those who come later must find no fetch that nobody makes.
+        if let Some(landing) = &self.landing {
+            self.needs.cache.flights.end(&self.needs.key, landing);
+        }
+    }
+}
+
+impl Compared {
+    /// For the request.
+    pub fn validators(&self) -> Validators {
+        self.stored.as_ref().map(|stored| Validators::of(&stored.headers)).unwrap_or_default()
+    }
+
+    /// Whether a "not modified" is about another record than the one that was asked about: it tells nothing then, and the register MUST
+    /// be asked again, without validators (RFC 9111, section 4.3.4).
+    pub fn tells_nothing(&self, answer: &Answer) -> bool {
+        let about = |stored: &Stored| self.cache.rules.identify(&[stored], 0, &answer.headers);
+        answer.found.is_none() && self.stored.as_ref().is_some_and(|stored| about(stored).is_empty())
     }
 }
 
@@ -298,7 +726,6 @@ impl Stored {
 pub struct Validators {
     etag: Option<HeaderValue>,
     last_modified: Option<HeaderValue>,
-    must_revalidate: bool,
 }
 
 impl Validators {
@@ -318,69 +745,57 @@ impl Validators {
     }
 
     fn of(headers: &HeaderMap) -> Self {
-        let must_revalidate = headers
-            .get_all(header::CACHE_CONTROL)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|directive| matches!(directive.trim(), "must-revalidate" | "proxy-revalidate" | "no-cache"));
-        Self {
-            etag: headers.get(header::ETAG).cloned(),
-            last_modified: headers.get(header::LAST_MODIFIED).cloned(),
-            must_revalidate,
+        Self { etag: headers.get(header::ETAG).cloned(), last_modified: headers.get(header::LAST_MODIFIED).cloned() }
+    }
+}
+
+/// What the gateway asks a register, as the rules see it: fields of its own alone, none of which an answer can vary by.
+fn asked<'a>(method: &'a Method, uri: &'a Uri) -> Asked<'a> {
+    static NONE: std::sync::LazyLock<HeaderMap> = std::sync::LazyLock::new(HeaderMap::new);
+    Asked { method, uri, headers: &NONE }
+}
+
+/// Takes out what is purged or of no more use, all of it once a minute: nothing of a person stays in memory for much longer.
+fn sweep(store: Arc<Store<Entry>>, clock: Clock) -> io::Result<mpsc::SyncSender<()>> {
+    let (stop, stopped) = mpsc::sync_channel(0);
+    let rounds = move || {
+        loop {
+            let (records, _) = store.size();
+            let step = usize::try_from(records / STEPS).unwrap_or_default() + LEAST_STEP;
+            let mut round = store.sweep();
+            loop {
+                if stopped.recv_timeout(PAUSE) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    return;
+                }
+                if !round.step(step, clock.now()) {
+                    break;
+                }
+            }
         }
-    }
+    };
+    thread::Builder::new().name("popgate-sweep".to_owned()).spawn(rounds)?;
+    Ok(stop)
 }
 
-fn response(status: StatusCode, headers: &HeaderMap) -> Response<()> {
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    response.headers_mut().clone_from(headers);
-    response
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What an entry costs beside its record, in bytes, roughly: the policy's headers, the key, the store's own.
-const OVERHEAD: usize = 1024;
-
-/// A shared cache (RFC 9111), without heuristic freshness: what a register does not say is not assumed.
-const OPTIONS: CacheOptions = CacheOptions {
-    shared: true,
-    cache_heuristic: 0.0,
-    immutable_min_time_to_live: Duration::ZERO,
-    ignore_cargo_cult: false,
-};
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use popgate_policy::contract::Method;
-    use popgate_policy::disclose::Raw;
-    use popgate_policy::model::{Personal, RegisterId};
-
-    use super::*;
-    use crate::forward::Origin;
-
-    #[test]
-    fn a_stored_record_does_not_hold_the_buffer_that_it_was_read_into() {
-        let cache = Cache::new(1 << 20);
-        let upstream = UpstreamRequest {
-            register: RegisterId::new("population"),
-            method: Method::Get,
-            target: Personal::new("/persons/1".into()),
-        };
-        let key = Key { upstream, agency: None, sealed: false };
-        let rule =
-            CacheRule { scope: CacheScope::Shared, fresh: Duration::from_secs(60), stale_if_error: Duration::ZERO };
-        let buffer = Bytes::from(vec![b'1'; 64 << 10]);
-        let answer = Answer {
-            found: Some(Found::Record(Raw::seal(buffer.slice(..16)))),
-            status: StatusCode::OK,
-            headers: [(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"))].into_iter().collect(),
-            origin: Origin::default(),
-        };
-        let leader = Leader { cache: &cache, key: key.clone(), rule, stale: None, landing: None };
-        drop(leader.land(Ok(answer), SystemTime::UNIX_EPOCH));
-        assert!(cache.stored.as_ref().unwrap().get(&key).is_some());
-        assert!(buffer.is_unique());
-    }
-}
+/// What a register may give a record for purges to find it by.
+const TAGS: [&str; 2] = ["surrogate-key", "cache-tag"];
+/// Stands for whoever an answer is about, where the question does not say. No person has the number.
+const ANYBODY: &[u8] = b"";
+/// Bytes: what the tables are laid out for.
+const USUAL: usize = 1 << 10;
+/// One of 16 bytes for purges for each of so many bytes of records.
+const CELL_OF: u64 = 1 << 10;
+const LEAST_CELLS: u32 = 12;
+const MOST_CELLS: u32 = 22;
+/// In milliseconds: how long a register's shortest freshness is remembered, once to twice.
+const WINDOW: u64 = 3_600_000;
+/// The longest that a contract may say (`no-match`).
+const LONGEST_NO_MATCH: Duration = Duration::from_secs(60);
+/// A round of the sweep has so many steps.
+const STEPS: u64 = 600;
+const LEAST_STEP: usize = 64;
+const PAUSE: Duration = Duration::from_millis(100);

@@ -5,6 +5,15 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::tz::TimeZone;
 use nix::time::{ClockId, clock_gettime};
 
+/// A point in time, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Monotonic, for intervals.
+    pub now: Instant,
+    /// For what registers date.
+    pub wall: SystemTime,
+}
+
 /// Tells the time: the machine's, in the site's time zone.
 #[derive(Clone, Debug)]
 pub struct Clock {
@@ -56,9 +65,9 @@ impl Clock {
         rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(seconds))
     }
 
-    /// Wall-clock time as the cache's freshness rules want it.
-    pub fn system_time(&self) -> SystemTime {
-        SystemTime::from(self.wall())
+    /// Now on both clocks, as the cache's freshness rules want it.
+    pub fn moment(&self) -> Moment {
+        Moment { now: self.now(), wall: SystemTime::from(self.wall()) }
     }
 
     /// When that day is over in the site's time zone.

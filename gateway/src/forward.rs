@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use popgate_policy::contract::{self, UpstreamRequest};
 use popgate_policy::disclose::Raw;
+use popgate_policy::disclose::arena::Arena;
 use popgate_policy::model::{Personal, RegisterId};
-use popgate_policy::permit::{Permit, WholePermit};
+use popgate_policy::permit::WholePermit;
 
 use crate::admit::overload::Class;
 use crate::cache::Validators;
@@ -55,9 +56,9 @@ impl Found {
 
     /// The same in memory of its own, see [`Raw::compact`].
     #[must_use]
-    pub fn compact(&self) -> Self {
+    pub fn compact(&self, arena: Option<&Arena>) -> Self {
         match self {
-            Self::Record(raw) => Self::Record(raw.compact()),
+            Self::Record(raw) => Self::Record(raw.compact(arena)),
             Self::Unknown => Self::Unknown,
         }
     }
@@ -90,28 +91,6 @@ impl Unanswered {
     fn failing(refusal: Refusal) -> Self {
         Self { refusal, failing: true }
     }
-}
-
-/// What the fetch stage yields, from cache or register.
-#[derive(Clone, Debug)]
-pub struct Fetched {
-    /// What was found.
-    pub found: Found,
-    /// The connection, if one was used for this very answer.
-    pub origin: Option<Origin>,
-    /// Whether it was stored.
-    pub kept: Kept,
-}
-
-/// Whether a record was stored already. Nobody unknown ever is.
-#[derive(Clone, Debug)]
-pub enum Kept {
-    /// The register was asked.
-    No,
-    /// It was fresh, and the register not asked.
-    Fresh,
-    /// It stands in for this.
-    Stale(Refusal),
 }
 
 /// An upstream connection, as far as others may judge it.
@@ -171,15 +150,15 @@ pub struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// The record, or the list of records, that a permit opens.
-    pub fn record(permit: &'a Permit, class: Class) -> Self {
-        let wanted = Self::record_of(permit.upstream(), permit.operation().most_bytes(), class);
-        Self { subject: permit.subject(), ..wanted }
-    }
-
-    /// The same when the permit is used up.
+    /// The record, or the list of records, of an upstream request.
     pub fn record_of(upstream: &'a UpstreamRequest, most_bytes: usize, class: Class) -> Self {
         Self { upstream, subject: None, media_type: "application/json", most_bytes, class }
+    }
+
+    /// The same person is asked of the same target, where the register wants that.
+    #[must_use]
+    pub fn about(self, subject: Option<&'a Personal<String>>) -> Self {
+        Self { subject, ..self }
     }
 
     /// The field that is given by itself.

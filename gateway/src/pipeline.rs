@@ -11,7 +11,6 @@ use http::Response;
 use popgate_policy::contract::{Answer, Arguments, UpstreamRequest};
 use popgate_policy::directory::Priority;
 use popgate_policy::disclose::{Person, Redacted, Tally};
-use popgate_policy::model::AgencyId;
 use popgate_policy::permit::Permit;
 
 use crate::accept::{Connection, Inbound, framing};
@@ -19,9 +18,9 @@ use crate::admit::overload::Class;
 use crate::app::seals::Seals;
 use crate::app::{Core, Live};
 use crate::audit::{Intent, Receipt, Shown};
-use crate::cache::{Lookup, Source, Validators};
+use crate::cache::{Fetched, Validators};
 use crate::decide::Agreed;
-use crate::forward::{Fetched, Kept, Origin, Wanted};
+use crate::forward::Wanted;
 use crate::identify::Caller;
 use crate::redact::Opened;
 use crate::refusal::Refusal;
@@ -32,9 +31,11 @@ use crate::{admit, decide, forward, identify, narrow, redact, respond, route};
 
 mod bulk;
 mod exchange;
+mod fetch;
 mod view;
 
 use exchange::Exchange;
+use fetch::{ask_for_nobody, counted, fetch, forget};
 
 /// Answers one request, whatever the protocol it came by.
 pub async fn answer(core: &Rc<Core>, inbound: Inbound) -> Response<Body> {
@@ -108,7 +109,7 @@ async fn disclose(
 /// Who asks what for what purpose.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
-    core: &'a Core,
+    core: &'a Rc<Core>,
     live: &'a Live,
     connection: &'a Connection,
     caller: &'a Caller,
@@ -149,8 +150,8 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
     let (pending, closing) = node.audit.intend(first).map_err(|_| Refusal::AuditUnavailable)?;
     exchange.intended(closing);
     let opened = match permit.operation().answer {
-        Answer::Whole(_) => whole(core, permit, guess, exchange).await?,
-        Answer::Record | Answer::Match | Answer::List(_) => record(core, connection, permit, guess, exchange).await?,
+        Answer::Whole(_) => whole(asked, permit, guess, exchange).await?,
+        Answer::Record | Answer::Match | Answer::List(_) => record(asked, permit, guess, exchange).await?,
     };
     let receipt = pending.durable().await.map_err(|_| Refusal::AuditUnavailable)?;
     // The register may have been slow: what was suspended meanwhile, or is no longer lent, is not shown.
@@ -186,14 +187,14 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
 
 /// The record, or the list of records.
 async fn record(
-    core: &Core,
-    connection: &Connection,
+    asked: Asked<'_>,
     permit: Permit,
     guess: admit::Guess<'_>,
     exchange: &mut Exchange,
 ) -> Result<Opened, Refusal> {
+    let Asked { core, connection, call, .. } = asked;
     let until = deadline(core, permit.upstream());
-    let Fetched { found, origin, kept } = fetch(core, &permit, until, exchange).await?;
+    let Fetched { found, origin, kept } = fetch(core, &permit, call.youngest, until, exchange).await?;
     let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
     let (most_bytes, class) = (permit.operation().most_bytes(), class(&permit));
     let permit = narrow::persons(core, connection, permit, found.record()).await;
@@ -202,20 +203,21 @@ async fn record(
     let opened = forget(core, &upstream, &agency, origin, opened).inspect_err(|refusal| guess.unopened(refusal))?;
     let opened = guess.judge(opened);
     if matches!(opened, Opened::NoMatch(..)) {
-        ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes, class), kept, until, exchange).await?;
+        ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes, class), kept, until).await?;
     }
     Ok(opened)
 }
 
 /// A field that is given by itself: first the record, which says whom it is about and what the policies ask, then the field.
 async fn whole(
-    core: &Core,
+    asked: Asked<'_>,
     permit: Permit,
     guess: admit::Guess<'_>,
     exchange: &mut Exchange,
 ) -> Result<Opened, Refusal> {
+    let Asked { core, call, .. } = asked;
     let until = deadline(core, permit.upstream());
-    let Fetched { found, origin, kept } = fetch(core, &permit, until, exchange).await?;
+    let Fetched { found, origin, kept } = fetch(core, &permit, call.youngest, until, exchange).await?;
     let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
     let (most_bytes, class) = (permit.operation().most_bytes(), class(&permit));
     let opened = redact::open_record_of_whole(permit, found.record(), exchange.strays());
@@ -224,90 +226,17 @@ async fn whole(
     let permit = match guess.judge(opened) {
         Opened::Shown(permit) => permit,
         Opened::NoMatch(reason, tally) => {
-            ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes, class), kept, until, exchange).await?;
+            ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes, class), kept, until).await?;
             return Ok(Opened::NoMatch(reason, tally));
         }
     };
     let wanted = Wanted::whole(&permit, class);
     let began = core.node.clock.now();
     let answer = Box::pin(forward::ask(&core.pool, wanted, Validators::default(), until)).await;
-    exchange.asked(core, wanted.register(), &answer, core.node.clock.now().duration_since(began));
+    counted(core, wanted.register(), &answer, core.node.clock.now().duration_since(began));
     let forward::Answer { found, origin, .. } = answer.map_err(|unanswered| unanswered.refusal)?;
     let found = found.ok_or(Refusal::RegisterFailed)?;
     redact::open_whole(permit, found.record()).inspect_err(|_| origin.condemn())
-}
-
-/// The record: from the cache, from a fetch under way, or from the register.
-async fn fetch(core: &Core, permit: &Permit, until: Instant, exchange: &mut Exchange) -> Result<Fetched, Refusal> {
-    let clock = &core.node.clock;
-    loop {
-        match core.node.cache.lookup(permit, clock.system_time()) {
-            Lookup::Hit(found) => {
-                exchange.fetched(Source::Stored);
-                return Ok(Fetched { found, origin: None, kept: Kept::Fresh });
-            }
-            Lookup::Follow(follower) => {
-                exchange.fetched(Source::Collapsed);
-                match tokio::time::timeout_at(until.into(), follower.landed()).await {
-                    Ok(Some(landed)) => return landed,
-                    Ok(None) => {}
-                    Err(_) => return Err(Refusal::RegisterTimeout),
-                }
-            }
-            Lookup::Lead(leader) => {
-                let began = clock.now();
-                let wanted = Wanted::record(permit, class(permit));
-                let answer = Box::pin(forward::ask(&core.pool, wanted, leader.validators(), until)).await;
-                exchange.asked(core, wanted.register(), &answer, clock.now().duration_since(began));
-                let (fetched, source) = leader.land(answer, clock.system_time())?;
-                exchange.fetched(source);
-                return Ok(fetched);
-            }
-        }
-    }
-}
-
-/// "No match" about a record that was stored would come sooner than about a person whom nobody knows, and also while the register fails:
-/// it is asked all the same, and what it answers is dropped.
-async fn ask_for_nobody(
-    core: &Core,
-    wanted: Wanted<'_>,
-    kept: Kept,
-    until: Instant,
-    exchange: &Exchange,
-) -> Result<(), Refusal> {
-    match kept {
-        Kept::No => Ok(()),
-        Kept::Stale(refusal) => Err(refusal),
-        Kept::Fresh => {
-            let began = core.node.clock.now();
-            let answer = Box::pin(forward::ask(&core.pool, wanted, Validators::default(), until)).await;
-            exchange.asked(core, wanted.register(), &answer, core.node.clock.now().duration_since(began));
-            match answer {
-                Err(unanswered) if unanswered.failing => Err(unanswered.refusal),
-                Ok(_) | Err(_) => Ok(()),
-            }
-        }
-    }
-}
-
-/// A record that is about somebody else, or that cannot be read, is forgotten, and its connection not used again; so is one that lacks
-/// something, which may be about anybody.
-fn forget<T>(
-    core: &Core,
-    upstream: &UpstreamRequest,
-    agency: &AgencyId,
-    origin: Option<Origin>,
-    opened: Result<T, Refusal>,
-) -> Result<T, Refusal> {
-    if let Err(refusal) = &opened {
-        core.node.cache.evict(upstream, agency);
-        // A record that lacks something is the register's own, and its connection in order.
-        if let (Some(origin), false) = (origin, matches!(refusal, Refusal::RecordIncomplete)) {
-            origin.condemn();
-        }
-    }
-    opened
 }
 
 /// Makes the entries of those durable whom only the answer named.

@@ -8,10 +8,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+    AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Frame, SizeHint};
+use popgate_caching::rules::CacheStatus;
 use popgate_policy::contract::{Mistake, Place};
 use popgate_policy::disclose::{Person, Redacted, RedactedChunk};
 use popgate_policy::model::DisclosureId;
@@ -19,6 +20,7 @@ use popgate_policy::view::View;
 
 use crate::accept::CloseConnection;
 use crate::admit::Ticket;
+use crate::cache::Life;
 use crate::audit::{Closing, Outcome, Receipt, Shown};
 use crate::refusal::Refusal;
 use crate::route::{Form, Wanted};
@@ -240,6 +242,14 @@ fn told(mistake: &Mistake) -> serde_json::Value {
         Place::Parameter(name) => serde_json::json!({ "parameter": name, "detail": mistake.detail }),
         Place::Query => serde_json::json!({ "detail": format!("the query {}", mistake.detail) }),
     }
+}
+
+/// Tells an agency of a stored record that it asked for itself (RFC 9111, section 5.1; RFC 9211).
+pub fn tell_of_cache(response: &mut Response<Body>, life: Life) {
+    let headers = response.headers_mut();
+    headers.insert(AGE, HeaderValue::from(life.age.as_secs()));
+    let status = CacheStatus { cache: "popgate", hit: true, ttl: Some(life.ttl), ..CacheStatus::default() };
+    status.append_to(headers);
 }
 
 fn common(response: &mut Response<Body>, id: DisclosureId) {

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, header};
+use popgate_caching::rules::RequestDirectives;
 use popgate_policy::bundle::Bundle;
 use popgate_policy::contract::{ArgumentError, Arguments, Captures, Operation, RequestParts, Route};
 use popgate_policy::model::Personal;
@@ -36,6 +38,9 @@ pub struct Call {
     pub head: bool,
     /// The X-Road service that the path names, if an exchange server asks.
     pub service: Option<ServiceId>,
+    /// No stored record that is older is wanted (`Cache-Control: no-cache`, `max-age`). The other directives of requests would tell what
+    /// others asked for, and are passed over: RFC 9111, section 5.2.1, obliges to none.
+    pub youngest: Option<Duration>,
     captures: Captures,
     query: Personal<String>,
 }
@@ -81,9 +86,18 @@ pub fn call(bundle: &Bundle, caller: &Caller, parts: &Parts) -> Result<Call, Ref
         claims: Claims::read(&parts.headers, service.as_ref())?,
         head: parts.method == Method::HEAD,
         service,
+        youngest: youngest(&parts.headers),
         captures,
         query: Personal::new(parts.uri.query().unwrap_or_default().to_owned()),
     })
+}
+
+fn youngest(headers: &HeaderMap) -> Option<Duration> {
+    if !headers.contains_key(header::CACHE_CONTROL) && !headers.contains_key(header::PRAGMA) {
+        return None;
+    }
+    let said = RequestDirectives::of(headers);
+    if said.no_cache { Some(Duration::ZERO) } else { said.max_age }
 }
 
 /// The path that an exchange server's stands for: what follows the service goes behind the service's base.

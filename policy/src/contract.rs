@@ -326,8 +326,12 @@ pub struct CacheRule {
     pub scope: CacheScope,
     /// The longest freshness, whatever the register says.
     pub fresh: Duration,
-    /// How long past freshness a stored record may stand in for a register that fails.
+    /// How long past freshness a stored record may stand in for a register that fails (RFC 5861, section 4).
     pub stale_if_error: Duration,
+    /// How long past freshness a stored record may be answered with while the register is asked anew (RFC 5861, section 3).
+    pub stale_while_revalidate: Duration,
+    /// How long after the register was asked "no match" may be answered without asking it again.
+    pub no_match: Duration,
 }
 
 /// Who may share a stored record.

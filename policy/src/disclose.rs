@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::arena::Arena;
+
 use crate::model::{DisclosureId, FieldIx, FieldSet, Personal, Treatment};
 
+pub mod arena;
 pub mod cursor;
 pub mod json;
 pub mod mask;
@@ -33,10 +36,11 @@ impl Raw {
         Self(bytes)
     }
 
-    /// The same in memory of its own, for keeping: what was read from a socket holds the whole buffer that it was read into.
+    /// The same in memory of its own, for keeping: what was read from a socket holds the whole buffer that it was read into. In an
+    /// arena it is wiped when nobody holds it any more.
     #[must_use]
-    pub fn compact(&self) -> Self {
-        Self(Bytes::copy_from_slice(&self.0))
+    pub fn compact(&self, arena: Option<&Arena>) -> Self {
+        Self(arena.map_or_else(|| Bytes::copy_from_slice(&self.0), |arena| arena.copy(&self.0)))
     }
 
     /// The length in bytes.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use plotters::prelude::*;
 use popgate_benches::zipf::{Chance, Zipf, mixed, resident};
-use popgate_caching::arena::{Arena, Shelter, wiped};
+use popgate_policy::disclose::arena::{Arena, Shelter, wiped};
 use popgate_caching::mark::{Key, Mark, Marker};
 use popgate_caching::purges::{About, Kind, Purge, Purges, Scope};
 use popgate_caching::store::{Limits, Lookup, Record, Store, Worth};

@@ -19,12 +19,23 @@ pub struct Policy {
     pub stale_while_revalidate: Duration,
     /// Then for that long it answers where the origin fails.
     pub stale_if_error: Duration,
+    /// Whether the origin itself said how long for either: where it did not, a contract may.
+    pub says_how_stale: Says,
     /// Then for that long at most it answers a request that accepts it (`max-stale`).
     pub max_stale: Duration,
     /// It is never used without asking the origin (`no-cache`).
     pub always_validate: bool,
     /// It is never used stale (`must-revalidate`, `proxy-revalidate`, `s-maxage`, `no-cache`).
     pub never_stale: bool,
+}
+
+/// What of RFC 5861 a response says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Says {
+    /// `stale-while-revalidate`.
+    pub while_revalidate: bool,
+    /// `stale-if-error`.
+    pub if_error: bool,
 }
 
 impl Policy {
@@ -50,6 +61,10 @@ impl Policy {
             fresh_for: at_most(Some(fresh_for), limits.fresh_at_most),
             stale_while_revalidate: at_most(said.stale_while_revalidate, limits.stale_while_revalidate_at_most),
             stale_if_error: at_most(said.stale_if_error, limits.stale_if_error_at_most),
+            says_how_stale: Says {
+                while_revalidate: said.stale_while_revalidate.is_some(),
+                if_error: said.stale_if_error.is_some(),
+            },
             max_stale: at_most(Some(LONGEST), limits.max_stale_at_most),
             always_validate,
             // RFC 9111 section 5.2.2.10: `s-maxage` says `proxy-revalidate` as well.

@@ -17,6 +17,7 @@ pub use bundle::{Signing, trust};
 pub use limits::{Harvest, Limits, Overload};
 pub use register::{Check, Endpoint, Protocol, Register};
 pub use shadow::Shadow;
+use popgate_policy::disclose::arena::Shelter;
 pub use share::Share;
 
 mod break_glass;
@@ -176,6 +177,8 @@ pub struct Audit {
 pub struct Cache {
     /// Bytes of raw records held at most; 0 switches the cache off.
     pub capacity_bytes: u64,
+    /// Whether records are wiped when they go, and how their memory is kept; `None`: as any other.
+    pub shelter: Option<Shelter>,
 }
 
 /// `[guesses]`: past a limit the answer stays "no match" until the period is over.

@@ -114,8 +114,10 @@ pub struct RequestRecord<'a> {
     pub protocol: &'a str,
     /// Of a bulk request, the line.
     pub line: Option<u64>,
-    /// `hit`, `miss`, `stale`, `collapsed` or `off`; `None` if nothing was fetched.
+    /// How the record was come by, as in `popgate_cache_requests_total`; `None` if nothing was fetched.
     pub cache: Option<&'a str>,
+    /// Seconds until a stored record is stale; below zero once it is.
+    pub cache_ttl: Option<i64>,
 }
 
 impl RequestRecord<'_> {
@@ -143,6 +145,7 @@ impl RequestRecord<'_> {
                     protocol = self.protocol,
                     line = self.line,
                     cache = self.cache,
+                    cache_ttl = self.cache_ttl,
                     "request"
                 )
             };
@@ -260,7 +263,8 @@ mod tests {
         blame: None,
         duration_us: 412,
         protocol: "h2",
-        cache: Some("miss"),
+        cache: Some("hit"),
+        cache_ttl: Some(41),
     };
 
     #[test]
@@ -270,7 +274,7 @@ mod tests {
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
         let mut names: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
         names.sort_unstable();
-        let expected = "agency cache code duration_us level message operation protocol request_id status system target";
+        let expected = "agency cache cache_ttl code duration_us level message operation protocol request_id status system target";
         assert_eq!(names.join(" "), format!("{expected} timestamp"));
         assert_eq!(line["status"], 200);
         assert_eq!(line["duration_us"], 412);

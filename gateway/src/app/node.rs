@@ -27,7 +27,7 @@ use crate::app::shadow::Shadow;
 use crate::app::suspensions::Suspensions;
 use crate::app::tables::{self, Maker};
 use crate::audit::{Audit, Unavailable};
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::clock::Clock;
 use crate::forward::pool::Pool;
 use crate::forward::registers::{Around, RegisterError, Registers};
@@ -174,6 +174,9 @@ pub enum ReloadError {
     /// The suspensions.
     #[error(transparent)]
     Suspensions(#[from] StoreError),
+    /// The cache's memory, or the thread that sweeps it.
+    #[error("the memory of `[cache]`: {0}; with `lock` the limit of locked memory (LimitMEMLOCK) must be above `capacity`")]
+    Cache(std::io::Error),
     /// The shadow's thread.
     #[error("the shadow: {0}")]
     Shadow(std::io::Error),
@@ -211,6 +214,8 @@ pub struct Parts {
     pub secrets: Secrets,
     /// What the harvest guard tells persons apart by.
     pub watch_key: [u8; 16],
+    /// What the cache hashes requests, persons and tags under.
+    pub cache_key: [u8; 16],
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -221,7 +226,7 @@ impl Node {
     /// # Errors
     /// If any of them cannot be used: a node does not start half.
     pub fn new(parts: Parts) -> Result<Arc<Self>, ReloadError> {
-        let Parts { config, clock, audit, secrets, watch_key, metrics } = parts;
+        let Parts { config, clock, audit, secrets, watch_key, cache_key, metrics } = parts;
         let suspensions = Suspensions::open(&config.state, &clock, &metrics)?;
         let First { source, loaded, bundles, problems } = Bundles::open(&config, &clock)?;
         let run = u64::try_from(clock.wall().as_microsecond()).unwrap_or_default();
@@ -247,6 +252,13 @@ impl Node {
         let agencies = loaded.bundle.directory().agencies().count();
         let overload =
             Overload::open(&config.overload, agencies, config.cores, &clock).map_err(ReloadError::Overload)?;
+        let settings = cache::Settings {
+            capacity_bytes: config.cache.capacity_bytes,
+            shelter: config.cache.shelter,
+            believed: None,
+            key: cache_key,
+        };
+        let cache = Cache::new(settings, config.registers.keys(), &clock).map_err(ReloadError::Cache)?;
         let live = Live::new(source, loaded, gates, &metrics, &clock).without(suspensions.policies(clock.wall()));
         let (trust, trust_warnings) = load_trust(&config, 1, &clock, None)?;
         let trust = Arc::new(trust);
@@ -263,7 +275,7 @@ impl Node {
             config.registers.keys().map(|register| (register.clone(), metrics.register(register.as_str()))).collect();
         let (trust_changed, _) = watch::channel(Arc::clone(&trust));
         let node = Arc::new(Self {
-            cache: Cache::new(config.cache.capacity_bytes),
+            cache,
             guesses: Guesses::new(config.guesses.clone()),
             ground,
             overload,

@@ -95,6 +95,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     };
     let pseudonyms = custody::symmetric_key(&config.keys.pseudonym)?;
     let watch_key = custody::derived(&pseudonyms, "harvest guard");
+    let cache_key = custody::derived(&pseudonyms, "cache");
     let secrets = Secrets { pseudonyms: PseudonymKey::new(pseudonyms), cursors: CursorKey::new(cursors) };
     let audit_key = AuditKey::new(custody::symmetric_key(&config.keys.audit)?);
     let options = Options {
@@ -116,7 +117,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     let (seen_files, seen_suspensions, seen_orders) = (targets.seen(), switches.seen(), orders.seen());
     let seen_bundles = bundles.seen();
     let (http, cores, listen) = (config.http.clone(), config.cores, config.listen.clone());
-    let parts = Parts { config, clock: clock.clone(), audit, secrets, watch_key, metrics };
+    let parts = Parts { config, clock: clock.clone(), audit, secrets, watch_key, cache_key, metrics };
     let node = Node::new(parts)?;
 
     let cores_of = Arc::clone(&node);

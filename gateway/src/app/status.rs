@@ -126,6 +126,13 @@ fn cache(metrics: &Metrics, node: &Node) {
     let (entries, bytes) = node.cache.size();
     metrics.cache_entries.set(whole(entries));
     metrics.cache_bytes.set(whole(bytes));
+    let evictions = node.cache.evictions();
+    follow(&metrics.cache_evictions.size, evictions.size);
+    follow(&metrics.cache_evictions.expired, evictions.expired);
+    follow(&metrics.cache_evictions.purged, evictions.purged);
+    follow(&metrics.cache_evictions.replaced, evictions.replaced);
+    follow(&metrics.cache_evictions.refused, evictions.explicit);
+    follow(&metrics.cache_unsheltered, node.cache.unsheltered());
 }
 
 fn audit(metrics: &Metrics, node: &Node) {

@@ -9,7 +9,7 @@ use popgate_plugins::Stopped;
 use popgate_policy::contract::Operation;
 use popgate_policy::directory::{Holder, System, TlsVersion};
 use popgate_policy::disclose::{Redacted, Strays, Tally};
-use popgate_policy::model::{DisclosureId, ExchangeId, Personal, PurposeId, RegisterId};
+use popgate_policy::model::{DisclosureId, ExchangeId, Personal, PurposeId};
 use popgate_policy::permit::{Ask, Denial, Denied};
 use popgate_policy::shadow::Note;
 
@@ -18,9 +18,8 @@ use crate::admit::Standing;
 use crate::app::logs::RequestRecord;
 use crate::app::{Core, Live};
 use crate::audit::{Claimed, Closing, NoMatch, Outcome, Refused};
-use crate::cache::Source;
+use crate::cache::{Life, Source};
 use crate::decide::{self, Agreed};
-use crate::forward::{self, Found};
 use crate::identify::Caller;
 use crate::metrics::{Code, Metrics};
 use crate::refusal::Refusal;
@@ -55,6 +54,10 @@ pub(super) struct Exchange {
     note: Option<Note>,
     hidden: Option<NoMatch>,
     source: Option<Source>,
+    /// Of a stored record.
+    life: Option<Life>,
+    /// Whether the caller may be told of that.
+    own: bool,
     tally: Option<Tally>,
     /// Names of what the tally counts as undeclared.
     strays: Strays,
@@ -102,6 +105,8 @@ impl Exchange {
             note: None,
             hidden: None,
             source: None,
+            life: None,
+            own: false,
             tally: None,
             strays: Strays::default(),
             length: 0,
@@ -201,34 +206,19 @@ impl Exchange {
         self.source = Some(source);
     }
 
+    /// It was stored.
+    pub(super) fn found(&mut self, source: Source, life: Option<Life>, own: bool) {
+        self.source = Some(source);
+        self.life = life;
+        self.own = own;
+        if let Some(life) = life {
+            self.metrics.cache_age.observe(life.age.as_secs_f64());
+        }
+    }
+
     /// For the names of members that no contract declares.
     pub(super) fn strays(&mut self) -> &mut Strays {
         &mut self.strays
-    }
-
-    /// Counts what a register answered.
-    pub(super) fn asked(
-        &self,
-        core: &Core,
-        register: &RegisterId,
-        answer: &Result<forward::Answer, forward::Unanswered>,
-        took: Duration,
-    ) {
-        let Some(register) = core.node.upstream.get(register) else { return };
-        match answer {
-            Ok(answer) => match &answer.found {
-                Some(Found::Record(_)) => register.ok.inc(),
-                Some(Found::Unknown) => register.not_found.inc(),
-                None => register.not_modified.inc(),
-            },
-            Err(unanswered) => match unanswered.refusal {
-                Refusal::RegisterTimeout => register.timeout.inc(),
-                Refusal::RegisterUnavailable => register.unavailable.inc(),
-                Refusal::RegisterBusy { .. } => register.busy.inc(),
-                _ => register.failed.inc(),
-            },
-        }
-        register.took(took);
     }
 
     /// Notes what the policies are asked, if a candidate runs beside them.
@@ -274,11 +264,15 @@ impl Exchange {
     pub(super) fn end(mut self, core: &Core, answered: Result<Response<Body>, Refusal>) -> Response<Body> {
         self.over(core, answered.as_ref().err());
         let error = answered.as_ref().err().filter(|_| self.message.is_some()).and_then(xroad::error);
+        let life = self.life.filter(|_| self.own && answered.is_ok());
         let mut response = answered.unwrap_or_else(|refusal| match error {
             Some(kind) => respond::refusal_to_exchange(&refusal, kind, self.id, self.head),
             None => respond::refusal(&refusal, self.id, self.head),
         });
         self.tell(&mut response);
+        if let Some(life) = life {
+            respond::tell_of_cache(&mut response, life);
+        }
         if let Some(message) = &self.message {
             message.stamp(response.headers_mut(), error);
         }
@@ -363,7 +357,10 @@ impl Exchange {
         }
         match self.source {
             Some(Source::Stored) => metrics.cache.hit.inc(),
+            Some(Source::Meanwhile) => metrics.cache.meanwhile.inc(),
+            Some(Source::Unknown) => metrics.cache.unknown.inc(),
             Some(Source::Register) => metrics.cache.miss.inc(),
+            Some(Source::Validated) => metrics.cache.validated.inc(),
             Some(Source::Collapsed) => metrics.cache.collapsed.inc(),
             Some(Source::Stale) => metrics.cache.stale.inc(),
             Some(Source::Uncached) => metrics.cache.off.inc(),
@@ -407,6 +404,7 @@ impl Exchange {
             protocol: self.connection.protocol.name(),
             line: self.line,
             cache: self.source.map(Source::as_str),
+            cache_ttl: self.life.map(|life| life.ttl),
         }
         .emit();
     }

@@ -140,7 +140,7 @@ pub(super) fn qualified(parameter: &Parameter) -> String {
 }
 
 /// Reads `x-gateway-cache`: a scope, or a table of scope and times. Where the contract says nothing, a record with a sensitive field
-/// is not stored, nor is a list or a whole field, and any other is shared for as long as the register says, at most [`FRESH`].
+/// is not stored, nor is a list or a whole field, and any other is shared for as long as the register says, at most a minute.
 pub(super) fn cache(sheet: &mut Sheet<'_>, node: Option<&Node>, how: How, record: Option<&RecordSchema>) -> CacheRule {
     // A whole field is stored only where it is what is answered.
     let stored = |field: &&Field| !field.whole || how == How::Whole;
@@ -149,26 +149,30 @@ pub(super) fn cache(sheet: &mut Sheet<'_>, node: Option<&Node>, how: How, record
     let Some(node) = node else {
         let kept = matches!(how, How::Record | How::Match) && !sensitive;
         let scope = if kept { CacheScope::Shared } else { CacheScope::Off };
-        return CacheRule { scope, fresh: FRESH, stale_if_error: Duration::ZERO };
+        return CacheRule { scope, ..UNSAID };
     };
     let rule = match &node.value {
         Value::Table(table) => {
             let place = "`x-gateway-cache`";
-            sheet.check_keys(table, place, &["scope", "fresh", "stale-if-error"]);
+            sheet.check_keys(table, place, &["scope", "fresh", "stale-if-error", "stale-while-revalidate", "no-match"]);
             let scope = sheet.required(table, &node.span, place, "scope").and_then(|node| scope(sheet, node));
-            let fresh = table.node("fresh").and_then(|node| duration(sheet, node, "`fresh`"));
-            let stale = table.node("stale-if-error").and_then(|node| duration(sheet, node, "`stale-if-error`"));
+            let mut time = |key: &str| table.node(key).and_then(|node| duration(sheet, node, &format!("`{key}`")));
+            let (fresh, stale_if_error) = (time("fresh"), time("stale-if-error"));
+            let (stale_while_revalidate, no_match) = (time("stale-while-revalidate"), time("no-match"));
+            if let Some(node) = table.node("no-match").filter(|_| no_match.is_some_and(|time| time > LONGEST_NO_MATCH)) {
+                let message = format!("`no-match` is longer than {} s", LONGEST_NO_MATCH.as_secs());
+                let problem = sheet.error("bad-cache", &node.span, message);
+                sheet.push(problem.help("who is registered meanwhile would be unknown for so long"));
+            }
             CacheRule {
                 scope: scope.unwrap_or(CacheScope::Off),
-                fresh: fresh.unwrap_or(FRESH),
-                stale_if_error: stale.unwrap_or_default(),
+                fresh: fresh.unwrap_or(UNSAID.fresh),
+                stale_if_error: stale_if_error.unwrap_or_default(),
+                stale_while_revalidate: stale_while_revalidate.unwrap_or_default(),
+                no_match: no_match.unwrap_or_default().min(LONGEST_NO_MATCH),
             }
         }
-        _ => CacheRule {
-            scope: scope(sheet, node).unwrap_or(CacheScope::Off),
-            fresh: FRESH,
-            stale_if_error: Duration::ZERO,
-        },
+        _ => CacheRule { scope: scope(sheet, node).unwrap_or(CacheScope::Off), ..UNSAID },
     };
     if sensitive && rule.scope != CacheScope::Off {
         let name = record.map(|record| record.name.as_str()).unwrap_or_default();
@@ -208,7 +212,15 @@ fn duration(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Duration> 
     parsed.map(Duration::from_secs)
 }
 
-/// Freshness where the contract does not say.
-const FRESH: Duration = Duration::from_secs(60);
+/// What holds where the contract does not say.
+const UNSAID: CacheRule = CacheRule {
+    scope: CacheScope::Off,
+    fresh: Duration::from_secs(60),
+    stale_if_error: Duration::ZERO,
+    stale_while_revalidate: Duration::ZERO,
+    no_match: Duration::ZERO,
+};
+/// Whoever is registered must be known soon.
+const LONGEST_NO_MATCH: Duration = Duration::from_secs(60);
 /// 30 days, in seconds.
 const LONGEST: u64 = 30 * 86_400;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::contract::{
-    Answer, CacheScope, Class, Compare, Contracts, Derive, Kind, Location, ParamIx, Route, Segment, Shape,
+    Answer, CacheRule, CacheScope, Class, Compare, Contracts, Derive, Kind, Location, ParamIx, Route, Segment, Shape,
 };
 use crate::model::MaskKind;
 
@@ -126,6 +126,23 @@ fn a_record_with_sensitive_fields_is_not_stored_unless_the_contract_says_so() {
     assert!(problems[0].starts_with("warning[cache-sensitive]"), "{problems:?}");
     let (_, problems) = read(&sensitive.replace(line, ""));
     assert!(problems.is_empty(), "{problems:?}");
+}
+
+#[test]
+fn what_may_be_answered_stale_or_unknown_is_said_by_the_contract() {
+    let line = "{ scope: agency, fresh: 60s, stale-if-error: 10m }";
+    let said = |rule: &str| read(&CONTRACT.replace(line, rule));
+    let rule = |contracts: &Contracts| contracts.operation("citizen.lookup").unwrap().cache;
+    let (contracts, problems) = said("{ scope: agency, stale-while-revalidate: 30s, no-match: 5s }");
+    assert!(problems.is_empty(), "{problems:?}");
+    let CacheRule { fresh, stale_if_error, stale_while_revalidate, no_match, .. } = rule(&contracts);
+    let seconds = [fresh, stale_if_error, stale_while_revalidate, no_match].map(|time| time.as_secs());
+    assert_eq!(seconds, [60, 0, 30, 5]);
+    let (contracts, problems) = said("{ scope: agency, no-match: 2m }");
+    assert!(problems[0].starts_with("error[bad-cache]") && problems[0].contains("longer than 60 s"), "{problems:?}");
+    assert_eq!(rule(&contracts).no_match.as_secs(), 60);
+    let (_, problems) = said("{ scope: agency, no-matches: 2m }");
+    assert!(problems[0].contains("no-match"), "{problems:?}");
 }
 
 #[test]

@@ -216,15 +216,23 @@ pub enum Followed {
 /// The duty to fetch a record. Dropped before it lands, a follower takes over.
 #[derive(Debug)]
 pub struct Leader {
-    needs: Needs,
+    question: Question,
     fetch: Fetch,
     began: SystemTime,
-    post: bool,
-    worth: Worth,
-    agency: AgencyId,
-    subject: Option<Mark>,
     stale: Option<store::Found<Entry>>,
     landing: Option<Landing>,
+}
+
+/// Who needs a record, and how.
+#[derive(Clone, Debug)]
+struct Question {
+    needs: Needs,
+    agency: AgencyId,
+    /// Whom it is about, if the question says so.
+    subject: Option<Mark>,
+    worth: Worth,
+    /// Answers to what is no GET are not kept (RFC 9111, section 3).
+    post: bool,
 }
 
 /// A stored record that the register is asked about.
@@ -266,8 +274,7 @@ impl Cache {
         let registers = registers.into_iter().map(register).collect();
         let stores = capacity_bytes > 0;
         let cells = (capacity_bytes / CELL_OF).max(1).ilog2().clamp(LEAST_CELLS, MOST_CELLS);
-        let limits =
-            store::Limits { bytes: capacity_bytes, usual_bytes: USUAL, purge_bits: cells, unsynced: believed };
+        let limits = store::Limits { bytes: capacity_bytes, usual_bytes: USUAL, purge_bits: cells, unsynced: believed };
         let arena = match shelter.filter(|_| stores) {
             Some(shelter) => Some(Arena::new(usize::try_from(capacity_bytes).unwrap_or(usize::MAX), shelter)?),
             None => None,
@@ -293,48 +300,7 @@ impl Cache {
 
     /// Looks for the record that a permit needs.
     pub fn lookup(&self, permit: &Permit, wish: Wish, at: Moment) -> Lookup {
-        let inner = &self.0;
-        let needs = Needs::of(inner, permit);
-        let scan = permit.operation().bulk || matches!(permit.operation().answer, Form::List(_));
-        let worth = if scan { Worth::Scan } else { Worth::Usual };
-        let leader = |stale, landing| {
-            Box::new(Leader {
-                fetch: inner.store.begin(at.now),
-                began: at.wall,
-                post: permit.upstream().method != contract::Method::Get,
-                worth,
-                agency: permit.system().agency.id.clone(),
-                subject: permit.subject().map(|subject| inner.marker.subject(subject.expose().as_bytes())),
-                needs: needs.clone(),
-                stale,
-                landing,
-            })
-        };
-        if needs.rule.scope == CacheScope::Off {
-            return Lookup::Lead(leader(None, None));
-        }
-        let (entry, purged) = match inner.looked_up(&needs.key, worth, at.now) {
-            store::Lookup::Hit(entry) => (Some(entry), false),
-            store::Lookup::Stale(entry) => (Some(entry), true),
-            store::Lookup::Miss => (None, false),
-        };
-        if let Some(entry) = entry.as_ref().filter(|_| !purged)
-            && let Some(mut hit) = needs.hit(entry, &permit.system().agency.id, wish, at)
-        {
-            if hit.source == Source::Meanwhile && let Some(landing) = inner.flights.begin(needs.key) {
-                hit.refresh = Some(leader(Some(entry.clone()), Some(landing)));
-            }
-            return Lookup::Hit(Box::new(hit));
-        }
-        let stale = entry.filter(|entry| entry.terms.is_some());
-        if wish.alone || wish.youngest.is_some() {
-            // Whoever wants it younger than what others wait for wants the register asked after now.
-            return Lookup::Lead(leader(stale, None));
-        }
-        match inner.flights.join(needs.key, wish.avoided) {
-            Role::Follow(flight, landing) => Lookup::Follow(Follower { flight, landing, needs }),
-            Role::Lead(landing) => Lookup::Lead(leader(stale, Some(landing))),
-        }
+        Question::of(&self.0, permit).lookup(wish, at)
     }
 
     /// Forgets the record that a permit needed: it is about somebody else, or cannot be read.
@@ -418,19 +384,68 @@ impl Register {
     }
 }
 
-impl Needs {
-    fn of(inner: &Arc<Inner>, permit: &Permit) -> Self {
-        let (rule, sealed, upstream) = (permit.operation().cache, permit.is_sealed(), permit.upstream());
-        Self {
-            cache: Arc::clone(inner),
-            key: inner.key(upstream, &permit.system().agency.id, rule.scope, sealed),
+impl Question {
+    fn of(cache: &Arc<Inner>, permit: &Permit) -> Self {
+        let (operation, upstream, agency) = (permit.operation(), permit.upstream(), &permit.system().agency.id);
+        let (rule, sealed) = (operation.cache, permit.is_sealed());
+        let needs = Needs {
+            cache: Arc::clone(cache),
+            key: cache.key(upstream, agency, rule.scope, sealed),
             register: upstream.register.clone(),
             rule,
-            most_bytes: permit.operation().most_bytes(),
+            most_bytes: operation.most_bytes(),
             sealed,
+        };
+        let scan = operation.bulk || matches!(operation.answer, Form::List(_));
+        Self {
+            needs,
+            agency: agency.clone(),
+            subject: permit.subject().map(|subject| cache.marker.subject(subject.expose().as_bytes())),
+            worth: if scan { Worth::Scan } else { Worth::Usual },
+            post: upstream.method != contract::Method::Get,
         }
     }
 
+    fn lookup(self, wish: Wish, at: Moment) -> Lookup {
+        let needs = &self.needs;
+        let cache = Arc::clone(&needs.cache);
+        if needs.rule.scope == CacheScope::Off {
+            return Lookup::Lead(self.lead(None, None, at));
+        }
+        let (entry, purged) = match cache.looked_up(&needs.key, self.worth, at.now) {
+            store::Lookup::Hit(entry) => (Some(entry), false),
+            store::Lookup::Stale(entry) => (Some(entry), true),
+            store::Lookup::Miss => (None, false),
+        };
+        let usable = entry.as_ref().filter(|_| !purged);
+        if let Some((mut hit, entry)) =
+            usable.and_then(|entry| Some((needs.hit(entry, &self.agency, wish, at)?, entry)))
+        {
+            if hit.source == Source::Meanwhile
+                && let Some(landing) = cache.flights.begin(needs.key)
+            {
+                hit.refresh = Some(self.lead(Some(entry.clone()), Some(landing), at));
+            }
+            return Lookup::Hit(Box::new(hit));
+        }
+        let stale = entry.filter(|entry| entry.terms.is_some());
+        if wish.alone || wish.youngest.is_some() {
+            // Whoever wants it younger than what others wait for wants the register asked after now.
+            return Lookup::Lead(self.lead(stale, None, at));
+        }
+        match cache.flights.join(needs.key, wish.avoided) {
+            Role::Follow(flight, landing) => Lookup::Follow(Follower { flight, landing, needs: self.needs }),
+            Role::Lead(landing) => Lookup::Lead(self.lead(stale, Some(landing), at)),
+        }
+    }
+
+    fn lead(self, stale: Option<store::Found<Entry>>, landing: Option<Landing>, at: Moment) -> Box<Leader> {
+        let fetch = self.needs.cache.store.begin(at.now);
+        Box::new(Leader { question: self, fetch, began: at.wall, stale, landing })
+    }
+}
+
+impl Needs {
     /// What is stored, if it may be used.
     fn hit(&self, entry: &store::Found<Entry>, agency: &AgencyId, wish: Wish, at: Moment) -> Option<Hit> {
         let inner = &self.cache;
@@ -537,7 +552,7 @@ impl Leader {
     /// What the register may be asked to compare with.
     pub fn compared(&self) -> Compared {
         let terms = self.stale.as_ref().and_then(|stale| stale.terms.as_ref());
-        Compared { cache: Arc::clone(&self.needs.cache), stored: terms.map(Terms::to_stored) }
+        Compared { cache: Arc::clone(&self.question.needs.cache), stored: terms.map(Terms::to_stored) }
     }
 
     /// Whether somebody waits for it.
@@ -550,11 +565,11 @@ impl Leader {
     /// # Errors
     /// The refusal that the fetch came to, if nothing stored may stand in for it.
     pub fn land(mut self, answer: Result<Answer, Unanswered>, at: Moment) -> Result<(Fetched, Source), Refusal> {
-        let uncached = self.needs.rule.scope == CacheScope::Off;
+        let uncached = self.question.needs.rule.scope == CacheScope::Off;
         let source = if uncached { Source::Uncached } else { Source::Register };
         let arrived = match answer {
             // Of a sealed person whatever a register answers is dropped unread; only that it does not is told to anybody.
-            Ok(_) | Err(Unanswered { failing: false, .. }) if self.needs.sealed => {
+            Ok(_) | Err(Unanswered { failing: false, .. }) if self.question.needs.sealed => {
                 Ok((Found::Unknown, None, source, self.keep_unknown(at)))
             }
             Ok(answer) => self.arrived(answer, source, at),
@@ -563,7 +578,7 @@ impl Leader {
         // Before whoever waits is told: whoever looks again must find it over.
         let landing = self.landing.take();
         if let Some(landing) = &landing {
-            self.needs.cache.flights.end(&self.needs.key, landing);
+            self.question.needs.cache.flights.end(&self.question.needs.key, landing);
         }
         match arrived {
             Ok((found, origin, source, marks)) => {
@@ -574,10 +589,10 @@ impl Leader {
             }
             Err(Unanswered { refusal, failing }) => {
                 if let Some(landing) = landing {
-                    let most_bytes = self.needs.most_bytes;
+                    let most_bytes = self.question.needs.most_bytes;
                     landing.tell(Landed::Failed { refusal: refusal.clone(), failing, most_bytes });
                 }
-                if failing { self.needs.stand_in(refusal, at) } else { Err(refusal) }
+                if failing { self.question.needs.stand_in(refusal, at) } else { Err(refusal) }
             }
         }
     }
@@ -607,10 +622,10 @@ impl Leader {
 
     /// Keeps a record, if register and contract allow.
     fn keep(&self, found: &Found, status: StatusCode, headers: &HeaderMap, at: Moment) -> Marks {
-        let cache = &self.needs.cache;
+        let cache = &self.question.needs.cache;
         let (marks, all) = self.marks(headers);
         let times = Times { asked_at: self.began, got_at: at.wall };
-        let method = if self.post { Method::POST } else { Method::GET };
+        let method = if self.question.post { Method::POST } else { Method::GET };
         let kept = cache.rules.keep(&asked(&method, &Uri::default()), status, headers, times, &Limits::default());
         let terms = kept.ok().filter(|_| all).map(|stored| Terms::of(&stored));
         // In memory of its own: the weight counts the record alone.
@@ -620,7 +635,7 @@ impl Leader {
 
     /// Keeps a record that the register said is still the same (RFC 9111, section 4.3.4).
     fn keep_validated(&self, stale: &store::Found<Entry>, headers: &HeaderMap, at: Moment) -> Marks {
-        let rules = &self.needs.cache.rules;
+        let rules = &self.question.needs.cache.rules;
         let Some(old) = stale.terms.as_ref().map(Terms::to_stored) else { return self.marks(headers).0 };
         let times = Times { asked_at: self.began, got_at: at.wall };
         let merged = rules.freshen(&asked(&Method::GET, &Uri::default()), &old, headers, times, &Limits::default());
@@ -633,12 +648,12 @@ impl Leader {
     /// Keeps that the register knows nobody of that number, for as long as any contract may want.
     fn keep_unknown(&self, at: Moment) -> Marks {
         let (marks, _) = self.marks(&HeaderMap::new());
-        let cache = &self.needs.cache;
+        let cache = &self.question.needs.cache;
         if !self.stores() {
             return marks;
         }
-        if self.needs.rule.no_match.is_zero() {
-            cache.store.remove(&self.needs.key);
+        if self.question.needs.rule.no_match.is_zero() {
+            cache.store.remove(&self.question.needs.key);
         } else {
             let until = at.now + LONGEST_NO_MATCH;
             self.insert(Entry { found: Found::Unknown, terms: None, ..self.entry(at) }, until, &marks);
@@ -650,8 +665,8 @@ impl Leader {
         if !self.stores() {
             return;
         }
-        let (cache, rule) = (&self.needs.cache, &self.needs.rule);
-        if let Some(register) = cache.registers.get(&self.needs.register) {
+        let (cache, rule) = (&self.question.needs.cache, &self.question.needs.rule);
+        if let Some(register) = cache.registers.get(&self.question.needs.register) {
             let fresh = |terms: &Terms| terms.fresh_for(rule).saturating_sub(terms.age(at.wall));
             register.saw(terms.as_ref().map_or(Duration::ZERO, fresh), cache.millis(at.now));
         }
@@ -660,28 +675,28 @@ impl Leader {
                 let until = at.now + terms.useful(rule, at.wall);
                 self.insert(Entry { found: found(), terms: Some(terms), ..self.entry(at) }, until, marks);
             }
-            None => cache.store.remove(&self.needs.key),
+            None => cache.store.remove(&self.question.needs.key),
         }
     }
 
     fn stores(&self) -> bool {
-        self.needs.cache.stores && self.needs.rule.scope != CacheScope::Off
+        self.question.needs.cache.stores && self.question.needs.rule.scope != CacheScope::Off
     }
 
     fn entry(&self, at: Moment) -> Entry {
-        let asked_at = AtomicU64::new(self.needs.cache.millis(at.now));
-        Entry { found: Found::Unknown, terms: None, filled_by: self.agency.clone(), asked_at }
+        let asked_at = AtomicU64::new(self.question.needs.cache.millis(at.now));
+        Entry { found: Found::Unknown, terms: None, filled_by: self.question.agency.clone(), asked_at }
     }
 
     fn insert(&self, value: Entry, until: Instant, marks: &Marks) {
         let bytes = value.heap();
         let record = Record { value, bytes, about: marks.about(), until };
-        self.needs.cache.store.insert(&self.needs.key, self.fetch, record, self.worth);
+        self.question.needs.cache.store.insert(&self.question.needs.key, self.fetch, record, self.question.worth);
     }
 
     /// What purges find the answer by; and whether that is all of it.
     fn marks(&self, headers: &HeaderMap) -> (Marks, bool) {
-        let Needs { cache, register, .. } = &self.needs;
+        let Needs { cache, register, .. } = &self.question.needs;
         let id = register.as_str().as_bytes();
         let lines = TAGS.iter().flat_map(|name| headers.get_all(*name)).map(HeaderValue::as_bytes);
         let (tags, all) = match cache.marker.tags(id, lines) {
@@ -693,7 +708,7 @@ impl Leader {
         };
         let mark = cache.registers.get(register).map_or_else(|| cache.marker.register(id), |register| register.mark);
         // Whom it is about is not in the question: it goes with anybody.
-        let subject = self.subject.unwrap_or_else(|| cache.marker.subject(ANYBODY));
+        let subject = self.question.subject.unwrap_or_else(|| cache.marker.subject(ANYBODY));
         (Marks { register: mark, subjects: vec![subject], tags }, all)
     }
 }
@@ -702,7 +717,7 @@ impl Drop for Leader {
     fn drop(&mut self) {
         // Followers see the sender go: those who come later must find no fetch that nobody makes.
         if let Some(landing) = &self.landing {
-            self.needs.cache.flights.end(&self.needs.key, landing);
+            self.question.needs.cache.flights.end(&self.question.needs.key, landing);
         }
     }
 }

@@ -20,8 +20,8 @@ use popgate_policy::view::View;
 
 use crate::accept::CloseConnection;
 use crate::admit::Ticket;
-use crate::cache::Life;
 use crate::audit::{Closing, Outcome, Receipt, Shown};
+use crate::cache::Life;
 use crate::refusal::Refusal;
 use crate::route::{Form, Wanted};
 

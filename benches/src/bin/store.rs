@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use plotters::prelude::*;
 use popgate_benches::zipf::{Chance, Zipf, mixed, resident};
-use popgate_policy::disclose::arena::{Arena, Shelter, wiped};
 use popgate_caching::mark::{Key, Mark, Marker};
 use popgate_caching::purges::{About, Kind, Purge, Purges, Scope};
 use popgate_caching::store::{Limits, Lookup, Record, Store, Worth};
+use popgate_policy::disclose::arena::{Arena, Shelter, wiped};
 use serde_json::{Value, json};
 
 #[global_allocator]

@@ -15,9 +15,9 @@ use popgate_policy::problem::Problem;
 pub use break_glass::BreakGlass;
 pub use bundle::{Signing, trust};
 pub use limits::{Harvest, Limits, Overload};
+use popgate_policy::disclose::arena::Shelter;
 pub use register::{Check, Endpoint, Protocol, Register};
 pub use shadow::Shadow;
-use popgate_policy::disclose::arena::Shelter;
 pub use share::Share;
 
 mod break_glass;

@@ -274,7 +274,8 @@ mod tests {
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
         let mut names: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
         names.sort_unstable();
-        let expected = "agency cache cache_ttl code duration_us level message operation protocol request_id status system target";
+        let expected =
+            "agency cache cache_ttl code duration_us level message operation protocol request_id status system target";
         assert_eq!(names.join(" "), format!("{expected} timestamp"));
         assert_eq!(line["status"], 200);
         assert_eq!(line["duration_us"], 412);

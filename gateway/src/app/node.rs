@@ -175,7 +175,9 @@ pub enum ReloadError {
     #[error(transparent)]
     Suspensions(#[from] StoreError),
     /// The cache's memory, or the thread that sweeps it.
-    #[error("the memory of `[cache]`: {0}; with `lock` the limit of locked memory (LimitMEMLOCK) must be above `capacity`")]
+    #[error(
+        "the memory of `[cache]`: {0}; with `lock` the limit of locked memory (LimitMEMLOCK) must be above `capacity`"
+    )]
     Cache(std::io::Error),
     /// The shadow's thread.
     #[error("the shadow: {0}")]

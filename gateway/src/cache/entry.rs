@@ -136,7 +136,8 @@ impl Terms {
     pub(super) fn useful(&self, rule: &CacheRule, now: SystemTime) -> Duration {
         // Another operation's rule may let it be fresh for longer.
         let fresh = self.policy.fresh_for;
-        let stale = if self.policy.never_stale { Duration::ZERO } else { self.meanwhile(rule).max(self.if_error(rule)) };
+        let stale =
+            if self.policy.never_stale { Duration::ZERO } else { self.meanwhile(rule).max(self.if_error(rule)) };
         let validated = if self.can_be_validated() { VALIDATED } else { Duration::ZERO };
         fresh.saturating_add(stale.max(validated)).saturating_sub(self.age(now)).min(LONGEST)
     }

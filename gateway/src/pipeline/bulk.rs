@@ -177,7 +177,7 @@ impl Bulk {
         let bytes = bytes?;
         admit::moved(&live.gates, caller.system().index, bytes.len());
         let arguments = route::arguments_of_line(&call, &bytes)?;
-        let (core, connection) = (&*self.core, &*self.connection);
+        let (core, connection) = (&self.core, &*self.connection);
         let asked = Asked { core, live: &live, connection, caller: &caller, call: &call, agreed: &agreed };
         Box::pin(question(asked, arguments, exchange)).await
     }

@@ -1,7 +1,7 @@
 //! What is recorded of a request, whichever way it ends: metrics, one log line, and the closing record.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::request::Parts;
 use http::{Response, StatusCode};

@@ -68,12 +68,7 @@ pub(super) async fn fetch(
 
 /// "No match" about a record that was stored would come sooner than about a person whom nobody knows, and also while the register fails:
 /// unless the register was asked lately it is asked all the same, and what it answers is dropped.
-pub(super) async fn ask_for_nobody(
-    core: &Core,
-    wanted: Wanted<'_>,
-    kept: Kept,
-    until: Instant,
-) -> Result<(), Refusal> {
+pub(super) async fn ask_for_nobody(core: &Core, wanted: Wanted<'_>, kept: Kept, until: Instant) -> Result<(), Refusal> {
     match kept {
         Kept::No | Kept::Lately => Ok(()),
         Kept::Stale(refusal) => Err(refusal),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use popgate_plugins::{Configured, Document, Registry};
+use popgate_policy::disclose::arena::Shelter;
 use popgate_policy::model::RegisterId;
 use toml::de::DeTable;
 
@@ -193,7 +194,7 @@ fn state(section: Section<'_>, folder: &Path, audit: Option<&Audit>) -> PathBuf 
 
 fn cache(section: Section<'_>) -> Cache {
     let capacity_bytes = section.optional("capacity", read::size(0, 1024 * GIB)).unwrap_or(256 * MIB);
-    let mut flag = |key| section.optional(key, read::switch).unwrap_or_default();
+    let flag = |key| section.optional(key, read::switch).unwrap_or_default();
     let (wipe, lock, no_dump) = (flag("wipe"), flag("lock"), flag("no_dump"));
     section.finish();
     Cache { capacity_bytes, shelter: (wipe || lock || no_dump).then_some(Shelter { lock, no_dump }) }

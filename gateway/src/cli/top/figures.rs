@@ -239,8 +239,9 @@ impl Two<'_> {
     fn cache(&self) -> Cache {
         let requests = self.by("popgate_cache_requests_total", "result");
         let of = |result: &str| requests.get(result).copied().unwrap_or_default();
-        let all = of("hit") + of("miss") + of("stale") + of("collapsed");
-        let hit_ratio = (all > 0.0).then(|| of("hit") / all);
+        let hits = of("hit") + of("meanwhile") + of("unknown");
+        let all = hits + of("miss") + of("validated") + of("stale") + of("collapsed");
+        let hit_ratio = (all > 0.0).then(|| hits / all);
         Cache { hit_ratio, entries: self.now.sum("popgate_cache_entries", &[]).unwrap_or_default(), requests }
     }
 

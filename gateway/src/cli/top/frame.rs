@@ -194,7 +194,7 @@ fn cache(cache: &Cache) -> Vec<String> {
     let hits =
         cache.hit_ratio.map_or_else(|| "no hit, no miss".to_owned(), |ratio| format!("{:.1} % hits", ratio * 100.0));
     let mut parts = vec![hits, format!("{:.0} records", cache.entries)];
-    let busy = ["hit", "miss", "stale", "collapsed", "off"].map(|result| {
+    let busy = ["hit", "meanwhile", "unknown", "miss", "validated", "stale", "collapsed", "off"].map(|result| {
         let rate = cache.requests.get(result).copied().filter(|rate| *rate > 0.0)?;
         Some(format!("{} {rate:.1}/s", if result == "off" { "not cached" } else { result }))
     });

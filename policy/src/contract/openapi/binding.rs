@@ -159,7 +159,8 @@ pub(super) fn cache(sheet: &mut Sheet<'_>, node: Option<&Node>, how: How, record
             let mut time = |key: &str| table.node(key).and_then(|node| duration(sheet, node, &format!("`{key}`")));
             let (fresh, stale_if_error) = (time("fresh"), time("stale-if-error"));
             let (stale_while_revalidate, no_match) = (time("stale-while-revalidate"), time("no-match"));
-            if let Some(node) = table.node("no-match").filter(|_| no_match.is_some_and(|time| time > LONGEST_NO_MATCH)) {
+            if let Some(node) = table.node("no-match").filter(|_| no_match.is_some_and(|time| time > LONGEST_NO_MATCH))
+            {
                 let message = format!("`no-match` is longer than {} s", LONGEST_NO_MATCH.as_secs());
                 let problem = sheet.error("bad-cache", &node.span, message);
                 sheet.push(problem.help("who is registered meanwhile would be unknown for so long"));

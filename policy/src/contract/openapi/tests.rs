@@ -132,7 +132,7 @@ fn a_record_with_sensitive_fields_is_not_stored_unless_the_contract_says_so() {
 fn what_may_be_answered_stale_or_unknown_is_said_by_the_contract() {
     let line = "{ scope: agency, fresh: 60s, stale-if-error: 10m }";
     let said = |rule: &str| read(&CONTRACT.replace(line, rule));
-    let rule = |contracts: &Contracts| contracts.operation("citizen.lookup").unwrap().cache;
+    let rule = |contracts: &Contracts| contracts.operation("citizen.read").unwrap().cache;
     let (contracts, problems) = said("{ scope: agency, stale-while-revalidate: 30s, no-match: 5s }");
     assert!(problems.is_empty(), "{problems:?}");
     let CacheRule { fresh, stale_if_error, stale_while_revalidate, no_match, .. } = rule(&contracts);

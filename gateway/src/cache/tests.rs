@@ -1,0 +1,299 @@
+use bytes::Bytes;
+use popgate_policy::contract::Method;
+use popgate_policy::disclose::Raw;
+use popgate_policy::model::Personal;
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+const RULE: CacheRule = CacheRule {
+    scope: CacheScope::Shared,
+    fresh: MINUTE,
+    stale_if_error: Duration::ZERO,
+    stale_while_revalidate: Duration::ZERO,
+    no_match: Duration::ZERO,
+};
+
+struct World {
+    cache: Cache,
+    start: Moment,
+}
+
+impl World {
+    fn new() -> Self {
+        let settings = Settings { capacity_bytes: 1 << 20, shelter: None, believed: None, key: [7; 16] };
+        let clock = Clock::system("UTC").unwrap();
+        let cache = Cache::new(settings, &[RegisterId::new("population")], &clock).unwrap();
+        Self { cache, start: Moment { now: clock.now(), wall: SystemTime::UNIX_EPOCH + 20_000 * 86_400 * SECOND } }
+    }
+
+    fn after(&self, time: Duration) -> Moment {
+        Moment { now: self.start.now + time, wall: self.start.wall + time }
+    }
+
+    /// About the person of that number, under a rule.
+    fn question(&self, number: u32, rule: CacheRule) -> Question {
+        let (register, agency) = (RegisterId::new("population"), AgencyId::new("tax"));
+        let target = Personal::new(format!("/persons/{number}"));
+        let upstream = UpstreamRequest { register: register.clone(), method: Method::Get, target };
+        let cache = Arc::clone(&self.cache.0);
+        let key = cache.key(&upstream, &agency, rule.scope, false);
+        let subject = Some(cache.marker.subject(&number.to_le_bytes()));
+        let needs = Needs { cache, key, register, rule, most_bytes: 1 << 16, sealed: false };
+        Question { needs, agency, subject, worth: Worth::Usual, post: false }
+    }
+
+    fn lookup(&self, number: u32, rule: CacheRule, at: Duration) -> Lookup {
+        self.question(number, rule).lookup(Wish::default(), self.after(at))
+    }
+
+    /// Asks the register at that time, and gets that.
+    fn fetch(&self, number: u32, rule: CacheRule, answer: Result<Answer, Unanswered>, at: Duration) -> Told {
+        match self.lookup(number, rule, at) {
+            Lookup::Lead(leader) => leader.land(answer, self.after(at)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn purge(&self, number: u32, kind: popgate_caching::purges::Kind) {
+        let scope = popgate_caching::purges::Scope::Subject(self.cache.0.marker.subject(&number.to_le_bytes()));
+        self.cache.0.store.purge(popgate_caching::purges::Purge { scope, kind });
+    }
+}
+
+type Told = Result<(Fetched, Source), Refusal>;
+
+fn record(text: &'static str, fields: &[(&'static str, &'static str)]) -> Result<Answer, Unanswered> {
+    Ok(answer(Some(Found::Record(Raw::seal(Bytes::from_static(text.as_bytes())))), StatusCode::OK, fields))
+}
+
+fn not_modified(fields: &[(&'static str, &'static str)]) -> Result<Answer, Unanswered> {
+    Ok(answer(None, StatusCode::NOT_MODIFIED, fields))
+}
+
+fn unknown() -> Result<Answer, Unanswered> {
+    Ok(answer(Some(Found::Unknown), StatusCode::NOT_FOUND, &[]))
+}
+
+fn failing() -> Result<Answer, Unanswered> {
+    Err(Unanswered { refusal: Refusal::RegisterFailed, failing: true })
+}
+
+fn answer(found: Option<Found>, status: StatusCode, fields: &[(&'static str, &'static str)]) -> Answer {
+    let field = |(name, value): &(&'static str, &'static str)| {
+        (http::HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
+    Answer { found, status, headers: fields.iter().map(field).collect(), origin: Origin::default() }
+}
+
+/// How a record is come by: by what kind of hit, or not.
+fn how(lookup: &Lookup) -> &'static str {
+    match lookup {
+        Lookup::Hit(hit) => hit.source.as_str(),
+        Lookup::Follow(_) => "follow",
+        Lookup::Lead(leader) if !leader.compared().validators().is_empty() => "lead, validating",
+        Lookup::Lead(_) => "lead",
+    }
+}
+
+#[test]
+fn a_stored_record_does_not_hold_the_buffer_that_it_was_read_into() {
+    let world = World::new();
+    let buffer = Bytes::from(vec![b'1'; 64 << 10]);
+    let found = Found::Record(Raw::seal(buffer.slice(..16)));
+    let answer = answer(Some(found), StatusCode::OK, &[("cache-control", "max-age=60")]);
+    drop(world.fetch(1, RULE, Ok(answer), Duration::ZERO));
+    assert_eq!(how(&world.lookup(1, RULE, SECOND)), "hit");
+    assert!(buffer.is_unique());
+}
+
+#[test]
+fn each_operations_rule_shortens_for_itself_whoever_stored_the_record() {
+    let world = World::new();
+    drop(world.fetch(1, RULE, record("{}", &[("cache-control", "max-age=30")]), Duration::ZERO));
+    let short = CacheRule { fresh: 10 * SECOND, ..RULE };
+    let stale = CacheRule { stale_while_revalidate: 10 * SECOND, ..short };
+    let none = CacheRule { scope: CacheScope::Off, ..RULE };
+    let at = |rule, seconds: u32| how(&world.lookup(1, rule, seconds * SECOND));
+    assert_eq!([at(RULE, 29), at(short, 9), at(stale, 9), at(none, 1)], ["hit", "hit", "hit", "lead"]);
+    assert_eq!([at(short, 11), at(stale, 11), at(stale, 21), at(RULE, 31)], ["lead", "meanwhile", "lead", "lead"]);
+}
+
+#[test]
+fn how_stale_a_record_may_be_the_register_says_and_the_contract_shortens_or_where_it_says_nothing_allows() {
+    let rule = CacheRule { stale_if_error: 60 * SECOND, ..RULE };
+    for (says, until) in [
+        ("max-age=10", 70),
+        ("max-age=10, stale-if-error=20", 30),
+        ("max-age=10, stale-if-error=600", 70),
+        ("max-age=10, stale-if-error=0", 10),
+        ("max-age=10, must-revalidate", 10),
+        ("s-maxage=10", 10),
+    ] {
+        let world = World::new();
+        drop(world.fetch(1, rule, record("{}", &[("cache-control", says), ("etag", "\"1\"")]), Duration::ZERO));
+        let stood_in = |at| world.fetch(1, rule, failing(), at * SECOND);
+        for (at, good) in [(11, until > 11), (until - 1, until > 11), (until + 1, false)] {
+            let told = (at > 10).then(|| stood_in(at));
+            assert!(told.is_none_or(|told| told.is_ok() == good), "`{says}` at {at}");
+        }
+    }
+}
+
+#[test]
+fn what_was_purged_is_not_answered_with_nor_does_it_stand_in() {
+    use popgate_caching::purges::Kind;
+    let rule = CacheRule { stale_if_error: MINUTE, ..RULE };
+    for (kind, then) in [(Kind::Soft, "lead, validating"), (Kind::Hard, "lead")] {
+        let world = World::new();
+        let says = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
+        drop(world.fetch(1, rule, record("{}", &says), Duration::ZERO));
+        drop(world.fetch(2, rule, record("{}", &says), Duration::ZERO));
+        world.purge(1, kind);
+        assert_eq!(how(&world.lookup(1, rule, SECOND)), then);
+        assert!(world.fetch(1, rule, failing(), SECOND).is_err());
+        assert_eq!(how(&world.lookup(2, rule, SECOND)), "hit");
+        if kind == Kind::Soft {
+            let (_, source) = world.fetch(1, rule, not_modified(&says), SECOND).unwrap();
+            assert_eq!((source, how(&world.lookup(1, rule, SECOND))), (Source::Validated, "hit"));
+        }
+    }
+}
+
+/// RFC 9111, section 4.3.4.
+#[test]
+fn a_304_about_another_record_tells_nothing() {
+    let world = World::new();
+    drop(world.fetch(1, RULE, record("{}", &[("cache-control", "max-age=0"), ("etag", "\"1\"")]), Duration::ZERO));
+    let Lookup::Lead(leader) = world.lookup(1, RULE, SECOND) else { panic!() };
+    let compared = leader.compared();
+    assert!(!compared.validators().is_empty());
+    let tells = |fields: &[_]| not_modified(fields).is_ok_and(|answer| !compared.tells_nothing(&answer));
+    assert!(tells(&[("etag", "\"1\"")]) && tells(&[]) && !tells(&[("etag", "\"2\"")]));
+}
+
+#[tokio::test]
+async fn a_fetch_that_fails_fails_no_follower_twice_and_one_of_before_a_purge_serves_nobody_after() {
+    let world = World::new();
+    let lead = |wish| world.question(1, RULE).lookup(wish, world.start);
+    let (Lookup::Lead(leader), Lookup::Follow(mut follower)) = (lead(Wish::default()), lead(Wish::default())) else {
+        panic!()
+    };
+    assert!(leader.is_awaited());
+    assert!(leader.land(failing(), world.start).is_err());
+    assert!(matches!(follower.landed(|| world.start).await, Followed::Failed(Refusal::RegisterFailed)));
+    // The next fetch is another.
+    let wish = Wish { avoided: Some(follower.flight()), ..Wish::default() };
+    let (Lookup::Lead(leader), Lookup::Follow(mut early)) = (lead(wish), lead(wish)) else { panic!() };
+    // Who came before the purge may have its answer; who comes after may not.
+    world.purge(1, popgate_caching::purges::Kind::Hard);
+    let Lookup::Follow(mut late) = lead(Wish::default()) else { panic!() };
+    assert!(leader.land(record("{}", &[("cache-control", "max-age=60")]), world.start).is_ok());
+    assert!(matches!(late.landed(|| world.start).await, Followed::Again));
+    assert!(matches!(early.landed(|| world.start).await, Followed::Again), "that it came before is not known");
+    assert_eq!(how(&lead(Wish::default())), "lead", "nor is it kept");
+    // One that takes long is not waited for twice.
+    let (Lookup::Lead(slow), Lookup::Follow(waits)) = (lead(Wish::default()), lead(Wish::default())) else { panic!() };
+    let wish = Wish { avoided: Some(waits.flight()), ..Wish::default() };
+    let (Lookup::Lead(second), Lookup::Follow(_)) = (lead(wish), lead(wish)) else { panic!() };
+    drop(slow);
+    assert_eq!(how(&lead(Wish::default())), "follow", "the first is over, and not the second");
+    drop(second);
+    assert_eq!(how(&lead(Wish::default())), "lead");
+}
+
+#[tokio::test]
+async fn who_may_have_more_does_not_fail_with_who_may_have_less() {
+    let world = World::new();
+    let Lookup::Lead(leader) = world.lookup(1, RULE, Duration::ZERO) else { panic!() };
+    let mut question = world.question(1, RULE);
+    question.needs.most_bytes *= 2;
+    let (Lookup::Follow(mut same), Lookup::Follow(mut more)) =
+        (world.lookup(1, RULE, Duration::ZERO), question.lookup(Wish::default(), world.start))
+    else {
+        panic!()
+    };
+    let too_large = Unanswered { refusal: Refusal::RecordTooLarge, failing: false };
+    assert!(leader.land(Err(too_large), world.start).is_err());
+    assert!(matches!(same.landed(|| world.start).await, Followed::Failed(Refusal::RecordTooLarge)));
+    assert!(matches!(more.landed(|| world.start).await, Followed::Again));
+}
+
+/// How soon "no match" comes depends on when the register was last asked, not on whether it knows anybody.
+#[test]
+fn no_match_needs_the_register_alike_whether_or_not_there_is_a_record() {
+    let rule = CacheRule { no_match: 5 * SECOND, ..RULE };
+    let world = World::new();
+    let says = [("cache-control", "max-age=60")];
+    // Before a record of the register was seen nothing is known of how long they are fresh.
+    drop(world.fetch(9, rule, unknown(), Duration::ZERO));
+    assert_eq!(how(&world.lookup(9, rule, SECOND)), "lead");
+    drop(world.fetch(8, rule, record("{}", &says), Duration::ZERO));
+    drop(world.fetch(1, rule, record("{}", &says), Duration::ZERO));
+    drop(world.fetch(2, rule, unknown(), Duration::ZERO));
+    // Whether "no match" about that number is answered without the register.
+    let without = |number, at| match world.lookup(number, rule, at) {
+        Lookup::Hit(hit) => matches!(hit.kept, Kept::Lately),
+        Lookup::Lead(_) => false,
+        Lookup::Follow(_) => panic!(),
+    };
+    for at in [0, 1, 4, 5, 6, 30] {
+        let at = at * SECOND;
+        assert_eq!((without(1, at), without(2, at)), (at < 5 * SECOND, at < 5 * SECOND), "{at:?}");
+    }
+    // Asked again about both, it is known again about both.
+    let Lookup::Hit(hit) = world.lookup(1, rule, 10 * SECOND) else { panic!() };
+    let Kept::Unasked(unasked) = hit.kept else { panic!() };
+    unasked.asked(world.after(10 * SECOND).now);
+    drop(world.fetch(2, rule, unknown(), 10 * SECOND));
+    assert!(without(1, 14 * SECOND) && without(2, 14 * SECOND));
+    // A register whose records are not fresh for so long: not for longer than they are.
+    drop(world.fetch(3, rule, record("{}", &[("cache-control", "max-age=2"), ("etag", "\"1\"")]), 20 * SECOND));
+    drop(world.fetch(4, rule, unknown(), 20 * SECOND));
+    let pairs = [1, 3].map(|at| (without(3, (20 + at) * SECOND), without(4, (20 + at) * SECOND)));
+    assert_eq!(pairs, [(true, true), (false, false)]);
+    // One that lets nothing be kept: never.
+    drop(world.fetch(5, rule, record("{}", &[("cache-control", "no-store")]), 20 * SECOND));
+    drop(world.fetch(6, rule, unknown(), 20 * SECOND));
+    assert!(!without(5, 20 * SECOND) && !without(6, 20 * SECOND));
+}
+
+#[test]
+fn an_agency_is_told_of_what_it_filled_itself_alone() {
+    let world = World::new();
+    drop(world.fetch(1, RULE, record("{}", &[("cache-control", "max-age=60"), ("age", "3")]), Duration::ZERO));
+    let mut other = world.question(1, RULE);
+    other.agency = AgencyId::new("bank");
+    let hit = |lookup| match lookup {
+        Lookup::Hit(hit) => (hit.own, hit.life.map(|life| (life.age.as_secs(), life.ttl))),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(hit(world.lookup(1, RULE, 5 * SECOND)), (true, Some((8, 52))));
+    assert!(!hit(other.lookup(Wish::default(), world.after(5 * SECOND))).0);
+}
+
+#[test]
+fn who_wants_it_younger_has_the_register_asked_and_waits_for_nobody() {
+    let world = World::new();
+    drop(world.fetch(1, RULE, record("{}", &[("cache-control", "max-age=60")]), Duration::ZERO));
+    let young = |seconds| {
+        let wish = Wish { youngest: Some(seconds * SECOND), ..Wish::default() };
+        how(&world.question(1, RULE).lookup(wish, world.after(5 * SECOND)))
+    };
+    assert_eq!([young(0), young(4), young(6)], ["lead", "lead", "hit"]);
+    let (Lookup::Lead(_first), Lookup::Lead(_)) = (
+        world.lookup(2, RULE, SECOND),
+        world.question(2, RULE).lookup(Wish { youngest: Some(SECOND), ..Wish::default() }, world.after(SECOND)),
+    ) else {
+        panic!()
+    };
+}
+
+#[test]
+fn what_cannot_all_be_tagged_is_not_kept() {
+    let world = World::new();
+    let long = "x".repeat(300).leak();
+    drop(world.fetch(1, RULE, record("{}", &[("cache-control", "max-age=60"), ("cache-tag", long)]), Duration::ZERO));
+    assert_eq!(how(&world.lookup(1, RULE, SECOND)), "lead");
+}

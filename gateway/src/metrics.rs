@@ -15,6 +15,7 @@ use prometheus::{
 
 mod audit;
 mod break_glass;
+mod cache;
 mod exchanges;
 mod expiry;
 mod fleet;
@@ -33,6 +34,7 @@ mod undeclared;
 
 pub use audit::AuditMetrics;
 pub use break_glass::BreakGlassMetrics;
+pub use cache::CacheMetrics;
 pub use exchanges::ExchangeTable;
 pub use expiry::ExpiryMetrics;
 pub use fleet::{FleetMetrics, Fleets};
@@ -53,7 +55,7 @@ macro_rules! family {
         pub struct $family { $($(#[$field_doc])* pub $field: $handle,)+ }
 
         impl $family {
-            fn new(registry: &Registry, name: &str, help: &str) -> Result<Self> {
+            pub(super) fn new(registry: &Registry, name: &str, help: &str) -> Result<Self> {
                 let family = <$vec>::new(Opts::new(name, help), &[$label])?;
                 registry.register(Box::new(family.clone()))?;
                 Ok(Self { $($field: family.with_label_values(&[$value]),)+ })
@@ -61,6 +63,8 @@ macro_rules! family {
         }
     };
 }
+
+use family;
 
 family!(
     /// `popgate_connections_total{protocol}`: connections whose handshake is done.
@@ -89,42 +93,6 @@ family!(
         tls12 = "1.2",
         /// TLS 1.3.
         tls13 = "1.3",
-    }
-);
-family!(
-    /// `popgate_cache_requests_total{result}`: how records were come by.
-    CacheRequests, IntCounter, IntCounterVec, "result" {
-        /// A fresh stored record.
-        hit = "hit",
-        /// A stale stored record, while it was fetched anew.
-        meanwhile = "meanwhile",
-        /// That nobody of that number is known was known.
-        unknown = "unknown",
-        /// The register was asked.
-        miss = "miss",
-        /// The register was asked whether a stored record is still the same, and it is.
-        validated = "validated",
-        /// A stored record stood in for a register that failed.
-        stale = "stale",
-        /// Another request's answer was waited for.
-        collapsed = "collapsed",
-        /// The contract or the configuration lets nothing be stored.
-        off = "off",
-    }
-);
-family!(
-    /// `popgate_cache_evictions_total{cause}`: why records left the cache.
-    CacheEvictions, IntCounter, IntCounterVec, "cause" {
-        /// There was no place for them.
-        size = "size",
-        /// They were of no more use.
-        expired = "expired",
-        /// They were purged.
-        purged = "purged",
-        /// A newer one took their place.
-        replaced = "replaced",
-        /// They could not be read, or were about somebody else.
-        refused = "refused",
     }
 );
 family!(
@@ -167,18 +135,8 @@ pub struct Metrics {
     pub quic_retries: IntCounter,
     /// Handshakes by TLS version.
     pub tls_versions: TlsVersions,
-    /// How records were come by.
-    pub cache: CacheRequests,
-    /// Records in the cache.
-    pub cache_entries: IntGauge,
-    /// Bytes in the cache.
-    pub cache_bytes: IntGauge,
-    /// Why records left the cache.
-    pub cache_evictions: CacheEvictions,
-    /// How old records were that were answered with, in seconds.
-    pub cache_age: Histogram,
-    /// Records that found no place in memory that is locked or left out of core dumps.
-    pub cache_unsheltered: IntCounter,
+    /// The cache.
+    pub cache: CacheMetrics,
     /// The audit log.
     pub audit: AuditMetrics,
     /// Bundles.
@@ -347,16 +305,7 @@ impl Metrics {
                 "QUIC clients that had to prove their address first, because many handshakes were pending.",
             )?,
             tls_versions: TlsVersions::new(r, "popgate_tls_versions_total", "Handshakes by TLS version.")?,
-            cache: CacheRequests::new(r, "popgate_cache_requests_total", "How records were come by.")?,
-            cache_entries: gauge(r, "popgate_cache_entries", "Records in the cache.")?,
-            cache_bytes: gauge(r, "popgate_cache_bytes", "Bytes in the cache.")?,
-            cache_evictions: CacheEvictions::new(r, "popgate_cache_evictions_total", "Why records left the cache.")?,
-            cache_age: ages(r)?,
-            cache_unsheltered: counter(
-                r,
-                "popgate_cache_unsheltered_total",
-                "Records kept in memory that is neither locked nor left out of core dumps, for want of place.",
-            )?,
+            cache: CacheMetrics::new(r)?,
             audit: AuditMetrics::new(r)?,
             bundle_reloads: Reloads::new(r, "popgate_bundle_reloads_total", "Changed bundles.")?,
             trust_reloads: Reloads::new(
@@ -605,15 +554,6 @@ fn histograms(registry: &Registry, name: &str, help: &str, label: &str) -> Resul
     Ok(histograms)
 }
 
-fn ages(registry: &Registry) -> Result<Histogram> {
-    let (name, help) = ("popgate_cache_age_seconds", "How old stored records were that were answered with.");
-    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(AGES.to_vec()))?;
-    registry.register(Box::new(histogram.clone()))?;
-    Ok(histogram)
-}
-
-/// Seconds: contracts let records be fresh for a minute mostly, and stand in for hours at most.
-const AGES: [f64; 10] = [1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 86_400.0];
 /// Seconds: a cache hit takes tens of microseconds, a deadline is a few seconds.
 const BUCKETS: [f64; 15] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];

@@ -100,8 +100,8 @@ fn the_pipeline_names_the_stages_in_order() {
         "decide::permit(",
         "narrow::permit(",
         ".intend(",
-        "whole(core",
-        "record(core",
+        "whole(asked",
+        "record(asked",
         ".durable()",
         "cover(core",
     ];

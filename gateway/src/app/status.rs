@@ -124,15 +124,15 @@ fn listener(metrics: &Metrics, node: &Node) {
 
 fn cache(metrics: &Metrics, node: &Node) {
     let (entries, bytes) = node.cache.size();
-    metrics.cache_entries.set(whole(entries));
-    metrics.cache_bytes.set(whole(bytes));
+    metrics.cache.entries.set(whole(entries));
+    metrics.cache.bytes.set(whole(bytes));
     let evictions = node.cache.evictions();
-    follow(&metrics.cache_evictions.size, evictions.size);
-    follow(&metrics.cache_evictions.expired, evictions.expired);
-    follow(&metrics.cache_evictions.purged, evictions.purged);
-    follow(&metrics.cache_evictions.replaced, evictions.replaced);
-    follow(&metrics.cache_evictions.refused, evictions.explicit);
-    follow(&metrics.cache_unsheltered, node.cache.unsheltered());
+    follow(&metrics.cache.evictions.size, evictions.size);
+    follow(&metrics.cache.evictions.expired, evictions.expired);
+    follow(&metrics.cache.evictions.purged, evictions.purged);
+    follow(&metrics.cache.evictions.replaced, evictions.replaced);
+    follow(&metrics.cache.evictions.refused, evictions.explicit);
+    follow(&metrics.cache.unsheltered, node.cache.unsheltered());
 }
 
 fn audit(metrics: &Metrics, node: &Node) {

@@ -1,9 +1,16 @@
+//! What may be answered from what is stored, and who waits for whom.
+
+use std::time::SystemTime;
+
 use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
 use popgate_policy::contract::Method;
 use popgate_policy::disclose::Raw;
 use popgate_policy::model::Personal;
 
+use super::question::Needs;
 use super::*;
+use crate::forward::{Answer, Unanswered};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);

@@ -212,7 +212,7 @@ impl Exchange {
         self.life = life;
         self.own = own;
         if let Some(life) = life {
-            self.metrics.cache_age.observe(life.age.as_secs_f64());
+            self.metrics.cache.age.observe(life.age.as_secs_f64());
         }
     }
 
@@ -356,14 +356,14 @@ impl Exchange {
             ending.called(metrics, operation, system);
         }
         match self.source {
-            Some(Source::Stored) => metrics.cache.hit.inc(),
-            Some(Source::Meanwhile) => metrics.cache.meanwhile.inc(),
-            Some(Source::Unknown) => metrics.cache.unknown.inc(),
-            Some(Source::Register) => metrics.cache.miss.inc(),
-            Some(Source::Validated) => metrics.cache.validated.inc(),
-            Some(Source::Collapsed) => metrics.cache.collapsed.inc(),
-            Some(Source::Stale) => metrics.cache.stale.inc(),
-            Some(Source::Uncached) => metrics.cache.off.inc(),
+            Some(Source::Stored) => metrics.cache.requests.hit.inc(),
+            Some(Source::Meanwhile) => metrics.cache.requests.meanwhile.inc(),
+            Some(Source::Unknown) => metrics.cache.requests.unknown.inc(),
+            Some(Source::Register) => metrics.cache.requests.miss.inc(),
+            Some(Source::Validated) => metrics.cache.requests.validated.inc(),
+            Some(Source::Collapsed) => metrics.cache.requests.collapsed.inc(),
+            Some(Source::Stale) => metrics.cache.requests.stale.inc(),
+            Some(Source::Uncached) => metrics.cache.requests.off.inc(),
             None => {}
         }
         if let Some(tally) = &self.tally {

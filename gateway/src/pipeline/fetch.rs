@@ -44,7 +44,7 @@ pub(super) async fn fetch(
                 // One that takes long, or fails, fails nobody else: it is made once more, for all others at once.
                 let again = wish.avoided.is_none();
                 let left = until.saturating_duration_since(clock.now());
-                let patience = if again { left / 2 } else { left };
+                let patience = if again { left / 4 * 3 } else { left };
                 match tokio::time::timeout(patience, follower.landed(|| clock.moment())).await {
                     Ok(Followed::Served(fetched, source)) => {
                         exchange.fetched(source);

@@ -4,7 +4,6 @@
 //! A block is a slice that only its holder has; dropped, it is wiped and free for the next record of its size.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,21 +42,27 @@ struct Block {
 /// A record on the heap, wiped when dropped.
 struct Wiped(Box<[u8]>);
 
+/// The memory cannot be had, or not be locked or left out of core dumps.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsheltered(String);
+
 impl Arena {
     /// That many bytes for records, rounded up to slabs of 1 MiB; they are never given back. Pages are taken as they are first
     /// written, or at once if they are locked.
     ///
     /// # Errors
     /// The memory cannot be had, or not locked (see `RLIMIT_MEMLOCK`).
-    pub fn new(bytes: usize, shelter: Shelter) -> io::Result<Self> {
+    pub fn new(bytes: usize, shelter: Shelter) -> Result<Self, Unsheltered> {
+        let failed = |error: &dyn fmt::Display| Unsheltered(error.to_string());
         let length = bytes.div_ceil(SLAB).max(1) * SLAB;
-        let map = MmapMut::map_anon(length)?;
+        let map = MmapMut::map_anon(length).map_err(|error| failed(&error))?;
         if shelter.no_dump {
             #[cfg(target_os = "linux")]
-            map.advise(Advice::DontDump)?;
+            map.advise(Advice::DontDump).map_err(|error| failed(&error))?;
         }
         if shelter.lock {
-            map.lock()?;
+            map.lock().map_err(|error| failed(&error))?;
         }
         // It lives as long as the process: blocks can be slices without a lock or a count.
         let map: &'static mut MmapMut = Box::leak(Box::new(map));

@@ -1,0 +1,88 @@
+//! The cache's metrics.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result};
+
+use super::{counter, family, gauge};
+
+family!(
+    /// `popgate_cache_requests_total{result}`: how records were come by.
+    Requests, IntCounter, IntCounterVec, "result" {
+        /// A fresh stored record.
+        hit = "hit",
+        /// A stale stored record, while it was fetched anew.
+        meanwhile = "meanwhile",
+        /// That nobody of that number is known was known.
+        unknown = "unknown",
+        /// The register was asked.
+        miss = "miss",
+        /// The register was asked whether a stored record is still the same, and it is.
+        validated = "validated",
+        /// A stored record stood in for a register that failed.
+        stale = "stale",
+        /// Another request's answer was waited for.
+        collapsed = "collapsed",
+        /// The contract or the configuration lets nothing be stored.
+        off = "off",
+    }
+);
+family!(
+    /// `popgate_cache_evictions_total{cause}`: why records left the cache.
+    Evictions, IntCounter, IntCounterVec, "cause" {
+        /// There was no place for them.
+        size = "size",
+        /// They were of no more use.
+        expired = "expired",
+        /// They were purged.
+        purged = "purged",
+        /// A newer one took their place.
+        replaced = "replaced",
+        /// They could not be read, or were about somebody else.
+        refused = "refused",
+    }
+);
+
+/// `popgate_cache_*`.
+#[derive(Debug, Clone)]
+pub struct CacheMetrics {
+    /// How records were come by.
+    pub requests: Requests,
+    /// Records that are kept.
+    pub entries: IntGauge,
+    /// What they weigh.
+    pub bytes: IntGauge,
+    /// Why records left.
+    pub evictions: Evictions,
+    /// How old records were that were answered with, in seconds.
+    pub age: Histogram,
+    /// Records that found no place in memory that is locked or left out of core dumps.
+    pub unsheltered: IntCounter,
+}
+
+impl CacheMetrics {
+    pub(super) fn new(r: &Registry) -> Result<Self> {
+        let unsheltered =
+            "Records kept in memory that is neither locked nor left out of core dumps, for want of place.";
+        Ok(Self {
+            requests: Requests::new(r, "popgate_cache_requests_total", "How records were come by.")?,
+            entries: gauge(r, "popgate_cache_entries", "Records in the cache.")?,
+            bytes: gauge(r, "popgate_cache_bytes", "Bytes in the cache.")?,
+            evictions: Evictions::new(r, "popgate_cache_evictions_total", "Why records left the cache.")?,
+            age: seconds(
+                r,
+                "popgate_cache_age_seconds",
+                "How old stored records were that were answered with.",
+                &AGES,
+            )?,
+            unsheltered: counter(r, "popgate_cache_unsheltered_total", unsheltered)?,
+        })
+    }
+}
+
+fn seconds(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram> {
+    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+    registry.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
+}
+
+/// Contracts let records be fresh for a minute mostly, and stand in for hours at most.
+const AGES: [f64; 10] = [1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 86_400.0];

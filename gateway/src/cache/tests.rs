@@ -304,3 +304,76 @@ fn what_cannot_all_be_tagged_is_not_kept() {
     drop(world.fetch(1, RULE, record("{}", &[("cache-control", "max-age=60"), ("cache-tag", long)]), Duration::ZERO));
     assert_eq!(how(&world.lookup(1, RULE, SECOND)), "lead");
 }
+
+/// What a reader gets was in the register when, or after, the last purge that was over when the reader began: in any interleaving of
+/// readers that lead, follow and hit, and of a register that is slow by chance.
+#[test]
+fn no_read_that_begins_after_a_purge_sees_what_was_before_it() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+    const PURGES: u64 = 400;
+    const READERS: u64 = 4;
+    let world = World::new();
+    let (register, purged, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let hits = AtomicU64::new(0);
+    let version = |found: &Found| found.record().map_or(0, |raw| raw.len() as u64);
+    let read = async |chance: &mut u64| {
+        let mut wish = Wish::default();
+        loop {
+            match world.question(1, RULE).lookup(wish, world.start) {
+                Lookup::Hit(hit) => {
+                    hits.fetch_add(1, SeqCst);
+                    return version(&hit.found);
+                }
+                Lookup::Follow(mut follower) => match follower.landed(|| world.start).await {
+                    Followed::Served(fetched, _) => return version(&fetched.found),
+                    Followed::Again => {}
+                    Followed::Failed(_) => wish.avoided = Some(follower.flight()),
+                },
+                Lookup::Lead(leader) => {
+                    // What the register has when it is asked; its answer may be late, or lost with whoever asked.
+                    let now = usize::try_from(register.load(SeqCst)).unwrap();
+                    *chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    for _ in 0..(*chance >> 60) {
+                        thread::yield_now();
+                        tokio::task::yield_now().await;
+                    }
+                    if *chance >> 56 & 7 == 0 {
+                        drop(leader);
+                        continue;
+                    }
+                    let found = Found::Record(Raw::seal(Bytes::from(vec![b'1'; now])));
+                    let answer =
+                        answer(Some(found), StatusCode::OK, &[("cache-control", "max-age=60"), ("etag", "\"1\"")]);
+                    return version(&leader.land(Ok(answer), world.start).unwrap().0.found);
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for reader in 0..READERS {
+            let (read, purged, over) = (&read, &purged, &over);
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let mut chance = reader + 1;
+                runtime.block_on(async {
+                    while !over.load(SeqCst) {
+                        let least = purged.load(SeqCst);
+                        let seen = read(&mut chance).await;
+                        assert!(seen >= least, "version {seen} was read after {least} was purged");
+                    }
+                });
+            });
+        }
+        scope.spawn(|| {
+            for next in 1..=PURGES {
+                register.store(next, SeqCst);
+                let kinds = [popgate_caching::purges::Kind::Hard, popgate_caching::purges::Kind::Soft];
+                world.purge(1, kinds[usize::try_from(next % 2).unwrap()]);
+                purged.store(next, SeqCst);
+                thread::sleep(Duration::from_micros(next % 7 * 50));
+            }
+            over.store(true, SeqCst);
+        });
+    });
+    assert!(hits.load(SeqCst) > PURGES, "most reads are hits: {}", hits.load(SeqCst));
+}

@@ -84,6 +84,10 @@ family!(
         full = "full",
         /// Their address had too many, or came too often.
         address = "address",
+        /// They waited in vain to be let in while there was too much to do.
+        waited = "waited",
+        /// They went away while they waited.
+        left = "left",
     }
 );
 family!(

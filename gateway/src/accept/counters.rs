@@ -16,6 +16,10 @@ pub struct Counters {
     pub refused_full: Counter,
     /// Connections closed at once, because their address had too many, or came too often.
     pub refused_address: Counter,
+    /// Connections closed that had waited in vain while there was too much to do.
+    pub refused_waiting: Counter,
+    /// Clients that went away while they waited.
+    pub left_waiting: Counter,
     /// Errors of `accept`, such as too many open files.
     pub accept_errors: Counter,
     /// Handshakes that led to a connection.

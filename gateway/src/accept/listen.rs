@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::os::fd::AsFd as _;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use http::HeaderValue;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
@@ -373,12 +375,20 @@ impl Acceptor {
             while self.desks.door.is_open()
                 && let Some((socket, peer)) = waiting.pop(self.clock.now())
             {
+                if has_left(&socket) {
+                    // A handshake with nobody is the dearest of all.
+                    self.desks.counters.left_waiting.add(1);
+                    continue;
+                }
                 let _ = self.desks.place(Arrival::Tcp(socket, peer));
             }
-            self.desks.counters.refused_full.add(waiting.take_gone());
+            self.desks.counters.refused_waiting.add(waiting.take_gone());
             let accepted = tokio::select! {
                 biased;
-                _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+                _ = phase.wait_for(|phase| *phase != Phase::Serving) => {
+                    self.desks.counters.refused_waiting.add(waiting.len());
+                    return;
+                }
                 () = tokio::time::sleep_until(look.into()), if !waiting.is_empty() => {
                     waiting.expire(self.clock.now());
                     look = self.clock.now() + PAUSED;
@@ -410,6 +420,13 @@ impl Acceptor {
             }
         }
     }
+}
+
+/// Whether the client has closed its side. One that has not begun its handshake has no reason to but that it is gone.
+fn has_left(socket: &std::net::TcpStream) -> bool {
+    let ends = PollFlags::from_bits_retain(POLLRDHUP) | PollFlags::POLLHUP | PollFlags::POLLERR;
+    // Nothing else is asked for, so whatever is told is an end.
+    poll(&mut [PollFd::new(socket.as_fd(), ends)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 impl Desks {
@@ -513,6 +530,8 @@ fn spawn(name: &str, run: impl FnOnce(Started<'_>) + Send + 'static) -> io::Resu
 const BURST: u32 = 10;
 /// Of how many addresses it is remembered how often they came.
 const REMEMBERED: usize = 65_536;
+/// `POLLRDHUP` of poll(2), where nix has no name for it: x86 and ARM.
+const POLLRDHUP: i16 = 0x2000;
 const BACKLOG: i32 = 4096;
 const PORT_TRIES: u32 = 16;
 /// How long connections have to send their end, and their clients to answer it, when the node ends.
@@ -521,3 +540,25 @@ const PARTING: Duration = Duration::from_millis(200);
 const PAUSED: Duration = Duration::from_millis(10);
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{Shutdown, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn who_has_left_is_known_though_what_it_sent_was_not_read() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        client.write_all(b"hello").unwrap();
+        assert!(!has_left(&socket));
+        client.shutdown(Shutdown::Write).unwrap();
+        let since = std::time::Instant::now();
+        while !has_left(&socket) {
+            assert!(since.elapsed() < Duration::from_secs(10));
+        }
+    }
+}

@@ -81,6 +81,11 @@ impl<T> Waiting<T> {
         None
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> u64 {
+        self.count as u64
+    }
+
     /// How many were let go since this was asked last.
     pub(super) fn take_gone(&mut self) -> u64 {
         std::mem::take(&mut self.gone)

@@ -112,6 +112,8 @@ fn listener(metrics: &Metrics, node: &Node) {
     metrics.connections_open.set(whole(counters.open.value()));
     follow(&metrics.connections_refused.full, counters.refused_full.value());
     follow(&metrics.connections_refused.address, counters.refused_address.value());
+    follow(&metrics.connections_refused.waited, counters.refused_waiting.value());
+    follow(&metrics.connections_refused.left, counters.left_waiting.value());
     follow(&metrics.certificates_revoked_live, counters.ended_revoked.value());
     follow(&metrics.handshakes("ok"), counters.handshakes.value());
     for (failure, count) in counters.failures() {

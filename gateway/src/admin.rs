@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 
 mod break_glass;
 mod bundles;
+mod cache;
 mod connections;
 mod harvest;
 mod reads;
@@ -32,6 +33,7 @@ mod tls;
 
 pub use break_glass::{BreakGlassAsk, GlassDesk};
 pub use bundles::{BundleAsk, BundleDesk};
+pub use cache::{CacheAsk, CacheDesk};
 pub use harvest::HarvestGuard;
 pub use reads::{LogAsk, LogError, Reads, Unseal};
 pub use status::{
@@ -88,6 +90,8 @@ pub struct AdminState {
     pub break_glass: GlassDesk,
     /// For `/bundles`, `/bundle/reload` and `/bundle/rollback`.
     pub bundles: BundleDesk,
+    /// For `/cache`.
+    pub cache: CacheDesk,
     /// For `/agencies`, `/purposes`, `/operations` and `/audit`.
     pub reads: Arc<dyn Reads>,
 }

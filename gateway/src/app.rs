@@ -4,6 +4,7 @@ pub mod break_glass;
 pub mod bundle_files;
 pub mod bundle_store;
 pub mod bundles;
+mod cache;
 pub mod config;
 pub mod diff;
 pub mod logs;

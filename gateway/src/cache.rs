@@ -14,7 +14,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use popgate_caching::mark::{Key, Marker};
+use popgate_caching::mark::{Key, Mark, Marker};
 use popgate_caching::rules::Rulebook;
 use popgate_caching::store::{self, Evictions, Store, Worth};
 use popgate_policy::contract::{self, CacheRule, CacheScope, UpstreamRequest};
@@ -29,6 +29,8 @@ use crate::refusal::Refusal;
 mod entry;
 mod flight;
 mod leader;
+pub mod order;
+mod purge;
 mod question;
 mod register;
 #[cfg(test)]
@@ -274,8 +276,7 @@ impl Inner {
             contract::Method::Get => b"GET".as_slice(),
             contract::Method::Post => b"POST",
         };
-        let register = upstream.register.as_str().as_bytes();
-        let mark = self.marker.upstream(&[register, method, upstream.target.expose().as_bytes()]);
+        let mark = self.request(&upstream.register, method, upstream.target.expose());
         let own = scope == CacheScope::Agency;
         // Nothing is shared between who may know of a sealed person and who may not. No agency's id begins like that.
         let mut whose = if sealed { b"\0sealed ".to_vec() } else { Vec::new() };
@@ -283,6 +284,10 @@ impl Inner {
             whose.extend_from_slice(agency.as_str().as_bytes());
         }
         Key::new(mark, (own || sealed).then(|| self.marker.agency(&whose)))
+    }
+
+    fn request(&self, register: &RegisterId, method: &[u8], target: &str) -> Mark {
+        self.marker.upstream(&[register.as_str().as_bytes(), method, target.as_bytes()])
     }
 
     fn millis(&self, now: Instant) -> u64 {

@@ -11,6 +11,7 @@ pub mod agency;
 pub mod audit;
 pub mod break_glass;
 pub mod bundle;
+pub mod cache;
 pub mod check;
 pub mod explain;
 pub mod harvest;
@@ -19,6 +20,7 @@ pub mod node;
 pub mod pki;
 pub mod plugin;
 pub mod policy;
+pub mod purge;
 mod report;
 pub mod seal;
 pub mod serve;
@@ -50,6 +52,8 @@ enum Command {
     Suspend(suspend::SuspendArgs),
     Resume(suspend::ResumeArgs),
     Suspensions(suspend::ListArgs),
+    Cache(cache::Args),
+    Purge(purge::Args),
     Harvest(harvest::Args),
     BreakGlass(break_glass::Args),
     Bundle(bundle::Args),
@@ -87,6 +91,8 @@ pub fn main() -> ExitCode {
         Command::Suspend(args) => run_switch(|clock| suspend::suspend(&args, clock, out)),
         Command::Resume(args) => run_switch(|clock| suspend::resume(&args, clock, out)),
         Command::Suspensions(args) => run_switch(|clock| suspend::list(&args, clock, out)),
+        Command::Cache(args) => ended(cache::run(&args, out)),
+        Command::Purge(args) => ended(purge::run(&args, &mut io::stdin().lock(), out)),
         Command::Harvest(args) => ended(harvest::run(&args, out)),
         Command::BreakGlass(args) => run_switch(|clock| break_glass::run(&args, clock, &mut io::stdin().lock(), out)),
         Command::Bundle(args) => run_switch(|clock| bundle::run(&args, clock, &mut io::stdin().lock(), out)),
@@ -174,7 +180,9 @@ mod tests {
     #[test]
     fn help_gives_examples_and_exit_codes() {
         let help = Cli::command().render_long_help().to_string();
-        for part in ["Examples:", "Exit codes:", "serve", "check", "audit", "pki", "plugin", "seal", "completions"] {
+        for part in
+            ["Examples:", "Exit codes:", "serve", "check", "audit", "pki", "plugin", "purge", "seal", "completions"]
+        {
             assert!(help.contains(part), "{part} in {help}");
         }
     }

@@ -16,6 +16,7 @@ use prometheus::{
 mod audit;
 mod break_glass;
 mod cache;
+mod changes;
 mod exchanges;
 mod expiry;
 mod fleet;
@@ -35,6 +36,7 @@ mod undeclared;
 pub use audit::AuditMetrics;
 pub use break_glass::BreakGlassMetrics;
 pub use cache::CacheMetrics;
+pub use changes::ChangeMetrics;
 pub use exchanges::ExchangeTable;
 pub use expiry::ExpiryMetrics;
 pub use fleet::{FleetMetrics, Fleets};
@@ -173,6 +175,8 @@ pub struct Metrics {
     pub copied_bytes: IntCounter,
     /// What is suspended.
     pub suspensions: SuspensionMetrics,
+    /// What registers tell of their changes.
+    pub changes: ChangeMetrics,
     /// What is lent.
     pub break_glass: BreakGlassMetrics,
     /// What a candidate bundle would have decided otherwise.
@@ -366,6 +370,7 @@ impl Metrics {
                 "Bytes of records sent to agencies that were copied once on their way.",
             )?,
             suspensions: SuspensionMetrics::new(r)?,
+            changes: ChangeMetrics::new(r)?,
             break_glass: BreakGlassMetrics::new(r)?,
             shadow: ShadowMetrics::new(r)?,
             expiry: ExpiryMetrics::new(r)?,

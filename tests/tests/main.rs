@@ -33,6 +33,7 @@ mod names;
 mod overload;
 mod plugins;
 mod policy_cli;
+mod purge;
 mod redaction;
 mod registers;
 mod regressions;

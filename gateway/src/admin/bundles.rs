@@ -141,7 +141,7 @@ const LIST: &str = "/bundles";
 const KEPT: &str = "/bundles/{name}";
 const RELOAD: &str = "/bundle/reload";
 const ROLLBACK: &str = "/bundle/rollback";
-const SEE: [Role; 5] = Role::ALL;
+const SEE: [Role; 5] = [Role::Viewer, Role::Author, Role::Approver, Role::Auditor, Role::Sre];
 /// Who may have the folder read again: what it holds is the signers' to answer for.
 const OFFER: [Role; 3] = [Role::Author, Role::Approver, Role::Sre];
 /// Who may bring an older bundle back: those who may use the kill switch.

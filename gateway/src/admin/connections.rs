@@ -72,7 +72,11 @@ async fn connection(
     // Who could be two is neither.
     let mut known = operators.iter().filter(|(_, operator)| identities.contains(&operator.identity));
     let operator = known.next().filter(|_| known.next().is_none());
-    let who = operator.map(|(name, operator)| Who { name: name.clone(), roles: operator.roles.clone() });
+    let who = operator.map(|(name, operator)| Who {
+        name: name.clone(),
+        roles: operator.roles.clone(),
+        register: operator.register.clone(),
+    });
     let service = TowerToHyperService::new(routes::router(state, who));
     let http = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -6,10 +6,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
+use popgate_policy::model::RegisterId;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{AdminState, break_glass, bundles, harvest, reads, suspensions};
+use super::{AdminState, break_glass, bundles, cache, harvest, reads, suspensions};
 use crate::app::config::Role;
 
 /// The operator whom a connection belongs to.
@@ -17,6 +18,8 @@ use crate::app::config::Role;
 pub(super) struct Who {
     pub(super) name: String,
     pub(super) roles: Vec<Role>,
+    /// The register that it is, with the role of one.
+    pub(super) register: Option<RegisterId>,
 }
 
 /// The endpoints as one operator (or nobody who is enrolled) sees them.
@@ -30,6 +33,7 @@ pub(super) fn router(state: AdminState, who: Option<Who>) -> Router {
         .merge(harvest::routes())
         .merge(break_glass::routes())
         .merge(bundles::routes())
+        .merge(cache::routes())
         .merge(reads::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(method)
@@ -66,14 +70,14 @@ async fn bundle(who: Who, State(state): State<AdminState>) -> Response {
 }
 
 async fn unknown(who: Who) -> Response {
-    let detail = "use one of /livez, /readyz, /metrics, /bundle, /bundles, /suspensions, /harvest, /break-glass, /agencies, /purposes, \
+    let detail = "use one of /livez, /readyz, /metrics, /bundle, /bundles, /suspensions, /harvest, /break-glass, /cache, /agencies, /purposes, \
                   /operations, /audit/verify, /audit/entries, /explain/<request id>";
     who.seen("unknown", problem(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path", detail))
 }
 
 async fn method(who: Who) -> Response {
     let detail = "use GET; POST /suspensions, DELETE /suspensions/<kind>/<id>, DELETE /harvest/<kind>/<id>, POST /bundle/reload, \
-         POST /bundle/rollback, POST /break-glass and below it change something";
+         POST /bundle/rollback, POST /cache/purge, POST /cache/changes, POST /break-glass and below it change something";
     let title = "this path has another method";
     who.seen("known", problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title, detail))
 }

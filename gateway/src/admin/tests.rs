@@ -16,6 +16,8 @@ use super::*;
 use crate::app::config::Role;
 use crate::app::trace::Trace;
 
+mod cache;
+
 struct Site {
     dir: tempfile::TempDir,
     authority: Issuer<'static, KeyPair>,
@@ -54,7 +56,7 @@ impl Site {
     fn settings(&self) -> Settings {
         let operator = |name: &str, roles: &[Role]| {
             let identity = Identity::Uri(format!("spiffe://gov.vn/operator/{name}"));
-            (name.to_owned(), Operator { identity, roles: roles.to_vec() })
+            (name.to_owned(), Operator { identity, roles: roles.to_vec(), register: None })
         };
         Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -119,6 +121,19 @@ async fn get(
     identity: Option<ClientIdentity>,
     path: &str,
 ) -> Result<Answer, String> {
+    let request = http::Request::get(path).header("host", "localhost").body(Empty::<bytes::Bytes>::new()).unwrap();
+    send(trusted, address, identity, request).await
+}
+
+async fn send<B>(
+    trusted: &str,
+    address: SocketAddr,
+    identity: Option<ClientIdentity>,
+    request: http::Request<B>,
+) -> Result<Answer, String>
+where
+    B: http_body::Body<Data = bytes::Bytes, Error = std::convert::Infallible> + Send + 'static,
+{
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -138,7 +153,6 @@ async fn get(
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(io).await.map_err(|error| format!("{error:?}"))?;
     tokio::spawn(connection);
-    let request = http::Request::get(path).header("host", "localhost").body(Empty::<bytes::Bytes>::new()).unwrap();
     let response = sender.send_request(request).await.map_err(|error| format!("{error:?}"))?;
     let status = response.status().as_u16();
     let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
@@ -167,6 +181,7 @@ fn state(not_ready: &[&str]) -> AdminState {
         harvest: HarvestGuard { list: Arc::new(Vec::new), pardon: Arc::new(|_, _, _| Ok(false)) },
         break_glass: Arc::new(|ask| Ok(format!("{ask:?}").into())),
         bundles: Arc::new(|ask| Ok(format!("{ask:?}").into())),
+        cache: Arc::new(|ask| Ok(format!("{ask:?}").into())),
         reads: Arc::new(Told),
     }
 }

@@ -20,6 +20,7 @@ pub use register::{Check, Endpoint, Protocol, Register};
 pub use shadow::Shadow;
 pub use share::Share;
 
+mod admin;
 mod break_glass;
 mod bundle;
 mod limits;
@@ -208,6 +209,8 @@ pub struct Operator {
     pub identity: Identity,
     /// What the operator may do.
     pub roles: Vec<Role>,
+    /// With the role of a register: which it is.
+    pub register: Option<RegisterId>,
 }
 
 /// What an operator may do.
@@ -223,11 +226,13 @@ pub enum Role {
     Auditor,
     /// Runs the node.
     Sre,
+    /// A register that tells what it changed; no other role goes with it.
+    Register,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 5] = [Self::Viewer, Self::Author, Self::Approver, Self::Auditor, Self::Sre];
+    pub const ALL: [Self; 6] = [Self::Viewer, Self::Author, Self::Approver, Self::Auditor, Self::Sre, Self::Register];
 
     /// The name used in `gateway.toml`.
     pub fn as_str(self) -> &'static str {
@@ -237,6 +242,7 @@ impl Role {
             Self::Approver => "approver",
             Self::Auditor => "auditor",
             Self::Sre => "sre",
+            Self::Register => "register",
         }
     }
 

@@ -16,6 +16,7 @@ use crate::accept;
 use crate::admin::{self, AdminState};
 use crate::app::break_glass;
 use crate::app::bundles;
+use crate::app::cache;
 use crate::app::config::Config;
 use crate::app::node::{Core, Node, Parts, ReloadError};
 use crate::app::plugins;
@@ -152,6 +153,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         harvest: harvest_guard(&node),
         break_glass: break_glass::operator_side(&node),
         bundles: bundles::operator_side(&node),
+        cache: cache::operator_side(&node),
         reads: reads::operator_side(&node),
     };
     let admin = admin::serve(&node.config, state)?;

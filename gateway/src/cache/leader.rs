@@ -260,6 +260,6 @@ fn asked<'a>(method: &'a Method, uri: &'a Uri) -> Asked<'a> {
 /// What a register may give a record for purges to find it by.
 const TAGS: [&str; 2] = ["surrogate-key", "cache-tag"];
 /// Stands for whoever an answer is about, where the question does not say. No person has the number.
-const ANYBODY: &[u8] = b"";
+pub(super) const ANYBODY: &[u8] = b"";
 /// The longest that a contract may say (`no-match`).
 const LONGEST_NO_MATCH: Duration = Duration::from_secs(60);

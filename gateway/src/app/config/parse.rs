@@ -13,8 +13,8 @@ use toml::de::DeTable;
 
 use super::section::{Reader, Section};
 use super::{
-    Admin, Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Operator, Register, Sealed, Tls,
-    break_glass, bundle, limits, read, register, shadow, share,
+    Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Register, Sealed, Tls, admin, break_glass, bundle,
+    limits, read, register, shadow, share,
 };
 
 pub(super) fn config(text: &str, file: &Path, cores: usize) -> Result<Config, ConfigErrors> {
@@ -66,7 +66,7 @@ fn read_document(
     let share = share::parse(reader, &top, folder);
     let admin_section = top.section("admin");
     let admin_named = admin_section.span();
-    let admin = admin(reader, admin_section, folder);
+    let admin = admin::parse(reader, admin_section, &registers, folder);
     let keys_section = top.section("keys");
     let sealing = keys_section.optional("sealing", read::path(folder));
     let keys = keys(keys_section, folder);
@@ -212,25 +212,6 @@ fn guesses(section: Section<'_>) -> Guesses {
     };
     section.finish();
     guesses
-}
-
-fn admin(reader: &Reader<'_>, section: Section<'_>, folder: &Path) -> Admin {
-    let client_cas = section.optional("client_cas", read::pattern(folder));
-    let mut operators: BTreeMap<String, Operator> = BTreeMap::new();
-    for (name, section) in section.named_sections("operators") {
-        let identity = section.required("identity", read::identity);
-        let roles = section.required("roles", read::list(read::role));
-        if let Some((other, _)) = operators.iter().find(|(_, operator)| Some(&operator.identity) == identity.as_ref()) {
-            let message = format!("operators `{other}` and `{name}` have the same identity");
-            reader.wrong("same-identity", section.place("identity"), message);
-        }
-        section.finish();
-        if let (Some(identity), Some(roles)) = (identity, roles) {
-            operators.insert(name, Operator { identity, roles });
-        }
-    }
-    section.finish();
-    Admin { client_cas, operators }
 }
 
 fn keys(section: Section<'_>, folder: &Path) -> Keys {

@@ -241,6 +241,49 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(errors.to_string().contains("cannot read `no/such/gateway.toml`"), "{errors}");
 }
 
+/// What is wrong with the operator `register` of these lines, as `line:column: code: message`.
+fn register(lines: &str) -> Vec<String> {
+    let identity = "identity = \"spiffe://gov.vn/register/population\"";
+    match parse(&format!("{GOOD}[admin.operators.register]\n{identity}\n{lines}")) {
+        Ok(_) => Vec::new(),
+        Err(errors) => {
+            let shown = errors.problems.iter().map(|it| {
+                let (line, column) = it.at.unwrap();
+                format!("{line}:{column}: {}: {}", it.code, it.message)
+            });
+            shown.collect()
+        }
+    }
+}
+
+#[test]
+fn a_register_that_tells_of_changes_is_named_and_is_nothing_else() {
+    let good = "roles = [\"register\"]\nregister = \"population\"\n";
+    let text = format!("{GOOD}[admin.operators.p]\nidentity = \"spiffe://gov.vn/register/population\"\n{good}");
+    let operator = parse(&text).unwrap().admin.operators["p"].clone();
+    assert_eq!((operator.roles, operator.register), (vec![Role::Register], Some(RegisterId::new("population"))));
+    assert_eq!(register(good), Vec::<String>::new());
+    for (lines, says) in [
+        ("roles = [\"register\"]\n", "21:9: missing-key: the role `register` without `register`"),
+        (
+            "roles = [\"viewer\"]\nregister = \"population\"\n",
+            "22:12: register-without-role: `register` without the role `register`",
+        ),
+        (
+            "roles = [\"register\", \"viewer\"]\nregister = \"population\"\n",
+            "21:9: role-not-alone: no other role goes with the role `register`",
+        ),
+        (
+            "roles = [\"register\"]\nregister = \"populaton\"\n",
+            "22:12: unknown-register: there is no `[registers.populaton]`",
+        ),
+        ("roles = [\"register\"]\nregister = 7\n", "22:12: wrong-type: expected a text in quotes"),
+    ] {
+        let found = register(lines);
+        assert!(found.len() == 1 && found[0].starts_with(says), "{lines}: {found:#?}");
+    }
+}
+
 /// What is wrong with `[break_glass]` and these lines, as `code: message`.
 fn break_glass(lines: &str) -> Vec<String> {
     match parse(&format!("{GOOD}[break_glass]\n{lines}")) {

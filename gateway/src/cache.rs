@@ -8,6 +8,8 @@
 //! "No match" must not tell whether there is a record. So it is answered without the register only while the register was asked
 //! lately, whether or not it knew anybody, and never for longer than its records were seen to be fresh.
 
+pub mod nodes;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, mpsc};

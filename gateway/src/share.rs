@@ -7,7 +7,7 @@
 //! While Redis answers, no window of any length lets more through than the rate and the burst; a quota that is
 //! exhausted lets through at most one more on each node but one.
 
-mod backoff;
+pub(crate) mod backoff;
 mod cell;
 mod driver;
 mod ledger;
@@ -15,7 +15,7 @@ mod ledger;
 mod model;
 mod script;
 mod terms;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::io;

@@ -34,6 +34,7 @@ mod overload;
 mod plugins;
 mod policy_cli;
 mod purge;
+mod purge_nodes;
 mod redaction;
 mod registers;
 mod regressions;

@@ -93,7 +93,7 @@ impl Running {
     fn actions(&self) -> Vec<Action> {
         let entries = read::entries(&self.site.audit(), None).unwrap();
         let entries = entries.map(|entry| entry.unwrap().what);
-        entries.filter_map(|what| if let What::Action(action) = what { Some(action) } else { None }).collect()
+        entries.filter_map(|what| if let What::Action(action) = what { Some(*action) } else { None }).collect()
     }
 
     /// Ends it; nothing that anybody was told holds the number.

@@ -6,4 +6,5 @@
 mod failures;
 mod load;
 pub(crate) mod server;
+pub(crate) mod several;
 mod sharing;

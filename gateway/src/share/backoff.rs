@@ -2,25 +2,25 @@
 
 /// Waits that grow from 50 milliseconds to two seconds, each anywhere between nothing and that.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// How long to wait after a failure, in microseconds.
-    pub(super) fn ill(&mut self, chance: u64) -> u64 {
+    pub(crate) fn ill(&mut self, chance: u64) -> u64 {
         let most = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         chance % (most + 1)
     }
 
-    pub(super) fn well(&mut self) {
+    pub(crate) fn well(&mut self) {
         self.failures = 0;
     }
 }
 
 /// How long the first call waits after the node had been alone: all nodes come back at the same time.
-pub(super) fn spread(chance: u64) -> u64 {
+pub(crate) fn spread(chance: u64) -> u64 {
     chance % SPREAD
 }
 

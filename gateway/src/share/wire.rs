@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, Pipeline, RedisError, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Pipeline,
+    RedisError, Value,
 };
 
 use crate::custody;
@@ -78,7 +79,9 @@ impl fmt::Display for Why {
     }
 }
 
-pub(super) enum Wire {
+/// A connection; a copy is the same connection.
+#[derive(Clone)]
+pub(crate) enum Wire {
     One(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
@@ -86,9 +89,16 @@ pub(super) enum Wire {
 impl Wire {
     /// Connects and makes the scripts known. The caller limits the time.
     pub(super) async fn connect(place: &Place, login: &Login, limit: Duration) -> Result<Self, Why> {
+        let mut wire = Self::open(place, login, limit).await?;
+        wire.load().await?;
+        Ok(wire)
+    }
+
+    /// Connects. The caller limits the time; an answer may take `limit`.
+    pub(crate) async fn open(place: &Place, login: &Login, limit: Duration) -> Result<Self, Why> {
         let secret = Secret::read(login)?;
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(limit)).set_response_timeout(Some(limit));
-        let mut wire = match place {
+        Ok(match place {
             Place::One(url) => {
                 let client = client(url, &secret)?;
                 Self::One(client.get_multiplexed_async_connection_with_config(&config).await.map_err(why)?)
@@ -98,9 +108,15 @@ impl Wire {
                 Self::One(client.get_async_connection_with_config(&config).await.map_err(why)?)
             }
             Place::Cluster(seeds) => Self::Cluster(cluster(seeds, &secret, limit).await?),
-        };
-        wire.load().await?;
-        Ok(wire)
+        })
+    }
+
+    /// What Redis answers to a command.
+    pub(crate) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
+        match self {
+            Self::One(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => command.query_async(connection).await,
+        }
     }
 
     /// Makes the calls, all in one go. `None` for each that was not answered, and why.
@@ -165,6 +181,19 @@ impl Wire {
         }
         Ok(())
     }
+}
+
+/// Connects to listen to channels; there is none to do that in a cluster. The caller limits the time.
+pub(crate) async fn listener(place: &Place, login: &Login) -> Result<PubSub, Why> {
+    let secret = Secret::read(login)?;
+    let client = match place {
+        Place::One(url) => client(url, &secret)?,
+        Place::Sentinel { sentinels, service, tls } => {
+            sentinel(sentinels, service, *tls, &secret)?.async_get_client().await.map_err(why)?
+        }
+        Place::Cluster(_) => return Err(Why::Misconfigured),
+    };
+    client.get_async_pubsub().await.map_err(why)
 }
 
 /// What came back.
@@ -290,7 +319,8 @@ fn fields(value: Value) -> Result<Vec<Field>, String> {
     }
 }
 
-fn why(error: RedisError) -> Why {
+/// Why Redis failed, told from the error.
+pub(crate) fn why(error: RedisError) -> Why {
     if let Some(code) = error.code() {
         return by_code(code);
     }

@@ -4,7 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::load::{Admitted, nodes, rate, shared, used_whole};
-use super::server::{Road, Server, free_port, until};
+use super::server::{Road, Server, until};
+use super::several::{Watched, cluster};
 use popgate::share::{Place, Share, State, Why};
 
 const WARM: Duration = Duration::from_millis(3_500);
@@ -102,36 +103,8 @@ fn replies_that_are_late() {
 
 #[test]
 fn a_master_that_dies_is_followed_by_its_replica() {
-    let mut master = Server::start(&[]);
-    let replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", master.port)]);
-    until(Duration::from_secs(10), "the replica follows", || {
-        replica.ask("INFO replication").contains("link_status:up")
-    });
-    let dir = tempfile::tempdir().unwrap();
-    let sentinels: Vec<Server> = (0..3)
-        .map(|at| {
-            let (port, file) = (free_port(), dir.path().join(format!("sentinel-{at}.conf")));
-            let text = format!(
-                "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor limits 127.0.0.1 {} 2\n\
-                 sentinel down-after-milliseconds limits 1000\nsentinel failover-timeout limits 3000\n",
-                dir.path().display(),
-                master.port
-            );
-            std::fs::write(&file, text).unwrap();
-            Server::sentinel(&file, port)
-        })
-        .collect();
-    let knows = |it: &Server| {
-        let said = it.ask("SENTINEL master limits");
-        said.contains("num-other-sentinels\r\n$1\r\n2") && said.contains("num-slaves\r\n$1\r\n1")
-    };
-    until(Duration::from_secs(30), "sentinels know each other", || sentinels.iter().all(knows));
-    let place = Place::Sentinel {
-        sentinels: sentinels.iter().map(|it| format!("127.0.0.1:{}", it.port)).collect(),
-        service: "limits".to_owned(),
-        tls: false,
-    };
-    let shares = nodes(3, &|_| place.clone());
+    let mut redis = Watched::start("limits");
+    let shares = nodes(3, &|_| redis.place.clone());
     let quotas: Vec<_> = shares.iter().map(|it| it.quota("persons", 1_000_000)).collect();
     shared(&shares);
     let limits: Vec<_> = shares.iter().map(|it| it.rate("tax", rate(1_000, 200))).collect();
@@ -150,14 +123,14 @@ fn a_master_that_dies_is_followed_by_its_replica() {
     let load: Vec<_> = limits.into_iter().map(|it| (it, 1_000)).collect();
     let loading = thread::spawn(move || Admitted::under(&load, Duration::from_secs(16)));
     thread::sleep(Duration::from_secs(2));
-    master.kill();
+    redis.master.kill();
     let began = Instant::now();
     until(Duration::from_secs(10), "nodes are alone", || shares.iter().all(|it| it.state() != State::Shared));
     let counted = spend(100);
     shared(&shares);
     let back = began.elapsed();
     let total = || -> usize {
-        let all = replica.ask("HVALS popgate:q:{persons/1}");
+        let all = redis.replica.ask("HVALS popgate:q:{persons/1}");
         all.lines().filter(|it| it.contains(' ')).filter_map(|it| it.split(' ').next()?.parse::<usize>().ok()).sum()
     };
     until(Duration::from_secs(10), "the new master knows all counts", || total() == counted);
@@ -168,28 +141,7 @@ fn a_master_that_dies_is_followed_by_its_replica() {
 
 #[test]
 fn a_cluster_of_three_masters_of_which_one_dies() {
-    let mut servers: Vec<Server> = (0..3)
-        .map(|_| {
-            Server::start(&[
-                "--cluster-enabled",
-                "yes",
-                "--cluster-node-timeout",
-                "1000",
-                "--cluster-require-full-coverage",
-                "no",
-            ])
-        })
-        .collect();
-    for (at, server) in servers.iter().enumerate() {
-        let (from, until) = (at * 5_462, (at * 5_462 + 5_461).min(16_383));
-        assert!(server.ask(&format!("CLUSTER ADDSLOTSRANGE {from} {until}")).starts_with("+OK"));
-        assert!(server.ask(&format!("CLUSTER MEET 127.0.0.1 {}", servers[0].port)).starts_with("+OK"));
-    }
-    let ready = |it: &Server| {
-        let said = it.ask("CLUSTER INFO");
-        said.contains("cluster_state:ok") && said.contains("cluster_size:3")
-    };
-    until(Duration::from_secs(30), "the cluster is whole", || servers.iter().all(ready));
+    let mut servers = cluster();
     let seeds: Vec<String> = servers.iter().map(Server::url).collect();
     let shares = nodes(4, &|_| Place::Cluster(seeds.clone()));
     let keys: Vec<String> = (0..30).map(|it| format!("limit-{it}")).collect();

@@ -8,8 +8,6 @@
 //! "No match" must not tell whether there is a record. So it is answered without the register only while the register was asked
 //! lately, whether or not it knew anybody, and never for longer than its records were seen to be fresh.
 
-pub mod nodes;
-
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -27,10 +25,12 @@ use popgate_policy::permit::Permit;
 use crate::clock::{Clock, Moment};
 use crate::forward::{Found, Origin};
 use crate::refusal::Refusal;
+use crate::share;
 
 mod entry;
 mod flight;
 mod leader;
+pub mod nodes;
 pub mod order;
 mod purge;
 mod question;
@@ -41,6 +41,7 @@ mod tests;
 use entry::Entry;
 use flight::Flights;
 pub use leader::{Compared, Leader, Validators};
+use nodes::{BELIEVED, Nodes};
 use question::Question;
 pub use question::{Followed, Follower};
 use register::Register;
@@ -50,14 +51,14 @@ use register::Register;
 pub struct Cache(Arc<Inner>);
 
 /// How a cache is made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// All that is stored, in bytes; zero stores nothing, fetches are still shared.
     pub capacity_bytes: u64,
     /// Whether records are wiped when they go, and how their memory is kept.
     pub shelter: Option<Shelter>,
-    /// How long what is stored is believed without hearing from other nodes, if there are any.
-    pub believed: Option<Duration>,
+    /// Through what nodes share purges, if there are others.
+    pub share: Option<share::Config>,
     /// What requests, persons and tags are hashed under; the same on all nodes that share purges.
     pub key: [u8; 16],
 }
@@ -72,6 +73,7 @@ struct Inner {
     rules: Rulebook,
     registers: HashMap<RegisterId, Register>,
     origin: Instant,
+    nodes: Option<Nodes>,
     /// Dropped, the sweep ends.
     _sweep: Option<mpsc::SyncSender<()>>,
 }
@@ -203,7 +205,7 @@ impl Cache {
         clock: &Clock,
     ) -> io::Result<Self> {
         let now = clock.now();
-        let Settings { capacity_bytes, shelter, believed, key } = settings;
+        let Settings { capacity_bytes, shelter, share, key } = settings;
         let marker = Marker::new(&key);
         let register = |id: &RegisterId| {
             let mark = marker.register(id.as_str().as_bytes());
@@ -212,7 +214,12 @@ impl Cache {
         let registers = registers.into_iter().map(register).collect();
         let stores = capacity_bytes > 0;
         let cells = (capacity_bytes / CELL_OF).max(1).ilog2().clamp(LEAST_CELLS, MOST_CELLS);
-        let limits = store::Limits { bytes: capacity_bytes, usual_bytes: USUAL, purge_bits: cells, unsynced: believed };
+        let limits = store::Limits {
+            bytes: capacity_bytes,
+            usual_bytes: USUAL,
+            purge_bits: cells,
+            unsynced: share.as_ref().map(|_| BELIEVED),
+        };
         let arena = match shelter.filter(|_| stores) {
             Some(shelter) => {
                 let bytes = usize::try_from(capacity_bytes).unwrap_or(usize::MAX);
@@ -225,6 +232,8 @@ impl Cache {
             true => Some(sweep(Arc::clone(&store), clock.clone())?),
             false => None,
         };
+        let sink = Arc::clone(&store);
+        let nodes = share.filter(|_| stores).map(|share| Nodes::open(share, sink, clock.clone())).transpose()?;
         let (flights, rules) = (Flights::default(), Rulebook::default());
         Ok(Self(Arc::new(Inner {
             store,
@@ -235,6 +244,7 @@ impl Cache {
             rules,
             registers,
             origin: now,
+            nodes,
             _sweep: sweep,
         })))
     }
@@ -259,6 +269,11 @@ impl Cache {
     /// Why records left, so far.
     pub fn evictions(&self) -> Evictions {
         self.0.store.evictions()
+    }
+
+    /// How it stands with the purges of other nodes, if there are any, and what was done so far.
+    pub fn nodes(&self) -> Option<(nodes::State, nodes::Figures)> {
+        self.0.nodes.as_ref().map(|nodes| (nodes.state(), nodes.figures()))
     }
 
     /// How many records had no place in the memory that is sheltered, so far: they were wiped all the same, but neither locked nor

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::admin::{CacheAsk, CacheDesk};
 use crate::app::node::Node;
 use crate::audit::{Action, AuditKey};
+use crate::cache::nodes::{Figures, State};
 use crate::cache::order::{Changes, Order, OrderError, Purged, What};
 use crate::custody;
 use crate::metrics::CacheMetrics;
@@ -93,7 +94,7 @@ impl Node {
                 "replaced": evictions.replaced,
                 "refused": evictions.explicit,
             },
-            "nodes": null,
+            "nodes": self.cache.nodes().map(|(state, figures)| nodes(state, &figures)),
         })
     }
 
@@ -116,6 +117,22 @@ pub(super) fn operator_side(node: &Arc<Node>) -> CacheDesk {
             CacheAsk::Purge { order, by } => node.purge(&order, &by),
             CacheAsk::Changes { register, changes, by } => node.take_changes(&register, &changes, &by),
         }
+    })
+}
+
+fn nodes(state: State, figures: &Figures) -> Value {
+    let (shared, why) = match state {
+        State::Shared => (true, None),
+        State::Alone { why, .. } => (false, Some(why.to_string())),
+    };
+    json!({
+        "shared": shared,
+        "why": why,
+        "published": figures.published,
+        "heard": figures.heard,
+        "waiting": figures.waiting,
+        "failures": figures.failures,
+        "resets": figures.resets,
     })
 }
 

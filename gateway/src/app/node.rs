@@ -257,7 +257,7 @@ impl Node {
         let settings = cache::Settings {
             capacity_bytes: config.cache.capacity_bytes,
             shelter: config.cache.shelter,
-            believed: None,
+            share: config.share.as_ref().map(|share| share.0.clone()),
             key: cache_key,
         };
         let cache = Cache::new(settings, config.registers.keys(), &clock).map_err(ReloadError::Cache)?;

@@ -9,6 +9,7 @@ use crate::admin::{BundleStatus, ProblemStatus, RegisterStatus, ShareStatus, Sta
 use crate::app::diff::Counts;
 use crate::app::node::Node;
 use crate::app::shadow::Shadow;
+use crate::cache::nodes;
 use crate::forward::fleet::Target;
 use crate::forward::registers::Register;
 use crate::metrics::{Metrics, follow, whole};
@@ -135,6 +136,12 @@ fn cache(metrics: &Metrics, node: &Node) {
     follow(&metrics.cache.evictions.replaced, evictions.replaced);
     follow(&metrics.cache.evictions.refused, evictions.explicit);
     follow(&metrics.cache.unsheltered, node.cache.unsheltered());
+    if let Some((state, figures)) = node.cache.nodes() {
+        metrics.cache.alone.set(i64::from(state != nodes::State::Shared));
+        metrics.cache.purges_waiting.set(whole(figures.waiting));
+        follow(&metrics.cache.purge_failures, figures.failures);
+        follow(&metrics.cache.purge_resets, figures.resets);
+    }
 }
 
 fn audit(metrics: &Metrics, node: &Node) {

@@ -13,9 +13,14 @@ impl Cache {
     /// Forgets what was stored before, or has it validated; waits for other nodes at most as long as said, on a thread that may.
     pub fn purge(&self, what: &What, kind: Kind, wait: Duration, clock: &Clock) -> Purged {
         let began = clock.now();
-        self.0.scopes(what, |scope| self.0.store.purge(Purge { scope, kind }));
-        let _ = wait;
-        Purged { everywhere: None, took: clock.now().saturating_duration_since(began) }
+        let mut told = Vec::new();
+        self.0.scopes(what, |scope| match &self.0.nodes {
+            Some(nodes) => told.push(nodes.purge(Purge { scope, kind })),
+            None => self.0.store.purge(Purge { scope, kind }),
+        });
+        let took = || clock.now().saturating_duration_since(began);
+        let all = told.iter().all(|told| told.wait(wait.saturating_sub(took())));
+        Purged { everywhere: self.0.nodes.as_ref().map(|_| all), took: took() }
     }
 }
 

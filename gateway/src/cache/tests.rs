@@ -29,7 +29,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let settings = Settings { capacity_bytes: 1 << 20, shelter: None, believed: None, key: [7; 16] };
+        let settings = Settings { capacity_bytes: 1 << 20, shelter: None, share: None, key: [7; 16] };
         let clock = Clock::system("UTC").unwrap();
         let cache = Cache::new(settings, &[RegisterId::new("population")], &clock).unwrap();
         Self { cache, start: Moment { now: clock.now(), wall: SystemTime::UNIX_EPOCH + 20_000 * 86_400 * SECOND } }

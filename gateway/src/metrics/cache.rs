@@ -56,6 +56,14 @@ pub struct CacheMetrics {
     pub age: Histogram,
     /// How long purges took, until this node or the log that all nodes share had them, in seconds.
     pub purge: Histogram,
+    /// 1 while purges of other nodes are not known, so that what is stored is validated: an alarm.
+    pub alone: IntGauge,
+    /// Purges of this node that wait for the log of all nodes.
+    pub purges_waiting: IntGauge,
+    /// What Redis did not answer of purges.
+    pub purge_failures: IntCounter,
+    /// How often all that was stored had to be validated, because the log of purges did not go on.
+    pub purge_resets: IntCounter,
     /// Records that found no place in memory that is locked or left out of core dumps.
     pub unsheltered: IntCounter,
 }
@@ -76,6 +84,14 @@ impl CacheMetrics {
                 &AGES,
             )?,
             purge: seconds(r, "popgate_cache_purge_seconds", "How long purges took, other nodes included.", &PURGES)?,
+            alone: gauge(
+                r,
+                "popgate_cache_alone",
+                "Purges of other nodes are not known: what is stored is validated.",
+            )?,
+            purges_waiting: gauge(r, "popgate_cache_purges_waiting", "Purges that other nodes have yet to hear of.")?,
+            purge_failures: counter(r, "popgate_cache_purge_failures_total", "What Redis did not answer of purges.")?,
+            purge_resets: counter(r, "popgate_cache_purge_resets_total", "How often all had to be validated.")?,
             unsheltered: counter(r, "popgate_cache_unsheltered_total", unsheltered)?,
         })
     }

@@ -67,6 +67,7 @@ fn span(seconds: f64) -> String {
 const STANDING: &[(&str, &str)] = &[
     ("popgate_suspensions_stale", "the file of suspensions is refused or gone: those before it stay"),
     ("popgate_suspensions_ignored", "a suspension names a policy that forbids, and is ignored"),
+    ("popgate_cache_alone", "purges of other nodes are not known: what is stored is validated first"),
     ("popgate_suspensions_unrecorded", "suspensions are not in the audit log yet"),
 ];
 const COUNTED: &[(&str, &str)] = &[

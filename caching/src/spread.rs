@@ -135,7 +135,9 @@ impl Spread {
 
     /// Whether the log took a purge of this node: from when it did, T runs.
     pub fn is_published(&self, publishing: u64) -> bool {
-        !self.outbox.iter().any(|outgoing| (outgoing.first..=outgoing.name).contains(&publishing))
+        // Names only grow, and so they stand.
+        let at = self.outbox.partition_point(|outgoing| outgoing.name < publishing);
+        self.outbox.get(at).is_none_or(|outgoing| publishing < outgoing.first)
     }
 
     /// How many purges of this node wait for the log.
@@ -197,12 +199,14 @@ impl Spread {
     /// The log took a purge, or did not.
     pub fn published(&mut self, publishing: u64, taken: bool, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
-        if taken {
-            self.outbox.retain(|outgoing| outgoing.name != publishing);
-        } else if let Some(outgoing) = self.outbox.iter_mut().find(|outgoing| outgoing.name == publishing) {
-            // The next tick sends it again.
-            outgoing.sent = None;
-            return actions;
+        let at = self.outbox.partition_point(|outgoing| outgoing.name < publishing);
+        if let Some(outgoing) = self.outbox.get_mut(at).filter(|outgoing| outgoing.name == publishing) {
+            if !taken {
+                // The next tick sends it again.
+                outgoing.sent = None;
+                return actions;
+            }
+            self.outbox.remove(at);
         }
         self.go_on(now, &mut actions);
         actions
@@ -253,7 +257,7 @@ fn joins(after: u64, found: &Reading) -> bool {
 }
 
 /// How many purges wait for the log at most.
-const OUTBOX: usize = 4096;
+const OUTBOX: usize = 16_384;
 /// How many are sent in one go.
 const AT_ONCE: usize = 256;
 

@@ -54,16 +54,9 @@ impl Node {
         Ok(answer(json!({ "register": register.as_str(), "subjects": subjects, "tags": tags }), soft, purged))
     }
 
-    /// Each waits for other nodes as long as those before it left of the time.
     fn forget(&self, whats: &[What], soft: bool) -> Purged {
         let kind = if soft { Kind::Soft } else { Kind::Hard };
-        let nothing = Purged { everywhere: None, took: Duration::ZERO };
-        let purged = whats.iter().fold(nothing, |before, what| {
-            let Purged { everywhere, took } =
-                self.cache.purge(what, kind, WAIT.saturating_sub(before.took), &self.clock);
-            let everywhere = before.everywhere.map_or(everywhere, |all| Some(all && everywhere.unwrap_or(true)));
-            Purged { everywhere, took: before.took + took }
-        });
+        let purged = self.cache.purge(whats, kind, WAIT, &self.clock);
         self.metrics.cache.purge.observe(purged.took.as_secs_f64());
         purged
     }

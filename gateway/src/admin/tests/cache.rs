@@ -102,7 +102,7 @@ async fn a_malformed_body_is_told_by_member_and_place_and_never_repeated() {
     for (who, path, headers, body, status, code, part) in [
         ("son", "/cache/purge", &[][..], "{}", 415, "media_type_unsupported", "Content-Type"),
         ("son", "/cache/purge", page, "{}", 403, "origin_refused", "Origin"),
-        ("son", "/cache/purge", JSON, "000187000001", 400, "purge_invalid", "send a JSON object"),
+        ("son", "/cache/purge", JSON, "\"000187000001\"", 400, "purge_invalid", "send a JSON object"),
         (
             "son",
             "/cache/purge",

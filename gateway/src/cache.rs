@@ -233,7 +233,9 @@ impl Cache {
             false => None,
         };
         let sink = Arc::clone(&store);
-        let nodes = share.filter(|_| stores).map(|share| Nodes::open(share, sink, clock.clone())).transpose()?;
+        let fingerprint = marker.register(b"").to_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let nodes = share.filter(|_| stores).map(|share| Nodes::open(share, fingerprint, sink, clock.clone()));
+        let nodes = nodes.transpose()?;
         let (flights, rules) = (Flights::default(), Rulebook::default());
         Ok(Self(Arc::new(Inner {
             store,

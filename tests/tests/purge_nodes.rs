@@ -12,6 +12,11 @@ use popgate::share::{Config, Place, Why};
 use popgate_caching::mark::{Key, Mark, Marker};
 use popgate_caching::purges::{About, Kind, Purge, Scope, Verdict};
 use popgate_caching::store::{Fetch, Limits, Lookup, Record, Store, Worth};
+use popgate_demo::client::get;
+use popgate_demo::deployment::Site;
+use popgate_demo::register::demo::HOA;
+use popgate_demo::scenario::read_path;
+use popgate_tests::{Harness, eventually};
 
 use super::share::server::{Road, Server, until};
 use super::share::several::{Watched, cluster};
@@ -223,6 +228,50 @@ enum Seen {
     Nothing,
 }
 
+/// Who hashes under another key would purge past all others: it is told apart, and believes nothing of what it stored.
+#[test]
+fn a_node_with_another_key_is_alone() {
+    let server = Server::start(&[]);
+    let nodes = started(1, &|_| Place::One(server.url()));
+    let other = Node::start_keyed(Config::new(Place::One(server.url()), "node-9", 2), 2);
+    let alone = || matches!(other.nodes.state(), State::Alone { why: Why::Misconfigured, .. });
+    until(SOON, "it says why", alone);
+    assert!(!other.purge(1, Kind::Hard).wait(Duration::from_millis(100)));
+    assert_eq!((nodes[0].nodes.state(), nodes[0].nodes.figures().resets), (State::Shared, 0), "others go on");
+}
+
+/// As an agency sees it.
+#[tokio::test]
+async fn what_is_purged_at_one_gateway_is_asked_for_anew_at_the_other() {
+    let server = Server::start(&[]);
+    let settings = |name: &str| format!("[share]\nredis = \"{}\"\nnode = \"{name}\"\nnodes = 2\n", server.url());
+    let first = Harness::start_made(&settings("gateway-1"), |_| {}, |_| {});
+    let key = |site: &Site| site.dir().join("keys/pseudonym.key");
+    let same = std::fs::read(key(&first.deployment.site)).unwrap();
+    let second = Harness::start_made(&settings("gateway-2"), |site| std::fs::write(key(site), same).unwrap(), |_| {});
+    let node = |harness: &Harness| std::sync::Arc::clone(harness.deployment.gateway.node());
+    let known = |harness: &Harness| node(harness).cache.nodes().unwrap().0 == State::Shared;
+    eventually("both know each other's purges", || known(&first) && known(&second)).await;
+    let mut session = second.session("tax/etax").await;
+    let mut read = async || {
+        let answer = session.send(get(&read_path(HOA.number), Some("assessment"))).await.unwrap();
+        assert_eq!(answer.status, http::StatusCode::OK);
+        second.deployment.register.faults.requests()
+    };
+    let before = read().await;
+    assert_eq!(read().await, before, "it is stored");
+    let order = format!("{{\"subject\": \"{}\", \"reason\": \"INC-1\"}}", HOA.number);
+    let purging = node(&first);
+    let told = tokio::task::spawn_blocking(move || purging.purge(order.as_bytes(), "linh")).await.unwrap().unwrap();
+    assert_eq!((&told["everywhere"], &told["purged"]), (&true.into(), &"subject".into()), "{told}");
+    let since = Instant::now();
+    while read().await == before {
+        assert!(since.elapsed() < SOON, "the other node hears of it");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(second.metric("popgate_cache_alone").await, 0);
+}
+
 /// So many nodes that know each other's purges.
 fn started(count: u32, place: &dyn Fn(u32) -> Place) -> Vec<Node> {
     let nodes: Vec<Node> =
@@ -233,10 +282,14 @@ fn started(count: u32, place: &dyn Fn(u32) -> Place) -> Vec<Node> {
 
 impl Node {
     fn start(share: Config) -> Self {
+        Self::start_keyed(share, 1)
+    }
+
+    fn start_keyed(share: Config, fingerprint: u64) -> Self {
         let limits = Limits { bytes: 64 << 20, usual_bytes: 1_000, purge_bits: 20, unsynced: Some(BELIEVED) };
         let store = Arc::new(Store::new(limits, Instant::now()));
         let sink = Arc::clone(&store);
-        let nodes = Nodes::open(share, sink, Clock::system("Asia/Ho_Chi_Minh").unwrap()).unwrap();
+        let nodes = Nodes::open(share, fingerprint, sink, Clock::system("Asia/Ho_Chi_Minh").unwrap()).unwrap();
         Self { store, nodes }
     }
 

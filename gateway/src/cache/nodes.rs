@@ -16,7 +16,7 @@ mod channel;
 mod driver;
 mod log;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
@@ -98,13 +98,16 @@ impl Nodes {
     ///
     /// # Errors
     /// If there can be no thread.
-    pub fn open(share: Config, sink: Arc<dyn Sink>, clock: Clock) -> io::Result<Self> {
+    /// `fingerprint` stands for the key that all nodes hash under: one that has another knows no purge of theirs, and is alone.
+    pub fn open(share: Config, fingerprint: u64, sink: Arc<dyn Sink>, clock: Clock) -> io::Result<Self> {
         let (ask, asks) = mpsc::unbounded_channel();
         let inner = Arc::new(Inner {
             spread: Mutex::new(Spread::new(RULES)),
             took: Condvar::new(),
             ask,
             sink,
+            fingerprint,
+            said: AtomicU8::new(0),
             standing: Mutex::new(Standing { opened: clock.now(), synced: None, known: None, why: Why::Starting }),
             clock,
             tally: Tally::default(),
@@ -186,6 +189,9 @@ impl fmt::Debug for Told {
 
 /// What the handles and the one that keeps up have in common.
 struct Inner {
+    fingerprint: u64,
+    /// What was logged last: nothing yet, that it is alone, or that it is not.
+    said: AtomicU8,
     spread: Mutex<Spread>,
     /// The log took something, or it is over.
     took: Condvar,
@@ -281,6 +287,22 @@ impl Inner {
     fn lost(&self, why: Why) {
         self.failed(why);
         self.spread().lost();
+        self.say();
+    }
+
+    /// Logs how it stands, when that has changed.
+    fn say(&self) {
+        let state = self.state();
+        let now = u8::from(state == State::Shared) + 1;
+        if matches!(state, State::Alone { why: Why::Starting, .. }) || self.said.swap(now, Ordering::Relaxed) == now {
+            return;
+        }
+        match state {
+            State::Shared => tracing::info!("purges of all nodes are known here"),
+            State::Alone { why, .. } => {
+                tracing::error!(%why, "purges of other nodes are not known here: what is stored is validated before it is served");
+            }
+        }
     }
 
     fn failed(&self, why: Why) {

@@ -335,6 +335,7 @@ pub(crate) fn why(error: RedisError) -> Why {
 fn by_code(code: &str) -> Why {
     match code {
         "NOAUTH" | "WRONGPASS" | "NOPERM" => Why::Denied,
+        "OTHERKEY" => Why::Misconfigured,
         _ => Why::Unready,
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn drive(share: Config, inner: &Inner, mut asks: UnboundedRecei
 async fn run(share: &Config, inner: &Inner, asks: &mut UnboundedReceiver<Ask>) -> Infallible {
     let mut backoff = Backoff::default();
     loop {
-        let why = match timeout(CONNECTING, Log::open(share)).await {
+        let why = match timeout(CONNECTING, Log::open(share, inner.fingerprint)).await {
             Ok(Ok(log)) => {
                 // All nodes come back at the same time.
                 if matches!(inner.state(), State::Alone { why, .. } if why != Why::Starting) {
@@ -78,7 +78,10 @@ async fn keep_up(log: Log, inner: &Inner, asks: &mut UnboundedReceiver<Ask>, bac
                 Answer::Published(_, Err(why @ (Why::Late | Why::Unreachable))) => return why,
                 Answer::Published(publishing, taken) => inner.published(publishing, taken),
             },
-            _ = tick.tick() => inner.step(Spread::tick),
+            _ = tick.tick() => {
+                inner.step(Spread::tick);
+                inner.say();
+            }
         }
     }
 }

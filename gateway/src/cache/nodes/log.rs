@@ -16,14 +16,17 @@ pub(super) struct Log {
     wire: Wire,
     key: String,
     channel: String,
+    /// 16 digits that stand for the nodes' key.
+    fingerprint: String,
 }
 
 impl Log {
     /// Connects. The caller limits the time.
-    pub(super) async fn open(share: &Config) -> Result<Self, Why> {
+    pub(super) async fn open(share: &Config, fingerprint: u64) -> Result<Self, Why> {
         let wire = Wire::open(&share.place, &share.login, GIVE_UP).await?;
         let key = format!("{}purges", share.prefix);
-        Ok(Self { wire, key, channel: channel(share).unwrap_or_default() })
+        let fingerprint = format!("{fingerprint:016x}");
+        Ok(Self { wire, key, channel: channel(share).unwrap_or_default(), fingerprint })
     }
 
     /// What came after that number in that log, as far as it is there; all that there is in another log, because its numbers begin
@@ -53,7 +56,7 @@ impl Log {
 
     async fn call<T: FromRedisValue>(&mut self, how: &str, script: &str, more: &[&[u8]]) -> Result<T, RedisError> {
         let mut command = redis::cmd(how);
-        command.arg(script).arg(1).arg(&self.key).arg(new_id()).arg(KEPT).arg(LIFE).arg(more);
+        command.arg(script).arg(1).arg(&self.key).arg(new_id() + &self.fingerprint).arg(KEPT).arg(LIFE).arg(more);
         self.wire.query(&command).await
     }
 }
@@ -80,14 +83,14 @@ fn logged(first: u64, records: &[u8]) -> Vec<Logged> {
     (first..).zip(records.chunks(RECORD)).filter_map(purge).collect()
 }
 
-/// 32 digits for a log that is new; only one that is stored counts.
+/// 16 digits for a log that is new; only one that is stored counts.
 fn new_id() -> String {
-    let mut id = [0; 16];
+    let mut id = [0; 8];
     // The generator fails only if the operating system gave it no seed.
     if aws_lc_rs::rand::fill(&mut id).is_err() {
         tracing::error!("the random number generator failed");
     }
-    digits(Life(u128::from_be_bytes(id)))
+    format!("{:016x}", u64::from_be_bytes(id))
 }
 
 fn digits(life: Life) -> String {

@@ -83,9 +83,22 @@ impl Rig {
     /// # Errors
     /// If a part of it does not start.
     pub fn start(common: &Common, settings: &str) -> Result<Self, Failure> {
+        Self::start_made(common, settings, |_| Ok(()))
+    }
+
+    /// The same of a site whose files may be changed first.
+    ///
+    /// # Errors
+    /// As [`Rig::start`], and what the change comes to.
+    pub fn start_made(
+        common: &Common,
+        settings: &str,
+        change: impl FnOnce(&Site) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
         let dir = tempfile::tempdir()?;
         let site = Site::make(dir.path())?;
         lift_limits(&site)?;
+        change(&site)?;
         let postgres = common.postgres.then(Postgres::start).transpose()?;
         let (register, seeded) = match &postgres {
             Some(postgres) => {

@@ -278,10 +278,9 @@ impl Cache {
         self.0.nodes.as_ref().map(|nodes| (nodes.state(), nodes.figures()))
     }
 
-    /// How many records had no place in the memory that is sheltered, so far: they were wiped all the same, but neither locked nor
-    /// left out of core dumps.
-    pub fn unsheltered(&self) -> u64 {
-        self.0.arena.as_ref().map_or(0, Arena::outside)
+    /// How many records were not kept so far, for want of a block of their size in the memory that is wiped.
+    pub fn without_block(&self) -> u64 {
+        self.0.arena.as_ref().map_or(0, Arena::refused)
     }
 }
 

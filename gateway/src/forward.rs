@@ -55,12 +55,11 @@ impl Found {
     }
 
     /// The same in memory of its own, see [`Raw::compact`].
-    #[must_use]
-    pub fn compact(&self, arena: Option<&Arena>) -> Self {
-        match self {
-            Self::Record(raw) => Self::Record(raw.compact(arena)),
+    pub fn compact(&self, arena: Option<&Arena>) -> Option<Self> {
+        Some(match self {
+            Self::Record(raw) => Self::Record(raw.compact(arena)?),
             Self::Unknown => Self::Unknown,
-        }
+        })
     }
 }
 

@@ -37,10 +37,12 @@ impl Raw {
     }
 
     /// The same in memory of its own, for keeping: what was read from a socket holds the whole buffer that it was read into. In an
-    /// arena it is wiped when nobody holds it any more.
-    #[must_use]
-    pub fn compact(&self, arena: Option<&Arena>) -> Self {
-        Self(arena.map_or_else(|| Bytes::copy_from_slice(&self.0), |arena| arena.copy(&self.0)))
+    /// arena it is wiped when nobody holds it any more; `None` where that has no place for it.
+    pub fn compact(&self, arena: Option<&Arena>) -> Option<Self> {
+        Some(Self(match arena {
+            Some(arena) => arena.copy(&self.0)?,
+            None => Bytes::copy_from_slice(&self.0),
+        }))
     }
 
     /// The length in bytes.

@@ -19,7 +19,7 @@ use popgate_benches::zipf::{Chance, Zipf, mixed, resident};
 use popgate_caching::mark::{Key, Mark, Marker};
 use popgate_caching::purges::{About, Kind, Purge, Purges, Scope};
 use popgate_caching::store::{Limits, Lookup, Record, Store, Worth};
-use popgate_policy::disclose::arena::{Arena, Shelter, wiped};
+use popgate_policy::disclose::arena::{Arena, Shelter};
 use serde_json::{Value, json};
 
 #[global_allocator]
@@ -304,8 +304,7 @@ fn arena() -> Value {
         let record = vec![1_u8; size];
         let rounds = (200_000_000 / size as u64).min(200_000);
         let heap = nanos(rounds, |_| drop(black_box(bytes(&record))));
-        let wipe = nanos(rounds, |_| drop(black_box(wiped(&record))));
-        let mut row = json!({"bytes": size, "heap_ns": heap, "wiped_ns": wipe});
+        let mut row = json!({"bytes": size, "heap_ns": heap});
         for (name, shelter) in
             [("arena_ns", Shelter { lock: false, no_dump: true }), ("locked_ns", Shelter { lock: true, no_dump: true })]
         {

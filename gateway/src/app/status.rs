@@ -135,7 +135,7 @@ fn cache(metrics: &Metrics, node: &Node) {
     follow(&metrics.cache.evictions.purged, evictions.purged);
     follow(&metrics.cache.evictions.replaced, evictions.replaced);
     follow(&metrics.cache.evictions.refused, evictions.explicit);
-    follow(&metrics.cache.unsheltered, node.cache.unsheltered());
+    follow(&metrics.cache.no_block, node.cache.without_block());
     if let Some((state, figures)) = node.cache.nodes() {
         metrics.cache.alone.set(i64::from(state != nodes::State::Shared));
         metrics.cache.purges_waiting.set(whole(figures.waiting));

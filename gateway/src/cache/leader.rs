@@ -128,7 +128,7 @@ impl Leader {
         let merged = rules.freshen(&asked(&Method::GET, &Uri::default()), &old, headers, times, &Limits::default());
         let (marks, all) = self.marks(&merged.stored.headers);
         let terms = merged.keep.ok().filter(|()| all).map(|()| Terms::of(&merged.stored));
-        self.put(terms, || stale.found.clone(), &marks, at);
+        self.put(terms, || Some(stale.found.clone()), &marks, at);
         marks
     }
 
@@ -148,7 +148,7 @@ impl Leader {
         marks
     }
 
-    fn put(&self, terms: Option<Terms>, found: impl FnOnce() -> Found, marks: &Marks, at: Moment) {
+    fn put(&self, terms: Option<Terms>, found: impl FnOnce() -> Option<Found>, marks: &Marks, at: Moment) {
         if !self.stores() {
             return;
         }
@@ -157,10 +157,10 @@ impl Leader {
             let fresh = |terms: &Terms| terms.fresh_for(rule).saturating_sub(terms.age(at.wall));
             register.saw(terms.as_ref().map_or(Duration::ZERO, fresh), cache.millis(at.now));
         }
-        match terms {
-            Some(terms) => {
+        match terms.and_then(|terms| Some((found()?, terms))) {
+            Some((found, terms)) => {
                 let until = at.now + terms.useful(rule, at.wall);
-                self.insert(Entry { found: found(), terms: Some(terms), ..self.entry(at) }, until, marks);
+                self.insert(Entry { found, terms: Some(terms), ..self.entry(at) }, until, marks);
             }
             None => cache.store.remove(&self.question.needs.key),
         }

@@ -64,14 +64,13 @@ pub struct CacheMetrics {
     pub purge_failures: IntCounter,
     /// How often all that was stored had to be validated, because the log of purges did not go on.
     pub purge_resets: IntCounter,
-    /// Records that found no place in memory that is locked or left out of core dumps.
-    pub unsheltered: IntCounter,
+    /// Records that were not kept, for want of a block of their size in the memory that is wiped.
+    pub no_block: IntCounter,
 }
 
 impl CacheMetrics {
     pub(super) fn new(r: &Registry) -> Result<Self> {
-        let unsheltered =
-            "Records kept in memory that is neither locked nor left out of core dumps, for want of place.";
+        let no_block = "Records that were not kept: no block of their size is left in the memory that is wiped.";
         Ok(Self {
             requests: Requests::new(r, "popgate_cache_requests_total", "How records were come by.")?,
             entries: gauge(r, "popgate_cache_entries", "Records in the cache.")?,
@@ -92,7 +91,7 @@ impl CacheMetrics {
             purges_waiting: gauge(r, "popgate_cache_purges_waiting", "Purges that other nodes have yet to hear of.")?,
             purge_failures: counter(r, "popgate_cache_purge_failures_total", "What Redis did not answer of purges.")?,
             purge_resets: counter(r, "popgate_cache_purge_resets_total", "How often all had to be validated.")?,
-            unsheltered: counter(r, "popgate_cache_unsheltered_total", unsheltered)?,
+            no_block: counter(r, "popgate_cache_no_block_total", no_block)?,
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Memory for raw records: wiped when dropped, and if wanted locked and left out of core dumps.
 //!
 //! One map is made at the start, cut into slabs of 1 MiB, and each slab into blocks of one size when that size is first needed.
-//! A block is a slice that only its holder has; dropped, it is wiped and free for the next record of its size.
+//! A block is a slice that only its holder has; dropped, it is wiped and free for the next record of its size. What has no block is
+//! not kept anywhere else: neither the bound nor what the memory promises has an exception.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub struct Arena(Arc<Pool>);
 struct Pool {
     slabs: Mutex<Vec<&'static mut [u8]>>,
     free: Vec<Mutex<Vec<&'static mut [u8]>>>,
-    outside: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// A record in a block of the arena.
@@ -38,9 +39,6 @@ struct Block {
     block: Option<&'static mut [u8]>,
     length: usize,
 }
-
-/// A record on the heap, wiped when dropped.
-struct Wiped(Box<[u8]>);
 
 /// The memory cannot be had, or not be locked or left out of core dumps.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -68,35 +66,26 @@ impl Arena {
         let map: &'static mut MmapMut = Box::leak(Box::new(map));
         let slabs = Mutex::new(map.chunks_exact_mut(SLAB).collect());
         let free = (0..CLASSES).map(|_| Mutex::default()).collect();
-        Ok(Self(Arc::new(Pool { slabs, free, outside: AtomicU64::new(0) })))
+        Ok(Self(Arc::new(Pool { slabs, free, refused: AtomicU64::new(0) })))
     }
 
-    /// A copy that is wiped when its last slice is dropped. Where no block of its size is left it is on the heap, and counted.
-    pub fn copy(&self, record: &[u8]) -> Bytes {
-        match self.0.take(record.len()) {
-            Some((class, block)) => {
-                if let Some(place) = block.get_mut(..record.len()) {
-                    place.copy_from_slice(record);
-                }
-                let pool = Arc::clone(&self.0);
-                Bytes::from_owner(Block { pool, class, block: Some(block), length: record.len() })
-            }
-            None => {
-                self.0.outside.fetch_add(1, Ordering::Relaxed);
-                wiped(record)
-            }
+    /// A copy that is wiped when its last slice is dropped; `None` where no block of its size is left.
+    pub fn copy(&self, record: &[u8]) -> Option<Bytes> {
+        let Some((class, block)) = self.0.take(record.len()) else {
+            self.0.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        if let Some(place) = block.get_mut(..record.len()) {
+            place.copy_from_slice(record);
         }
+        let pool = Arc::clone(&self.0);
+        Some(Bytes::from_owner(Block { pool, class, block: Some(block), length: record.len() }))
     }
 
-    /// How many records had to be kept on the heap so far.
-    pub fn outside(&self) -> u64 {
-        self.0.outside.load(Ordering::Relaxed)
+    /// For how many records there was no block so far.
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
     }
-}
-
-/// A copy on the heap that is wiped when its last slice is dropped.
-pub fn wiped(record: &[u8]) -> Bytes {
-    Bytes::from_owner(Wiped(record.into()))
 }
 
 impl Pool {
@@ -138,19 +127,6 @@ impl Drop for Block {
     }
 }
 
-impl AsRef<[u8]> for Wiped {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for Wiped {
-    fn drop(&mut self) {
-        // As a slice: a box of bytes would be wiped byte by byte.
-        self.0.as_mut().zeroize();
-    }
-}
-
 /// Four sizes between each power of two and the next, from 64 bytes to a slab.
 fn class(length: usize) -> usize {
     (0..CLASSES).find(|class| size(*class) >= length).unwrap_or(CLASSES)
@@ -176,12 +152,11 @@ mod tests {
             assert!(size(class(length)) >= length && size(class(length)) <= (length * 5 / 4).max(64), "{length}");
         }
         let arena = Arena::new(SLAB, Shelter { lock: false, no_dump: true }).unwrap();
-        let kept: Vec<Bytes> = (0..1024_u32).map(|n| arena.copy(&[n as u8; 1000])).collect();
+        let kept: Vec<Bytes> = (0..1024_u32).map(|n| arena.copy(&[n as u8; 1000]).unwrap()).collect();
         assert!(kept.iter().enumerate().all(|(n, bytes)| **bytes == [n as u8; 1000]));
-        assert_eq!(arena.outside(), 0);
-        let slice = arena.copy(b"x");
-        assert_eq!((&*slice, arena.outside()), (&b"x"[..], 1), "no slab is left for another size");
-        assert_eq!(arena.copy(&vec![1; SLAB + 1]).len(), SLAB + 1);
+        assert_eq!(arena.refused(), 0);
+        assert_eq!((arena.copy(b"x"), arena.refused()), (None, 1), "no slab is left for another size");
+        assert_eq!((arena.copy(&vec![1; SLAB + 1]), arena.refused()), (None, 2), "no block is that large");
         let slice = kept.into_iter().next_back().unwrap().slice(10..20);
         let free = |class: usize| arena.0.free[class].lock().iter().all(|block| block.iter().all(|byte| *byte == 0));
         assert!(free(class(1000)));

@@ -159,8 +159,11 @@ impl<V> Store<V> {
     }
 
     /// Whether the answer of a fetch may be served to who did not ask before it was sent, and stored.
-    pub fn judge(&self, key: &Key, fetch: Fetch, about: About<'_>) -> Verdict {
-        self.purges.judge(fetch.ticket, key.upstream(), about)
+    pub fn judge(&self, key: &Key, fetch: Fetch, about: About<'_>, now: Instant) -> Verdict {
+        let synced = self.synced.load(Ordering::SeqCst);
+        let verdict = self.purges.judge(fetch.ticket, key.upstream(), about);
+        let unheard = self.at(now).saturating_sub(synced.max(fetch.at));
+        if unheard > self.unsynced { verdict.max(Verdict::Stale) } else { verdict }
     }
 
     /// What is known under a key.
@@ -195,13 +198,16 @@ impl<V> Store<V> {
         if unheard > self.unsynced { Lookup::Stale(Found(kept)) } else { Lookup::Hit(Found(kept)) }
     }
 
-    /// Stores the answer of a fetch, unless it is gone already; what the purges while it was under way say of it. A record larger
-    /// than a part of the store is not kept.
+    /// Stores the answer of a fetch, unless it is gone already, or that of a later fetch is there; what the purges while it was under
+    /// way say of it. A record larger than a part of the store is not kept.
     pub fn insert(&self, key: &Key, fetch: Fetch, record: Record<'_, V>, worth: Worth) -> Verdict {
         let slots = slots(key.upstream(), record.about);
         let known = self.purges.count();
         let verdict = self.purges.judge_slots(fetch.ticket, &slots);
         if verdict == Verdict::Gone {
+            return verdict;
+        }
+        if self.has_later(key, fetch) {
             return verdict;
         }
         let own = size_of::<Kept<V>>() + COUNTS;
@@ -238,6 +244,18 @@ impl<V> Store<V> {
                 count(&self.causes.explicit);
             }
         }
+    }
+
+    /// Takes out what is under a key, unless a later fetch brought it: the answer of this one is not for keeping.
+    pub fn give_up(&self, key: &Key, fetch: Fetch) {
+        if !self.has_later(key, fetch) {
+            self.remove(key);
+        }
+    }
+
+    fn has_later(&self, key: &Key, fetch: Fetch) -> bool {
+        let is_later = |kept: Arc<Kept<V>>| kept.fetched_at > fetch.at && self.verdict(&kept) != Verdict::Gone;
+        [&self.main, &self.side].iter().any(|shelf| shelf.peek(&key.id()).is_some_and(is_later))
     }
 
     /// Purges, in constant time. Every lookup that begins after this returns sees it, on every core, and fetches under way do too.

@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 use popgate_caching::mark::{Key, Mark, Marker};
 use popgate_caching::rules::Rulebook;
 use popgate_caching::store::{self, Evictions, Store, Worth};
-use popgate_policy::contract::{self, CacheRule, CacheScope, UpstreamRequest};
+use popgate_policy::contract::{self, CacheScope, UpstreamRequest};
 use popgate_policy::disclose::arena::{Arena, Shelter};
 use popgate_policy::model::{AgencyId, RegisterId};
 use popgate_policy::permit::Permit;
 
-use crate::clock::{Clock, Moment};
+use crate::admit::overload::Class;
+use crate::clock::Clock;
 use crate::forward::{Found, Origin};
 use crate::refusal::Refusal;
 use crate::share;
@@ -42,8 +43,7 @@ use entry::Entry;
 use flight::Flights;
 pub use leader::{Compared, Leader, Validators};
 use nodes::{BELIEVED, Nodes};
-use question::Question;
-pub use question::{Followed, Follower};
+pub use question::{Followed, Follower, Question};
 use register::Register;
 
 /// Records that registers allowed to be kept, and fetches under way.
@@ -83,6 +83,8 @@ struct Inner {
 pub struct Wish {
     /// No older than that; zero: the register must be asked now (RFC 9111, sections 5.2.1.1 and 5.2.1.4).
     pub youngest: Option<Duration>,
+    /// Nothing that is stored: the register must be asked, as it would be about somebody unknown.
+    pub unstored: bool,
     /// A fetch not to be waited for: it took long, or failed.
     pub avoided: Option<u64>,
     /// Enough of waiting for others.
@@ -103,18 +105,27 @@ pub enum Lookup {
 /// A stored answer that may be used.
 #[derive(Debug)]
 pub struct Hit {
-    /// What the register has.
+    /// The answer.
+    pub fetched: Fetched,
+    /// The duty to fetch it anew in the background.
+    pub refresh: Option<Box<Leader>>,
+}
+
+/// What the fetch stage yields, from cache or register.
+#[derive(Debug)]
+pub struct Fetched {
+    /// What was found.
     pub found: Found,
-    /// Of which kind the hit is.
+    /// Where it came from.
     pub source: Source,
-    /// Of a record.
+    /// The connection, if one was used for this very answer.
+    pub origin: Option<Origin>,
+    /// Whether it was stored.
+    pub kept: Kept,
+    /// Of a stored record.
     pub life: Option<Life>,
     /// Whether the caller's agency filled it itself: no other may be told of it (RFC 9211, section 6).
     pub own: bool,
-    /// What "no match" about it needs.
-    pub kept: Kept,
-    /// The duty to fetch it anew in the background.
-    pub refresh: Option<Box<Leader>>,
 }
 
 /// How far a stored record is in its life.
@@ -126,17 +137,6 @@ pub struct Life {
     pub ttl: i64,
 }
 
-/// What the fetch stage yields, from cache or register.
-#[derive(Debug)]
-pub struct Fetched {
-    /// What was found.
-    pub found: Found,
-    /// The connection, if one was used for this very answer.
-    pub origin: Option<Origin>,
-    /// Whether it was stored.
-    pub kept: Kept,
-}
-
 /// Whether a record was stored already, as far as "no match" must not tell.
 #[derive(Debug)]
 pub enum Kept {
@@ -145,16 +145,9 @@ pub enum Kept {
     /// It was asked so lately that it need not be asked again to answer "no match".
     Lately,
     /// It was not asked: to answer "no match" it must be.
-    Unasked(Unasked),
+    Unasked,
     /// It stands in for this.
     Stale(Refusal),
-}
-
-/// A stored record that "no match" may not be answered of before the register was asked.
-#[derive(Debug)]
-pub struct Unasked {
-    entry: store::Found<Entry>,
-    origin: Instant,
 }
 
 /// Where a record came from.
@@ -191,6 +184,13 @@ impl Source {
             Self::Stale => "stale",
             Self::Uncached => "off",
         }
+    }
+}
+
+impl Fetched {
+    /// Nothing is known beside.
+    fn new(found: Found, source: Source) -> Self {
+        Self { found, source, origin: None, kept: Kept::No, life: None, own: false }
     }
 }
 
@@ -251,15 +251,15 @@ impl Cache {
         })))
     }
 
-    /// Looks for the record that a permit needs.
-    pub fn lookup(&self, permit: &Permit, wish: Wish, at: Moment) -> Lookup {
-        Question::of(&self.0, permit).lookup(wish, at)
+    /// What a permit needs, for whoever ranks like that.
+    pub fn question(&self, permit: &Permit, class: Class) -> Arc<Question> {
+        Arc::new(Question::of(&self.0, permit, class))
     }
 
-    /// Forgets the record that a permit needed: it is about somebody else, or cannot be read.
-    pub fn evict(&self, upstream: &UpstreamRequest, agency: &AgencyId) {
+    /// Forgets what a question was answered with: it is about somebody else, or cannot be read.
+    pub fn evict(&self, question: &Question) {
         for scope in [CacheScope::Shared, CacheScope::Agency] {
-            self.0.store.remove(&self.0.key(upstream, agency, scope, false));
+            self.0.store.remove(&self.0.key(&question.upstream, &question.agency, scope, false));
         }
     }
 
@@ -310,13 +310,6 @@ impl Inner {
 
     fn millis(&self, now: Instant) -> u64 {
         millis(now.saturating_duration_since(self.origin))
-    }
-
-    /// How long after the register was asked "no match" may be answered without asking it: not for longer than its records are
-    /// fresh, or how fast the answer comes would tell whether there is one.
-    fn no_match(&self, register: &RegisterId, rule: &CacheRule) -> Duration {
-        let seen = self.registers.get(register).map_or(0, Register::freshness);
-        rule.no_match.min(rule.fresh).min(Duration::from_millis(seen))
     }
 }
 

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Response;
-use popgate_policy::contract::{Answer, Arguments, UpstreamRequest};
+use popgate_policy::contract::{Answer, Arguments};
 use popgate_policy::directory::Priority;
 use popgate_policy::disclose::{Person, Redacted, Tally};
+use popgate_policy::model::RegisterId;
 use popgate_policy::permit::Permit;
 
 use crate::accept::{Connection, Inbound, framing};
@@ -193,17 +194,17 @@ async fn record(
     exchange: &mut Exchange,
 ) -> Result<Opened, Refusal> {
     let Asked { core, connection, call, .. } = asked;
-    let until = deadline(core, permit.upstream());
-    let Fetched { found, origin, kept } = fetch(core, &permit, call.youngest, until, exchange).await?;
-    let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
-    let (most_bytes, class) = (permit.operation().most_bytes(), class(&permit));
+    let until = deadline(core, &permit.upstream().register);
+    let class = class(&permit);
+    let question = core.node.cache.question(&permit, class);
+    let Fetched { found, origin, kept, .. } = fetch(core, &question, call.youngest, until, exchange).await?;
     let permit = narrow::persons(core, connection, permit, found.record()).await;
     let permit = permit.map_err(|stopped| exchange.stopped(stopped))?;
     let opened = redact::open(permit, found.record(), &core.node.secrets, exchange.strays());
-    let opened = forget(core, &upstream, &agency, origin, opened).inspect_err(|refusal| guess.unopened(refusal))?;
+    let opened = forget(core, &question, origin, opened).inspect_err(|refusal| guess.unopened(refusal))?;
     let opened = guess.judge(opened);
     if matches!(opened, Opened::NoMatch(..)) {
-        ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes, class), kept, until).await?;
+        ask_for_nobody(core, &question, call.youngest, kept, until).await?;
     }
     Ok(opened)
 }
@@ -216,17 +217,17 @@ async fn whole(
     exchange: &mut Exchange,
 ) -> Result<Opened, Refusal> {
     let Asked { core, call, .. } = asked;
-    let until = deadline(core, permit.upstream());
-    let Fetched { found, origin, kept } = fetch(core, &permit, call.youngest, until, exchange).await?;
-    let (upstream, agency) = (permit.upstream().clone(), permit.system().agency.id.clone());
-    let (most_bytes, class) = (permit.operation().most_bytes(), class(&permit));
+    let until = deadline(core, &permit.upstream().register);
+    let class = class(&permit);
+    let question = core.node.cache.question(&permit, class);
+    let Fetched { found, origin, kept, .. } = fetch(core, &question, call.youngest, until, exchange).await?;
     let opened = redact::open_record_of_whole(permit, found.record(), exchange.strays());
     // Judged before the field is asked for: whether it is must not tell that a guess was right.
-    let opened = forget(core, &upstream, &agency, origin, opened).inspect_err(|refusal| guess.unopened(refusal))?;
+    let opened = forget(core, &question, origin, opened).inspect_err(|refusal| guess.unopened(refusal))?;
     let permit = match guess.judge(opened) {
         Opened::Shown(permit) => permit,
         Opened::NoMatch(reason, tally) => {
-            ask_for_nobody(core, Wanted::record_of(&upstream, most_bytes, class), kept, until).await?;
+            ask_for_nobody(core, &question, call.youngest, kept, until).await?;
             return Ok(Opened::NoMatch(reason, tally));
         }
     };
@@ -271,8 +272,8 @@ fn class(permit: &Permit) -> Class {
     Priority::of(permit.system().priority, permit.operation().priority).into()
 }
 
-fn deadline(core: &Core, upstream: &UpstreamRequest) -> Instant {
-    core.node.clock.now() + core.pool.deadline(&upstream.register)
+fn deadline(core: &Core, register: &RegisterId) -> Instant {
+    core.node.clock.now() + core.pool.deadline(register)
 }
 
 /// What the audit log must hold before anything is shown: the widest that the permit allows.

@@ -370,6 +370,40 @@ async fn no_match_asks_the_register_as_often_whether_or_not_there_is_a_record() 
     assert_eq!(read(&mut tax, HUSBAND).await.status, StatusCode::OK);
 }
 
+#[tokio::test]
+async fn no_match_waits_and_fails_alike_whether_or_not_there_is_a_record() {
+    let harness = Harness::start_with("\n[guesses]\nper_subject = 1000000\nper_agency = 1000000\n");
+    let faults = &harness.deployment.register.faults;
+    let mut tax = harness.session("tax/etax").await;
+    read(&mut tax, HUSBAND).await;
+    let unknown: Number = "001099999999".parse().unwrap();
+    let guess = |number: Number| {
+        let keys = json!({"id": number.to_string(), "full_name": "Ai Đó", "date_of_birth": "1990-01-01"});
+        post(LOOKUP, Some("assessment"), &keys)
+    };
+    // Two at once are one request to the register, which is slow.
+    for number in [HUSBAND.number, unknown] {
+        faults.set(number, Fault { delay_head: Some(Duration::from_millis(700)), ..Fault::default() });
+        let before = faults.requests();
+        let (mut one, mut other) = (harness.session("tax/etax").await, harness.session("ha-noi/portal").await);
+        let first = tokio::spawn(async move { one.send(guess(number)).await.unwrap() });
+        eventually("the register is asked", || faults.requests() == before + 1).await;
+        let mut request = guess(number);
+        request.headers_mut().insert("gateway-purpose", HeaderValue::from_static("residence-management"));
+        let second = other.send(request).await.unwrap();
+        assert_eq!((refusal(&first.await.unwrap()), refusal(&second)), ("404 no_match".into(), "404 no_match".into()));
+        assert_eq!(faults.requests() - before, 1, "{}", number == unknown);
+    }
+    // What the register refuses is no answer about anybody.
+    for status in [StatusCode::UNAUTHORIZED, StatusCode::INTERNAL_SERVER_ERROR] {
+        faults.set_everyone(Fault { status: Some(status), ..Fault::default() });
+        for number in [HUSBAND.number, unknown] {
+            faults.set(number, Fault { status: Some(status), ..Fault::default() });
+            assert_eq!(refusal(&tax.send(guess(number)).await.unwrap()), "502 register_failed", "{status}");
+        }
+    }
+}
+
 async fn read(session: &mut Session, known: Known) -> Answer {
     session.send(get(&read_path(known.number), Some("assessment"))).await.unwrap()
 }

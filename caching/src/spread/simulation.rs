@@ -378,7 +378,8 @@ fn nowhere_is_served_what_was_purged_longer_ago_than_the_bound() {
 #[test]
 fn the_simulation_finds_what_would_be_wrong() {
     for flaw in [Flaw::NoLease, Flaw::NoLife, Flaw::LateSync] {
-        let found = (0..1500).filter(|seed| World::new(*seed, flaw).run().violations > 0).count();
-        assert!(found > 0, "{flaw:?}");
+        // Few schedules show that a node believes itself a moment too long.
+        let found = (0..30_000).find(|seed| World::new(*seed, flaw).run().violations > 0);
+        assert!(found.is_some(), "{flaw:?}");
     }
 }

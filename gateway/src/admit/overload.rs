@@ -27,8 +27,8 @@ use pulse::Pulse;
 pub use pulse::{BEAT, Delay, FAST_BEAT};
 use share::{Demand, Levels};
 
-/// How much a request matters. Who may call a request an emergency is for the policy to say, not for the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How much a request matters, the most first. Who may call a request an emergency is for the policy to say, not for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
     /// A life may depend on it: squeezed last.
     Emergency,

@@ -1,13 +1,13 @@
 //! What is stored of a register's answer, and how long a contract's rule lets it be used.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use popgate_caching::rules::{Policy, Stored, Variant};
 use popgate_policy::contract::CacheRule;
 use popgate_policy::model::AgencyId;
 
+use crate::clock::Moment;
 use crate::forward::Found;
 
 /// A stored answer.
@@ -19,7 +19,7 @@ pub(super) struct Entry {
     /// Who asked for it, or had it validated last.
     pub(super) filled_by: AgencyId,
     /// When the register was last asked for it, in milliseconds after the cache's origin.
-    pub(super) asked_at: AtomicU64,
+    pub(super) asked_at: u64,
 }
 
 /// How a record may be used: what [`Stored`] says, in a fifth of the memory.
@@ -27,6 +27,8 @@ pub(super) struct Terms {
     policy: Policy,
     age_at_arrival: Duration,
     arrived: SystemTime,
+    /// The same on the clock that is never set back.
+    landed: Instant,
     made: i64,
     /// The fields that the rules may need, one a line.
     fields: Box<[u8]>,
@@ -55,14 +57,14 @@ impl Entry {
 
     /// Whether the register was asked so lately.
     pub(super) fn was_asked_within(&self, window: Duration, now: u64) -> bool {
-        let since = now.saturating_sub(self.asked_at.load(Ordering::Relaxed));
+        let since = now.saturating_sub(self.asked_at);
         u128::from(since) < window.as_millis()
     }
 }
 
 impl Terms {
     /// Keeps of the fields what decides over the record's further use.
-    pub(super) fn of(stored: &Stored) -> Self {
+    pub(super) fn of(stored: &Stored, now: Instant) -> Self {
         let mut fields = Vec::new();
         for (name, value) in stored.headers.iter().filter(|(name, _)| NEEDED.contains(&name.as_str())) {
             fields.extend_from_slice(name.as_str().as_bytes());
@@ -71,7 +73,7 @@ impl Terms {
             fields.push(b'\n');
         }
         let Stored { policy, age_at_arrival, arrived, made, .. } = *stored;
-        Self { policy, age_at_arrival, arrived, made, fields: fields.into() }
+        Self { policy, age_at_arrival, arrived, landed: now, made, fields: fields.into() }
     }
 
     /// As the rules want it: what a 304 says goes into that.
@@ -96,26 +98,37 @@ impl Terms {
         headers
     }
 
-    /// How old it is (RFC 9111, section 4.2.3).
-    pub(super) fn age(&self, now: SystemTime) -> Duration {
-        self.age_at_arrival.saturating_add(now.duration_since(self.arrived).unwrap_or_default())
+    /// How old it is (RFC 9111, section 4.2.3), whatever becomes of the wall's clock.
+    pub(super) fn age(&self, at: Moment) -> Duration {
+        let here = at.wall.duration_since(self.arrived).unwrap_or_default();
+        self.age_at_arrival.saturating_add(here.max(at.now.saturating_duration_since(self.landed)))
+    }
+
+    /// How old it was when it came.
+    pub(super) fn age_at_arrival(&self) -> Duration {
+        self.age_at_arrival
+    }
+
+    /// How long the register alone would let it be fresh from its age zero.
+    pub(super) fn fresh_by_register(&self) -> Duration {
+        if self.policy.always_validate { Duration::ZERO } else { self.policy.fresh_for }
     }
 
     /// How long it is fresh from its age zero, as the register and that contract say. The rule is that of the operation that asks,
     /// which need not be the one that stored it.
     pub(super) fn fresh_for(&self, rule: &CacheRule) -> Duration {
-        if self.policy.always_validate { Duration::ZERO } else { self.policy.fresh_for.min(rule.fresh) }
+        self.fresh_by_register().min(rule.fresh)
     }
 
     /// Seconds until it is stale; below zero once it is.
-    pub(super) fn ttl(&self, rule: &CacheRule, now: SystemTime) -> i64 {
+    pub(super) fn ttl(&self, rule: &CacheRule, at: Moment) -> i64 {
         let whole = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        whole(self.fresh_for(rule)) - whole(self.age(now))
+        whole(self.fresh_for(rule)) - whole(self.age(at))
     }
 
     /// Whether it may be answered with, to somebody who wants it no older than that.
-    pub(super) fn usable(&self, rule: &CacheRule, youngest: Option<Duration>, now: SystemTime) -> Use {
-        let (age, fresh_for) = (self.age(now), self.fresh_for(rule));
+    pub(super) fn usable(&self, rule: &CacheRule, youngest: Option<Duration>, at: Moment) -> Use {
+        let (age, fresh_for) = (self.age(at), self.fresh_for(rule));
         if youngest.is_some_and(|most| age > most || most.is_zero()) {
             Use::No
         } else if age < fresh_for {
@@ -127,19 +140,22 @@ impl Terms {
         }
     }
 
-    /// Whether it may stand in for a register that fails (RFC 5861, section 4); never past `must-revalidate`.
-    pub(super) fn may_stand_in(&self, rule: &CacheRule, now: SystemTime) -> bool {
-        !self.policy.never_stale && self.age(now) < self.fresh_for(rule).saturating_add(self.if_error(rule))
+    /// Whether it may stand in for a register that fails (RFC 5861, section 4); never past `must-revalidate`, nor for somebody who wants
+    /// it younger.
+    pub(super) fn may_stand_in(&self, rule: &CacheRule, youngest: Option<Duration>, at: Moment) -> bool {
+        let age = self.age(at);
+        let young = youngest.is_none_or(|most| age <= most && !most.is_zero());
+        young && !self.policy.never_stale && age < self.fresh_for(rule).saturating_add(self.if_error(rule))
     }
 
     /// How long from now it is of any use to somebody with that rule.
-    pub(super) fn useful(&self, rule: &CacheRule, now: SystemTime) -> Duration {
+    pub(super) fn useful(&self, rule: &CacheRule, at: Moment) -> Duration {
         // Another operation's rule may let it be fresh for longer.
         let fresh = self.policy.fresh_for;
         let stale =
             if self.policy.never_stale { Duration::ZERO } else { self.meanwhile(rule).max(self.if_error(rule)) };
         let validated = if self.can_be_validated() { VALIDATED } else { Duration::ZERO };
-        fresh.saturating_add(stale.max(validated)).saturating_sub(self.age(now)).min(LONGEST)
+        fresh.saturating_add(stale.max(validated)).saturating_sub(self.age(at)).min(LONGEST)
     }
 
     fn can_be_validated(&self) -> bool {

@@ -10,6 +10,7 @@ use popgate_caching::purges::About;
 use popgate_caching::store::Fetch;
 use tokio::sync::watch;
 
+use crate::admit::overload::Class;
 use crate::forward::Found;
 use crate::refusal::Refusal;
 
@@ -38,6 +39,8 @@ pub(super) enum Landed {
         fetch: Fetch,
         /// What purges find it by.
         marks: std::sync::Arc<Marks>,
+        /// Whether it may answer those who waited, too (RFC 9111, section 4).
+        shared: bool,
     },
     /// It did not.
     Failed {
@@ -47,6 +50,8 @@ pub(super) enum Landed {
         failing: bool,
         /// How long a record might have been.
         most_bytes: usize,
+        /// How whoever fetched ranks.
+        class: Class,
     },
 }
 

@@ -166,7 +166,13 @@ impl Drop for Nodes {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        let _spread = self.inner.spread();
+        let spread = self.inner.spread();
+        if spread.waiting() > 0 {
+            tracing::error!(
+                purges = spread.waiting(),
+                "the node ends, and other nodes do not know what it purged: purge there, too"
+            );
+        }
         self.inner.closed.store(true, Ordering::Release);
         self.inner.took.notify_all();
     }

@@ -4,12 +4,12 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use popgate_policy::contract::Method;
+use popgate_policy::contract::{CacheRule, Method};
 use popgate_policy::disclose::Raw;
 use popgate_policy::model::Personal;
 
-use super::question::Needs;
 use super::*;
+use crate::clock::Moment;
 use crate::forward::{Answer, Unanswered};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -40,15 +40,28 @@ impl World {
     }
 
     /// About the person of that number, under a rule.
-    fn question(&self, number: u32, rule: CacheRule) -> Question {
+    fn question(&self, number: u32, rule: CacheRule) -> Arc<Question> {
+        Arc::new(self.made(number, rule))
+    }
+
+    fn made(&self, number: u32, rule: CacheRule) -> Question {
         let (register, agency) = (RegisterId::new("population"), AgencyId::new("tax"));
         let target = Personal::new(format!("/persons/{number}"));
-        let upstream = UpstreamRequest { register: register.clone(), method: Method::Get, target };
+        let upstream = UpstreamRequest { register, method: Method::Get, target };
         let cache = Arc::clone(&self.cache.0);
-        let key = cache.key(&upstream, &agency, rule.scope, false);
-        let subject = Some(cache.marker.subject(&number.to_le_bytes()));
-        let needs = Needs { cache, key, register, rule, most_bytes: 1 << 16, sealed: false };
-        Question { needs, agency, subject, worth: Worth::Usual, post: false }
+        Question {
+            key: cache.key(&upstream, &agency, rule.scope, false),
+            cache,
+            upstream,
+            person: Some(Personal::new(number.to_string())),
+            agency,
+            rule,
+            most_bytes: 1 << 16,
+            class: Class::Interactive,
+            list: false,
+            worth: Worth::Usual,
+            sealed: false,
+        }
     }
 
     fn lookup(&self, number: u32, rule: CacheRule, at: Duration) -> Lookup {
@@ -64,12 +77,12 @@ impl World {
     }
 
     fn purge(&self, number: u32, kind: popgate_caching::purges::Kind) {
-        let scope = popgate_caching::purges::Scope::Subject(self.cache.0.marker.subject(&number.to_le_bytes()));
-        self.cache.0.store.purge(popgate_caching::purges::Purge { scope, kind });
+        let clock = Clock::system("UTC").unwrap();
+        self.cache.purge(&[order::What::Subject(Personal::new(number.to_string()))], kind, Duration::ZERO, &clock);
     }
 }
 
-type Told = Result<(Fetched, Source), Refusal>;
+type Told = Result<Fetched, Refusal>;
 
 fn record(text: &'static str, fields: &[(&'static str, &'static str)]) -> Result<Answer, Unanswered> {
     Ok(answer(Some(Found::Record(Raw::seal(Bytes::from_static(text.as_bytes())))), StatusCode::OK, fields))
@@ -97,7 +110,7 @@ fn answer(found: Option<Found>, status: StatusCode, fields: &[(&'static str, &'s
 /// How a record is come by: by what kind of hit, or not.
 fn how(lookup: &Lookup) -> &'static str {
     match lookup {
-        Lookup::Hit(hit) => hit.source.as_str(),
+        Lookup::Hit(hit) => hit.fetched.source.as_str(),
         Lookup::Follow(_) => "follow",
         Lookup::Lead(leader) if !leader.compared().validators().is_empty() => "lead, validating",
         Lookup::Lead(_) => "lead",
@@ -162,7 +175,7 @@ fn what_was_purged_is_not_answered_with_nor_does_it_stand_in() {
         assert!(world.fetch(1, rule, failing(), SECOND).is_err());
         assert_eq!(how(&world.lookup(2, rule, SECOND)), "hit");
         if kind == Kind::Soft {
-            let (_, source) = world.fetch(1, rule, not_modified(&says), SECOND).unwrap();
+            let source = world.fetch(1, rule, not_modified(&says), SECOND).unwrap().source;
             assert_eq!((source, how(&world.lookup(1, rule, SECOND))), (Source::Validated, "hit"));
         }
     }
@@ -214,8 +227,9 @@ async fn a_fetch_that_fails_fails_no_follower_twice_and_one_of_before_a_purge_se
 async fn who_may_have_more_does_not_fail_with_who_may_have_less() {
     let world = World::new();
     let Lookup::Lead(leader) = world.lookup(1, RULE, Duration::ZERO) else { panic!() };
-    let mut question = world.question(1, RULE);
-    question.needs.most_bytes *= 2;
+    let mut question = world.made(1, RULE);
+    question.most_bytes *= 2;
+    let question = Arc::new(question);
     let (Lookup::Follow(mut same), Lookup::Follow(mut more)) =
         (world.lookup(1, RULE, Duration::ZERO), question.lookup(Wish::default(), world.start))
     else {
@@ -241,7 +255,7 @@ fn no_match_needs_the_register_alike_whether_or_not_there_is_a_record() {
     drop(world.fetch(2, rule, unknown(), Duration::ZERO));
     // Whether "no match" about that number is answered without the register.
     let without = |number, at| match world.lookup(number, rule, at) {
-        Lookup::Hit(hit) => matches!(hit.kept, Kept::Lately),
+        Lookup::Hit(hit) => matches!(hit.fetched.kept, Kept::Lately),
         Lookup::Lead(_) => false,
         Lookup::Follow(_) => panic!(),
     };
@@ -251,8 +265,10 @@ fn no_match_needs_the_register_alike_whether_or_not_there_is_a_record() {
     }
     // Asked again about both, it is known again about both.
     let Lookup::Hit(hit) = world.lookup(1, rule, 10 * SECOND) else { panic!() };
-    let Kept::Unasked(unasked) = hit.kept else { panic!() };
-    unasked.asked(world.after(10 * SECOND).now);
+    assert!(matches!(hit.fetched.kept, Kept::Unasked));
+    let wish = Wish { unstored: true, ..Wish::default() };
+    let Lookup::Lead(leader) = world.question(1, rule).lookup(wish, world.after(10 * SECOND)) else { panic!() };
+    drop(leader.land(record("{}", &says), world.after(10 * SECOND)));
     drop(world.fetch(2, rule, unknown(), 10 * SECOND));
     assert!(without(1, 14 * SECOND) && without(2, 14 * SECOND));
     // A register whose records are not fresh for so long: not for longer than they are.
@@ -270,10 +286,11 @@ fn no_match_needs_the_register_alike_whether_or_not_there_is_a_record() {
 fn an_agency_is_told_of_what_it_filled_itself_alone() {
     let world = World::new();
     drop(world.fetch(1, RULE, record("{}", &[("cache-control", "max-age=60"), ("age", "3")]), Duration::ZERO));
-    let mut other = world.question(1, RULE);
+    let mut other = world.made(1, RULE);
     other.agency = AgencyId::new("bank");
+    let other = Arc::new(other);
     let hit = |lookup| match lookup {
-        Lookup::Hit(hit) => (hit.own, hit.life.map(|life| (life.age.as_secs(), life.ttl))),
+        Lookup::Hit(hit) => (hit.fetched.own, hit.fetched.life.map(|life| (life.age.as_secs(), life.ttl))),
         other => panic!("{other:?}"),
     };
     assert_eq!(hit(world.lookup(1, RULE, 5 * SECOND)), (true, Some((8, 52))));
@@ -322,11 +339,11 @@ fn no_read_that_begins_after_a_purge_sees_what_was_before_it() {
             match world.question(1, RULE).lookup(wish, world.start) {
                 Lookup::Hit(hit) => {
                     hits.fetch_add(1, SeqCst);
-                    return version(&hit.found);
+                    return version(&hit.fetched.found);
                 }
                 Lookup::Follow(mut follower) => match follower.landed(|| world.start).await {
-                    Followed::Served(fetched, _) => return version(&fetched.found),
-                    Followed::Again => {}
+                    Followed::Served(fetched) => return version(&fetched.found),
+                    Followed::Again | Followed::Alone => {}
                     Followed::Failed(_) => wish.avoided = Some(follower.flight()),
                 },
                 Lookup::Lead(leader) => {
@@ -344,7 +361,7 @@ fn no_read_that_begins_after_a_purge_sees_what_was_before_it() {
                     let found = Found::Record(Raw::seal(Bytes::from(vec![b'1'; now])));
                     let answer =
                         answer(Some(found), StatusCode::OK, &[("cache-control", "max-age=60"), ("etag", "\"1\"")]);
-                    return version(&leader.land(Ok(answer), world.start).unwrap().0.found);
+                    return version(&leader.land(Ok(answer), world.start).unwrap().found);
                 }
             }
         }
@@ -376,4 +393,113 @@ fn no_read_that_begins_after_a_purge_sees_what_was_before_it() {
         });
     });
     assert!(hits.load(SeqCst) > PURGES, "most reads are hits: {}", hits.load(SeqCst));
+}
+
+/// RFC 9111, sections 4 and 5.2.2.5.
+#[tokio::test]
+async fn what_the_register_gives_to_one_is_for_nobody_who_waited() {
+    for (says, shared) in
+        [("max-age=60", true), ("max-age=0", true), ("no-store", false), ("private", false), ("no-cache", false)]
+    {
+        let world = World::new();
+        let (Lookup::Lead(leader), Lookup::Follow(mut follower)) =
+            (world.lookup(1, RULE, Duration::ZERO), world.lookup(1, RULE, Duration::ZERO))
+        else {
+            panic!()
+        };
+        assert!(leader.land(record("{}", &[("cache-control", says), ("etag", "\"1\"")]), world.start).is_ok());
+        let followed = follower.landed(|| world.start).await;
+        assert_eq!(matches!(followed, Followed::Served(_)), shared, "`{says}`: {followed:?}");
+        assert_eq!(matches!(followed, Followed::Alone), !shared, "`{says}`");
+        // What is not known about somebody is told apart by nothing: it is for others where records are.
+        let (Lookup::Lead(leader), Lookup::Follow(mut follower)) =
+            (world.lookup(2, RULE, Duration::ZERO), world.lookup(2, RULE, Duration::ZERO))
+        else {
+            panic!()
+        };
+        assert!(leader.land(unknown(), world.start).is_ok());
+        assert_eq!(matches!(follower.landed(|| world.start).await, Followed::Served(_)), shared, "`{says}`");
+    }
+}
+
+#[tokio::test]
+async fn whom_the_register_still_bears_does_not_fail_with_whom_it_does_not() {
+    let world = World::new();
+    let ranked = |class| {
+        let question = Question { class, ..world.made(1, RULE) };
+        Arc::new(question).lookup(Wish::default(), world.start)
+    };
+    let (Lookup::Lead(leader), Lookup::Follow(mut batch), Lookup::Follow(mut emergency)) =
+        (ranked(Class::Batch), ranked(Class::Batch), ranked(Class::Emergency))
+    else {
+        panic!()
+    };
+    let busy = Unanswered { refusal: Refusal::RegisterBusy { retry_after: SECOND }, failing: true };
+    assert!(leader.land(Err(busy), world.start).is_err());
+    assert!(matches!(batch.landed(|| world.start).await, Followed::Failed(Refusal::RegisterBusy { .. })));
+    assert!(matches!(emergency.landed(|| world.start).await, Followed::Again));
+}
+
+#[test]
+fn a_late_answer_does_not_displace_that_of_a_later_fetch() {
+    let world = World::new();
+    let young = |at: u32| {
+        let wish = Wish { youngest: Some(Duration::ZERO), ..Wish::default() };
+        match world.question(1, RULE).lookup(wish, world.after(at * SECOND)) {
+            Lookup::Lead(leader) => leader,
+            other => panic!("{other:?}"),
+        }
+    };
+    let found = |at: u32| match world.lookup(1, RULE, at * SECOND) {
+        Lookup::Hit(hit) => hit.fetched.found.record().map_or(0, Raw::len),
+        other => panic!("{other:?}"),
+    };
+    let says = [("cache-control", "max-age=60")];
+    let (slow, later) = ([young(0), young(0), young(0)], young(1));
+    assert!(later.land(record("later", &says), world.after(SECOND)).is_ok());
+    let late = [record("late", &says), unknown(), record("late", &[("cache-control", "no-store")])];
+    for (slow, late) in slow.into_iter().zip(late) {
+        // It serves whoever asked for it, and is not kept.
+        assert!(slow.land(late, world.after(2 * SECOND)).is_ok());
+        assert_eq!(found(3), 5);
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_nothing_fresh() {
+    let world = World::new();
+    drop(world.fetch(1, RULE, record("{}", &[("cache-control", "max-age=86400")]), Duration::ZERO));
+    let back = Moment { now: world.start.now + 61 * SECOND, wall: world.start.wall - 3_600 * SECOND };
+    assert_eq!(how(&world.question(1, RULE).lookup(Wish::default(), back)), "lead");
+}
+
+#[test]
+fn who_wants_it_younger_gets_no_stale_record_though_the_register_fails() {
+    let rule = CacheRule { stale_if_error: 600 * SECOND, ..RULE };
+    let world = World::new();
+    drop(world.fetch(1, rule, record("{}", &[("cache-control", "max-age=60")]), Duration::ZERO));
+    for (youngest, good) in
+        [(None, true), (Some(Duration::ZERO), false), (Some(80 * SECOND), false), (Some(100 * SECOND), true)]
+    {
+        let wish = Wish { youngest, ..Wish::default() };
+        let at = world.after(90 * SECOND);
+        let Lookup::Lead(leader) = world.question(1, rule).lookup(wish, at) else { panic!("{youngest:?}") };
+        let told = leader.land(failing(), at);
+        assert_eq!(told.is_ok(), good, "{youngest:?}");
+        assert!(
+            told.is_err() || told.is_ok_and(|fetched| fetched.own && fetched.life.is_some_and(|life| life.ttl == -30))
+        );
+    }
+}
+
+#[test]
+fn a_list_is_purged_with_anybody_who_may_be_in_it() {
+    let world = World::new();
+    let question = Arc::new(Question { list: true, ..world.made(1, RULE) });
+    let look = || question.lookup(Wish::default(), world.start);
+    let Lookup::Lead(leader) = look() else { panic!() };
+    assert!(leader.land(record("[]", &[("cache-control", "max-age=60")]), world.start).is_ok());
+    assert_eq!(how(&look()), "hit");
+    world.purge(2, popgate_caching::purges::Kind::Hard);
+    assert_eq!(how(&look()), "lead");
 }

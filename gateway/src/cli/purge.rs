@@ -28,7 +28,7 @@ Examples:
   popgate purge register population --soft --reason \"restored from a backup, INC-83\" --node https://gateway-1:9443
   popgate purge all --soft --reason \"drill\" --node https://gateway-1:9443
 
-Exit codes: 0 purged, 1 not, or not all, 2 usage")]
+Exit codes: 0 purged on all nodes, 1 not, or not on all, 2 usage")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -110,7 +110,7 @@ pub fn run(args: &Args, input: &mut dyn BufRead, out: &mut dyn Write) -> Result<
     }
     let how = if order.soft { "purged softly" } else { "purged" };
     writeln!(out, "{count} {how} on {node}; {}", others(&everywhere))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if everywhere == Value::Bool(false) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 impl What {
@@ -189,7 +189,8 @@ fn others(everywhere: &Value) -> &'static str {
     match everywhere {
         Value::Bool(true) => "the other nodes know",
         Value::Bool(false) => {
-            "not every other node knows yet: what tells them does not answer, and does when it is back"
+            "NOT on every other node: what tells them does not answer; they hear of it when it does, if this node runs until \
+             then: keep it running, or purge at each of them"
         }
         _ => "there are no other nodes",
     }
@@ -218,13 +219,13 @@ mod tests {
             sent(&["subject"], " 000187000001 \n\n2-b\n"),
             [json!({"subject": "000187000001"}), json!({"subject": "2-b"})]
         );
-        let target = json!({"register": "population", "target": "/v1/citizens/000187000001?full=1"});
-        assert_eq!(sent(&["request", "population"], "/v1/citizens/000187000001?full=1\n"), [target]);
+        let target = json!({"register": "population", "target": "/persons/000187000001?full=1"});
+        assert_eq!(sent(&["request", "population"], "/persons/000187000001?full=1\n"), [target]);
         assert_eq!(sent(&["tag", "population"], "a\n"), [json!({"register": "population", "tag": "a"})]);
         assert_eq!(sent(&["tag", "population", "b"], "a\n"), [json!({"register": "population", "tag": "b"})]);
         assert_eq!(sent(&["register", "land"], "x"), [json!({"register": "land"})]);
         assert_eq!(sent(&["all"], "x"), [json!({"all": true})]);
-        for arguments in [&["subject", "000187000001"][..], &["request", "population", "/v1/citizens/000187000001"]] {
+        for arguments in [&["subject", "000187000001"][..], &["request", "population", "/persons/000187000001"]] {
             assert!(Cli::try_parse_from([&["purge"], arguments, &["--reason", "r"]].concat()).is_err());
         }
     }
@@ -233,7 +234,7 @@ mod tests {
     fn a_line_that_is_wrong_is_named_by_its_place_and_nothing_is_sent() {
         let table: [(&[&str], &str, &str); 4] = [
             (&["subject"], "1\n000187000001 x\n", "standard input, line 2"),
-            (&["request", "population"], "/a\n\nv1/000187000001\n", "standard input, line 3: no path"),
+            (&["request", "population"], "/a\n\npersons/000187000001\n", "standard input, line 3: no path"),
             (&["tag", "population"], "a 000187000001\n", "standard input, line 1: no tag"),
             (&["subject"], "\n", "standard input names nothing"),
         ];

@@ -18,7 +18,7 @@ use crate::admit::Standing;
 use crate::app::logs::RequestRecord;
 use crate::app::{Core, Live};
 use crate::audit::{Claimed, Closing, NoMatch, Outcome, Refused};
-use crate::cache::{Life, Source};
+use crate::cache::{Fetched, Life, Source};
 use crate::decide::{self, Agreed};
 use crate::identify::Caller;
 use crate::metrics::{Code, Metrics};
@@ -202,16 +202,12 @@ impl Exchange {
         self.closing = Some(closing);
     }
 
-    pub(super) fn fetched(&mut self, source: Source) {
-        self.source = Some(source);
-    }
-
-    /// It was stored.
-    pub(super) fn found(&mut self, source: Source, life: Option<Life>, own: bool) {
-        self.source = Some(source);
-        self.life = life;
-        self.own = own;
-        if let Some(life) = life {
+    /// How the record was come by.
+    pub(super) fn fetched(&mut self, fetched: &Fetched) {
+        self.source = Some(fetched.source);
+        self.life = fetched.life;
+        self.own = fetched.own;
+        if let Some(life) = fetched.life {
             self.metrics.cache.age.observe(life.age.as_secs_f64());
         }
     }

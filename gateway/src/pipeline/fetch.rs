@@ -3,42 +3,43 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use popgate_policy::contract::UpstreamRequest;
-use popgate_policy::model::{AgencyId, RegisterId};
-use popgate_policy::permit::Permit;
+use popgate_policy::model::RegisterId;
 
+use super::deadline;
 use super::exchange::Exchange;
-use super::{class, deadline};
 use crate::app::Core;
-use crate::cache::{Fetched, Followed, Kept, Leader, Lookup, Validators, Wish};
-use crate::forward::{self, Answer, Found, Origin, Unanswered, Wanted};
+use crate::cache::{Fetched, Followed, Kept, Leader, Lookup, Question, Validators, Wish};
+use crate::forward::{self, Answer, Found, Origin, Unanswered};
 use crate::refusal::Refusal;
 
 /// The record that a permit needs, no older than its caller wants it.
 pub(super) async fn fetch(
     core: &Rc<Core>,
-    permit: &Permit,
+    question: &Arc<Question>,
     youngest: Option<Duration>,
     until: Instant,
     exchange: &mut Exchange,
 ) -> Result<Fetched, Refusal> {
+    let fetched = obtain(core, question, Wish { youngest, ..Wish::default() }, until).await?;
+    exchange.fetched(&fetched);
+    Ok(fetched)
+}
+
+async fn obtain(core: &Rc<Core>, question: &Arc<Question>, mut wish: Wish, until: Instant) -> Result<Fetched, Refusal> {
     let clock = &core.node.clock;
-    let mut wish = Wish { youngest, ..Wish::default() };
-    let mut looks = 0;
-    loop {
-        looks += 1;
-        wish.alone = looks > MOST_LOOKS;
-        match core.node.cache.lookup(permit, wish, clock.moment()) {
+    for looks in 1.. {
+        wish.alone |= looks > MOST_LOOKS;
+        match question.lookup(wish, clock.moment()) {
             Lookup::Hit(hit) => {
                 if let Some(leader) = hit.refresh {
-                    let errand = Errand::begin(core, permit, leader, deadline(core, permit.upstream()));
+                    let errand = Errand::begin(core, leader, deadline(core, question.register()));
                     tokio::task::spawn_local(errand.run());
                 }
-                exchange.found(hit.source, hit.life, hit.own);
-                return Ok(Fetched { found: hit.found, origin: None, kept: hit.kept });
+                return Ok(hit.fetched);
             }
             Lookup::Follow(mut follower) => {
                 // One that takes long, or fails, fails nobody else: it is made once more, for all others at once.
@@ -46,43 +47,42 @@ pub(super) async fn fetch(
                 let left = until.saturating_duration_since(clock.now());
                 let patience = if again { left / 4 * 3 } else { left };
                 match tokio::time::timeout(patience, follower.landed(|| clock.moment())).await {
-                    Ok(Followed::Served(fetched, source)) => {
-                        exchange.fetched(source);
-                        return Ok(fetched);
-                    }
+                    Ok(Followed::Served(fetched)) => return Ok(fetched),
                     Ok(Followed::Again) => {}
+                    Ok(Followed::Alone) => wish.alone = true,
                     Ok(Followed::Failed(_)) | Err(_) if again => wish.avoided = Some(follower.flight()),
                     Ok(Followed::Failed(refusal)) => return Err(refusal),
                     Err(_) => return Err(Refusal::RegisterTimeout),
                 }
             }
             Lookup::Lead(leader) => {
-                let (leader, answer) = Errand::begin(core, permit, leader, until).await;
-                let (fetched, source) = leader.land(answer, clock.moment())?;
-                exchange.fetched(source);
-                return Ok(fetched);
+                let (leader, answer) = Errand::begin(core, leader, until).await;
+                return leader.land(answer, clock.moment());
             }
         }
     }
+    Err(Refusal::Internal)
 }
 
 /// "No match" about a record that was stored would come sooner than about a person whom nobody knows, and also while the register fails:
-/// unless the register was asked lately it is asked all the same, and what it answers is dropped.
-pub(super) async fn ask_for_nobody(core: &Core, wanted: Wanted<'_>, kept: Kept, until: Instant) -> Result<(), Refusal> {
+/// unless the register was asked lately it is asked all the same, together with whoever else asks, and what it answers shows nothing.
+pub(super) async fn ask_for_nobody(
+    core: &Rc<Core>,
+    question: &Arc<Question>,
+    youngest: Option<Duration>,
+    kept: Kept,
+    until: Instant,
+) -> Result<(), Refusal> {
     match kept {
         Kept::No | Kept::Lately => Ok(()),
         Kept::Stale(refusal) => Err(refusal),
-        Kept::Unasked(unasked) => {
-            let began = core.node.clock.now();
-            let answer = Box::pin(forward::ask(&core.pool, wanted, Validators::default(), until)).await;
-            let now = core.node.clock.now();
-            counted(core, wanted.register(), &answer, now.duration_since(began));
-            match answer {
-                Err(unanswered) if unanswered.failing => Err(unanswered.refusal),
-                Ok(_) | Err(_) => {
-                    unasked.asked(now);
-                    Ok(())
-                }
+        Kept::Unasked => {
+            let wish = Wish { youngest, unstored: true, ..Wish::default() };
+            match obtain(core, question, wish, until).await {
+                Ok(Fetched { kept: Kept::Stale(refusal), .. }) => Err(refusal),
+                // About somebody unknown it would not be that.
+                Ok(_) | Err(Refusal::RecordTooLarge) => Ok(()),
+                Err(refusal) => Err(refusal),
             }
         }
     }
@@ -92,13 +92,12 @@ pub(super) async fn ask_for_nobody(core: &Core, wanted: Wanted<'_>, kept: Kept, 
 /// something, which may be about anybody.
 pub(super) fn forget<T>(
     core: &Core,
-    upstream: &UpstreamRequest,
-    agency: &AgencyId,
+    question: &Question,
     origin: Option<Origin>,
     opened: Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     if let Err(refusal) = &opened {
-        core.node.cache.evict(upstream, agency);
+        core.node.cache.evict(question);
         // A record that lacks something is the register's own, and its connection in order.
         if let (Some(origin), false) = (origin, matches!(refusal, Refusal::RecordIncomplete)) {
             origin.condemn();
@@ -130,31 +129,31 @@ pub(super) fn counted(core: &Core, register: &RegisterId, answer: &Result<Answer
 struct Errand {
     core: Rc<Core>,
     under_way: Option<(Box<Leader>, Asking)>,
+    /// It has a task of its own: dropped with that, it is over.
+    by_itself: bool,
 }
 
 type Asking = Pin<Box<dyn Future<Output = Result<Answer, Unanswered>>>>;
 
 impl Errand {
-    fn begin(core: &Rc<Core>, permit: &Permit, leader: Box<Leader>, until: Instant) -> Self {
-        let (upstream, subject) = (permit.upstream().clone(), permit.subject().cloned());
-        let (most_bytes, class) = (permit.operation().most_bytes(), class(permit));
-        let (asker, compared) = (Rc::clone(core), leader.compared());
+    fn begin(core: &Rc<Core>, leader: Box<Leader>, until: Instant) -> Self {
+        let (question, asker, compared) = (Arc::clone(leader.question()), Rc::clone(core), leader.compared());
         let asking: Asking = Box::pin(async move {
-            let (pool, clock) = (&asker.pool, &asker.node.clock);
+            let (pool, clock, wanted) = (&asker.pool, &asker.node.clock, question.wanted());
             let began = clock.now();
-            let wanted = Wanted::record_of(&upstream, most_bytes, class).about(subject.as_ref());
             let mut answer = forward::ask(pool, wanted, compared.validators(), until).await;
             if answer.as_ref().is_ok_and(|answer| compared.tells_nothing(answer)) {
                 answer = forward::ask(pool, wanted, Validators::default(), until).await;
             }
-            counted(&asker, &upstream.register, &answer, clock.now().duration_since(began));
+            counted(&asker, question.register(), &answer, clock.now().duration_since(began));
             answer
         });
-        Self { core: Rc::clone(core), under_way: Some((leader, asking)) }
+        Self { core: Rc::clone(core), under_way: Some((leader, asking)), by_itself: false }
     }
 
     /// To its end, for whoever waits and for the store.
-    async fn run(self) {
+    async fn run(mut self) {
+        self.by_itself = true;
         let core = Rc::clone(&self.core);
         let (leader, answer) = self.await;
         // What it came to was told to those whom it concerns.
@@ -178,9 +177,11 @@ impl Future for Errand {
 impl Drop for Errand {
     fn drop(&mut self) {
         if let Some((leader, asking)) = self.under_way.take()
+            && !self.by_itself
             && leader.is_awaited()
         {
-            let rest = Self { core: Rc::clone(&self.core), under_way: Some((leader, asking)) };
+            // Even if it is dropped before it has begun, that is its end.
+            let rest = Self { core: Rc::clone(&self.core), under_way: Some((leader, asking)), by_itself: true };
             tokio::task::spawn_local(rest.run());
         }
     }

@@ -253,8 +253,14 @@ pub async fn ask(
                 StatusCode::SERVICE_UNAVAILABLE => Refusal::RegisterUnavailable,
                 _ => Refusal::RegisterFailed,
             };
-            // With 200 it failed too: that was no record.
-            let failing = status.is_server_error() || matches!(status, StatusCode::OK | StatusCode::TOO_MANY_REQUESTS);
+            // With 200 it failed too: that was no record. Where it does not know this gateway, that is about nobody who is asked for.
+            let of_all = [
+                StatusCode::OK,
+                StatusCode::UNAUTHORIZED,
+                StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+                StatusCode::TOO_MANY_REQUESTS,
+            ];
+            let failing = status.is_server_error() || of_all.contains(&status);
             return Err(Unanswered { refusal, failing });
         }
     };

@@ -64,7 +64,7 @@ impl Leader {
     pub fn land(mut self, answer: Result<Answer, Unanswered>, at: Moment) -> Result<Fetched, Refusal> {
         let arrived = match answer {
             // Of a sealed person whatever a register answers is dropped unread; only that it does not is told to anybody.
-            Ok(_) | Err(Unanswered { refusal: Refusal::RecordTooLarge, .. }) if self.question.sealed => {
+            Ok(_) | Err(Unanswered { failing: false, .. }) if self.question.sealed => {
                 Ok((Found::Unknown, None, Source::Register, self.keep_unknown(at)))
             }
             Ok(answer) => self.arrived(answer, at),

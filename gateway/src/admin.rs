@@ -37,8 +37,8 @@ pub use cache::{CacheAsk, CacheDesk};
 pub use harvest::HarvestGuard;
 pub use reads::{LogAsk, LogError, Reads, Unseal};
 pub use status::{
-    BreakGlassStatus, BundleStatus, OrderStatus, ProblemStatus, RegisterStatus, ShadowStatus, ShareStatus, Status,
-    SuspensionStatus, SuspensionsStatus, TargetStatus, TrustStatus,
+    BreakGlassStatus, BundleStatus, ChangesStatus, OrderStatus, ProblemStatus, RegisterStatus, ShadowStatus,
+    ShareStatus, Status, SuspensionStatus, SuspensionsStatus, TargetStatus, TrustStatus,
 };
 pub use suspensions::{Ask, KillSwitch};
 

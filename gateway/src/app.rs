@@ -5,6 +5,7 @@ pub mod bundle_files;
 pub mod bundle_store;
 pub mod bundles;
 mod cache;
+mod changes;
 pub mod config;
 pub mod diff;
 pub mod logs;

@@ -12,6 +12,7 @@ mod beside;
 pub mod break_glass;
 pub mod cache;
 pub mod certificate;
+pub mod changes;
 pub mod cli;
 pub mod clock;
 pub mod custody;

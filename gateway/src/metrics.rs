@@ -36,7 +36,7 @@ mod undeclared;
 pub use audit::AuditMetrics;
 pub use break_glass::BreakGlassMetrics;
 pub use cache::CacheMetrics;
-pub use changes::ChangeMetrics;
+pub use changes::{ChangeMetrics, HeardMetrics};
 pub use exchanges::ExchangeTable;
 pub use expiry::ExpiryMetrics;
 pub use fleet::{FleetMetrics, Fleets};

@@ -14,6 +14,7 @@ mod bundle_errors;
 mod cache;
 mod cases;
 mod certificates;
+mod changes;
 mod clients;
 mod compile_fail;
 mod connect;

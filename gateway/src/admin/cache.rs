@@ -17,7 +17,7 @@ use super::AdminState;
 use super::routes::{Who, json, problem};
 use super::suspensions::{not_json, of_a_page};
 use crate::app::config::Role;
-use crate::cache::order::OrderError;
+use crate::cache::order::{MOST_BYTES, OrderError};
 
 /// What is asked of the cache.
 #[derive(Clone, Debug)]
@@ -141,5 +141,3 @@ fn internal() -> Response {
 const PATH: &str = "/cache";
 const PURGE: &str = "/cache/purge";
 const CHANGES: &str = "/cache/changes";
-/// The most persons and tags that a register may name at once, and some space between them.
-const MOST_BYTES: usize = 512 << 10;

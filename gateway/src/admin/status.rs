@@ -26,6 +26,8 @@ pub struct Status {
     pub harvest: Vec<Tripped>,
     /// How it stands with limits that nodes share; `None` if they do not.
     pub share: Option<ShareStatus>,
+    /// How it stands with changes that registers tell over NATS; `None` if they do not.
+    pub changes: Option<ChangesStatus>,
     /// What is suspended.
     pub suspensions: SuspensionsStatus,
     /// What is lent, or was.
@@ -43,6 +45,17 @@ pub struct ShareStatus {
     pub alone_for_seconds: Option<u64>,
     /// Why.
     pub why: Option<String>,
+}
+
+/// Changes that registers tell over NATS.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChangesStatus {
+    /// For how long they have not been heard; `None` if they are.
+    pub away_for_seconds: Option<u64>,
+    /// Why.
+    pub why: Option<String>,
+    /// How often what changed was not known, since the node was started, and all that was stored had to be validated.
+    pub gaps: u64,
 }
 
 /// A register, as it is reached.

@@ -173,6 +173,7 @@ fn state(not_ready: &[&str]) -> AdminState {
             shadow: None,
             harvest: Vec::new(),
             share: None,
+            changes: None,
             suspensions: SuspensionsStatus::default(),
             break_glass: BreakGlassStatus::default(),
         }),

@@ -14,6 +14,7 @@ use popgate_policy::problem::Problem;
 
 pub use break_glass::BreakGlass;
 pub use bundle::{Signing, trust};
+pub use changes::Changes;
 pub use limits::{Harvest, Limits, Overload};
 use popgate_policy::disclose::arena::Shelter;
 pub use register::{Check, Endpoint, Protocol, Register};
@@ -23,6 +24,7 @@ pub use share::Share;
 mod admin;
 mod break_glass;
 mod bundle;
+mod changes;
 mod limits;
 mod parse;
 mod read;
@@ -74,6 +76,8 @@ pub struct Config {
     pub overload: Overload,
     /// Through what nodes share limits, if they do.
     pub share: Option<Share>,
+    /// Where registers tell what they changed, beside the admin listener.
+    pub changes: Option<Changes>,
     /// The operators' side.
     pub admin: Admin,
     /// Key files.

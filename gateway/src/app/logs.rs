@@ -212,7 +212,9 @@ where
 /// Other crates may warn, no more: what they say below that holds request targets and headers.
 fn filter(verbosity: Verbosity) -> Targets {
     let others = verbosity.0.min(LevelFilter::from_level(Level::WARN));
-    Targets::new().with_default(others).with_target("popgate", verbosity.0)
+    // What keeps a node from NATS is told once, by popgate: its client tells it again each time.
+    let targets = Targets::new().with_default(others).with_target("async_nats", LevelFilter::OFF);
+    targets.with_target("popgate", verbosity.0)
 }
 
 fn install(layer: BoxedLayer) -> Result<(), AlreadyStarted> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use popgate_plugins::{Chain, OpenError, Unusable};
@@ -19,6 +19,7 @@ use crate::admit::{Gates, Ground, Guesses, Quotas, Shedder, Tripped, Watch};
 use crate::app::break_glass::BreakGlass;
 use crate::app::bundle_store;
 use crate::app::bundles::{Bundles, First};
+use crate::app::changes::Hearing;
 use crate::app::config::Config;
 use crate::app::overload::Overload;
 use crate::app::plugins::{self, SiteFiles};
@@ -89,6 +90,8 @@ pub struct Node {
     pub seals: Option<Seals>,
     /// The candidate bundle, if `[shadow]` says so.
     pub shadow: Option<Shadow>,
+    /// How it stands with changes that registers tell over NATS, if `[changes]` says where.
+    pub(super) hearing: OnceLock<Hearing>,
 }
 
 /// The bundle in force and what belongs to it. A request sees one from start to end.
@@ -290,6 +293,7 @@ impl Node {
             plugins: chain,
             seals,
             shadow,
+            hearing: OnceLock::new(),
             metrics,
             secrets,
             suspensions,

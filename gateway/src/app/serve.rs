@@ -17,6 +17,7 @@ use crate::admin::{self, AdminState};
 use crate::app::break_glass;
 use crate::app::bundles;
 use crate::app::cache;
+use crate::app::changes;
 use crate::app::config::Config;
 use crate::app::node::{Core, Node, Parts, ReloadError};
 use crate::app::plugins;
@@ -27,6 +28,7 @@ use crate::app::status;
 use crate::app::suspensions;
 use crate::app::watch::{self, Targets, Watcher};
 use crate::audit::{Audit, AuditError, AuditKey, Options};
+use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::custody::{self, CustodyError};
 use crate::metrics::Metrics;
@@ -41,6 +43,7 @@ pub struct Running {
     serving: accept::Serving,
     admin: Option<admin::Serving>,
     whoami: Option<whoami::Serving>,
+    changes: Option<Changes>,
     draining: Arc<AtomicBool>,
     node: Arc<Node>,
 }
@@ -76,6 +79,9 @@ pub enum StartError {
     /// The admin listener.
     #[error(transparent)]
     Admin(#[from] admin::AdminError),
+    /// The thread that hears what registers changed.
+    #[error("no thread to hear what registers changed: {0}")]
+    Changes(#[source] io::Error),
     /// The file watch, or a signal handler.
     #[error("cannot watch files or signals: {0}")]
     Watch(#[source] io::Error),
@@ -120,6 +126,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
     let (http, cores, listen) = (config.http.clone(), config.cores, config.listen.clone());
     let parts = Parts { config, clock: clock.clone(), audit, secrets, watch_key, cache_key, metrics };
     let node = Node::new(parts)?;
+    let changes = changes::listen(&node).map_err(StartError::Changes)?;
 
     let cores_of = Arc::clone(&node);
     let door = node.overload.as_ref().map(|overload| overload.door()).unwrap_or_default();
@@ -199,7 +206,7 @@ pub fn start(config: Config, sighup: bool) -> Result<Running, StartError> {
         .name("renew-trust".into())
         .spawn(move || renew_trust(&renewed))
         .map_err(StartError::Watch)?;
-    Ok(Running { watchers, serving, admin, whoami, draining, node })
+    Ok(Running { watchers, serving, admin, whoami, changes, draining, node })
 }
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -252,7 +259,7 @@ impl Running {
         self.draining.store(true, Ordering::Relaxed);
         self.node.metrics.draining.set(1);
         self.serving.drain(self.node.config.drain).await;
-        drop((self.watchers, self.admin, self.whoami));
+        drop((self.watchers, self.admin, self.whoami, self.changes));
         self.node.tend_limits();
         self.node.keep_watch();
         self.node.audit.clone().close();
@@ -313,7 +320,7 @@ fn reload_trust(node: &Node) {
 /// Gives back what suspensions took that are over, and ends what was lent.
 fn renew_trust(node: &Weak<Node>) {
     let mut seconds: u64 = 0;
-    let mut shared = None;
+    let (mut shared, mut heard) = (None, None);
     loop {
         std::thread::sleep(RENEWAL);
         let Some(node) = node.upgrade() else { return };
@@ -322,6 +329,7 @@ fn renew_trust(node: &Weak<Node>) {
         node.tend_bundles();
         node.tend_limits();
         shared = say_share(&node, shared);
+        heard = node.say_hearing(heard);
         seconds += 1;
         if seconds.is_multiple_of(TEND_WATCH) {
             node.tend_watch();

@@ -49,6 +49,7 @@ pub fn of(node: &Node, draining: bool) -> Status {
         registers: registers(node),
         harvest: node.harvest(),
         share: node.share().map(|share| share_status(node, share)),
+        changes: node.changes_status(),
         suspensions: node.suspensions_status(),
         break_glass: node.orders_status(false),
         shadow: node.shadow.as_ref().map(Shadow::status),
@@ -93,6 +94,7 @@ pub fn collect(node: &Node) {
     if let Some(share) = node.share() {
         metrics.share.show(share);
     }
+    node.show_hearing();
     if let Some(overload) = &node.overload {
         metrics.limits.show(&overload.standing());
     }

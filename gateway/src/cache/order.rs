@@ -386,6 +386,8 @@ const TAG_ALONE: &str = "needs the `register` whose tag it is";
 const TARGET_ALONE: &str = "needs the `register` that is asked for it";
 /// How many subjects, and how many tags, one message of a register may name.
 pub const MOST_CHANGES: usize = 1000;
+/// How long an order or a message may be: the most subjects and tags, and some space between them.
+pub const MOST_BYTES: usize = 512 << 10;
 /// Longer than any number of a person.
 const MOST_SUBJECT: usize = 64;
 const MOST_TARGET: usize = 8 << 10;

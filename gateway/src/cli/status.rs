@@ -125,6 +125,13 @@ fn write(status: &Value, colour: bool, out: &mut dyn Write) -> io::Result<()> {
         };
         writeln!(out, "shared       {state}")?;
     }
+    if part("/changes").is_some_and(Value::is_object) {
+        let state = match part("/changes/away_for_seconds").and_then(Value::as_u64) {
+            None => "heard over NATS".to_owned(),
+            Some(seconds) => paint(&format!("not heard for {seconds} s ({})", text("/changes/why")), RED, colour),
+        };
+        writeln!(out, "changes      {state}")?;
+    }
     let tripped = part("/harvest").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if !tripped.is_empty() {
         let parties: Vec<String> = tripped.iter().map(|party| word(party, "party")).collect();

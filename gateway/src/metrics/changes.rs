@@ -1,6 +1,9 @@
 //! What registers tell of their changes.
 
-use prometheus::{IntCounterVec, Opts, Registry, Result};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result};
+
+use super::{Metrics, counter, follow, gauge};
+use crate::changes::{Board, State};
 
 /// `popgate_cache_changes_total{register,outcome}` and `popgate_cache_changed_total{register,what}`.
 #[derive(Debug, Clone)]
@@ -41,5 +44,51 @@ impl ChangeMetrics {
     /// A message could not be read.
     pub fn refused(&self, register: &str) {
         self.messages.with_label_values(&[register, "refused"]).inc();
+    }
+}
+
+/// `popgate_changes_*`: how it stands with hearing of changes over NATS. A site that does not has no such metric.
+#[derive(Debug, Clone)]
+pub struct HeardMetrics {
+    connected: IntGauge,
+    failures: IntCounter,
+    gaps: IntCounter,
+}
+
+impl HeardMetrics {
+    fn new(r: &Registry) -> Result<Self> {
+        Ok(Self {
+            connected: gauge(
+                r,
+                "popgate_changes_connected",
+                "0 while what registers change is not heard over NATS: an alarm.",
+            )?,
+            failures: counter(
+                r,
+                "popgate_changes_failures_total",
+                "How often the connection to NATS ended, or none came about.",
+            )?,
+            gaps: counter(
+                r,
+                "popgate_changes_gaps_total",
+                "How often what changed was not known, and all that is stored had to be validated: an alarm.",
+            )?,
+        })
+    }
+
+    /// Shows how it stands.
+    pub fn show(&self, board: &Board) {
+        let figures = board.figures();
+        self.connected.set(i64::from(board.state() == State::Connected));
+        follow(&self.failures, figures.failures);
+        follow(&self.gaps, figures.gaps);
+    }
+}
+
+impl Metrics {
+    /// `popgate_changes_*`; made once a node.
+    #[expect(clippy::expect_used, reason = "the names are valid, and a node begins to listen once")]
+    pub fn heard(&self) -> HeardMetrics {
+        HeardMetrics::new(&self.registry).expect("the names are valid and stand once")
     }
 }

@@ -14,7 +14,7 @@ use toml::de::DeTable;
 use super::section::{Reader, Section};
 use super::{
     Audit, Cache, Config, ConfigErrors, Guesses, Http, Keys, Listen, Register, Sealed, Tls, admin, break_glass, bundle,
-    limits, read, register, shadow, share,
+    changes, limits, read, register, shadow, share,
 };
 
 pub(super) fn config(text: &str, file: &Path, cores: usize) -> Result<Config, ConfigErrors> {
@@ -64,6 +64,7 @@ fn read_document(
     let harvest = limits::harvest(top.section("harvest"));
     let overload = limits::overload(top.section("overload"));
     let share = share::parse(reader, &top, folder);
+    let changes = changes::parse(reader, &top, share.as_ref(), folder);
     let admin_section = top.section("admin");
     let admin_named = admin_section.span();
     let admin = admin::parse(reader, admin_section, &registers, folder);
@@ -111,6 +112,7 @@ fn read_document(
         harvest,
         overload,
         share,
+        changes,
         admin,
         keys,
         sealed,

@@ -17,15 +17,7 @@ pub(super) fn parse(reader: &Reader<'_>, top: &Section<'_>, folder: &Path) -> Op
     }
     let section = top.section("share");
     let place = place(reader, &section);
-    let node = section.required("node", |reader, value| {
-        let name = read::text(reader, value)?;
-        let fits = name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        if !fits {
-            let message = format!("`{name}` cannot be the name of a node");
-            reader.mend("bad-name", value.span(), message, "letters, digits, `-`, `_` and `.`, at most 64");
-        }
-        fits.then(|| name.to_owned())
-    });
+    let node = section.required("node", node_name);
     let nodes = section.required("nodes", read::count(1, 1000));
     let time = |key, default| section.optional(key, read::duration).unwrap_or(default);
     let (within, stale) = (time("within", Duration::from_millis(200)), time("stale", Duration::from_secs(1)));
@@ -42,6 +34,17 @@ pub(super) fn parse(reader: &Reader<'_>, top: &Section<'_>, folder: &Path) -> Op
     section.finish();
     let config = share::Config::new(place?, &node?, nodes?);
     Some(Share(share::Config { login, prefix, limit: within, stale, ..config }))
+}
+
+/// What no other node is called.
+pub(super) fn node_name(reader: &Reader<'_>, value: &toml::Spanned<toml::de::DeValue<'_>>) -> Option<String> {
+    let name = read::text(reader, value)?;
+    let fits = name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if !fits {
+        let message = format!("`{name}` cannot be the name of a node");
+        reader.mend("bad-name", value.span(), message, "letters, digits, `-`, `_` and `.`, at most 64");
+    }
+    fits.then(|| name.to_owned())
 }
 
 /// One server, one behind sentinels, or a cluster.

@@ -256,6 +256,62 @@ fn register(lines: &str) -> Vec<String> {
     }
 }
 
+/// What is wrong with `[changes]` of these lines, as `line:column: code: message = help`.
+fn changes(lines: &str) -> Vec<String> {
+    match parse(&format!("{GOOD}[changes]\n{lines}")) {
+        Ok(_) => Vec::new(),
+        Err(errors) => {
+            let shown = errors.problems.iter().map(|it| {
+                let (line, column) = it.at.unwrap();
+                format!("{line}:{column}: {}: {} = {}", it.code, it.message, it.help.as_deref().unwrap_or_default())
+            });
+            shown.collect()
+        }
+    }
+}
+
+#[test]
+fn where_changes_are_told_is_said_whole_and_not_in_clear() {
+    let good = "nats = [\"tls://10.1.0.31:4222\", \"tls://nats.gov.vn\", \"nats://127.0.0.1:4222\", \"nats://[::1]:4222\"]\n\
+                node = \"gateway-1.hn\"\n";
+    let config = parse(&format!("{GOOD}[changes]\n{good}credentials = \"keys/nats.creds\"\n")).unwrap();
+    let changes_of = |config: &Config| config.changes.as_ref().unwrap().0.clone();
+    let said = changes_of(&config);
+    assert_eq!((said.stream.as_str(), said.subject.as_str()), ("POPGATE_CHANGES", "popgate.changes"));
+    assert_eq!((said.node.as_str(), said.consumer().as_str(), said.servers.len()), ("gateway-1.hn", "gateway-1_hn", 4));
+    assert_eq!(said.login.credentials_file.as_deref(), Some(Path::new("/etc/popgate/keys/nats.creds")));
+    let shared =
+        "[share]\nredis = \"redis://10.1.0.21\"\nnode = \"gateway-7\"\nnodes = 2\n[changes]\nnats = [\"tls://a\"]\n";
+    assert_eq!(changes_of(&parse(&format!("{GOOD}{shared}")).unwrap()).node, "gateway-7");
+    assert!(parse(GOOD).unwrap().changes.is_none());
+    for (lines, wrong) in [
+        ("", "19:2: missing-key: `nats` is missing in `[changes]`"),
+        (
+            "nats = [\"tls://a\"]\n",
+            "19:2: missing-key: `node` is missing in `[changes]`, and there is no `[share]` = say",
+        ),
+        ("nats = []\nnode = \"a\"\n", "20:8: no-server: no server is named = such as"),
+        ("nats = [\"a:4222\"]\n", "20:9: bad-endpoint: `a:4222` is not the address of a NATS server = such as"),
+        ("nats = [\"tls://a:x\"]\n", "20:9: bad-endpoint: `tls://a:x` is not the address of a NATS server = such as"),
+        ("nats = [\"nats://10.1.0.31\"]\n", "20:9: bad-endpoint: `nats://10.1.0.31` is not encrypted: what"),
+        ("nats = [\"tls://me:secret@a\"]\n", "20:9: password-in-url: the address must not hold a user or a password"),
+        ("node = \"a b\"\n", "20:8: bad-name: `a b` cannot be the name of a node = letters"),
+        ("stream = \"a.b\"\n", "20:10: bad-name: `a.b` cannot be the name of a stream = letters"),
+        ("subject = \"a.>\"\n", "20:11: bad-name: `a.>` cannot be what subjects begin with = such as"),
+        ("user = \"a\"\n", "20:8: missing-key: `user` without `password` = name"),
+        ("password = \"a\"\n", "20:12: missing-key: `password` without `user` = name"),
+        (
+            "credentials = \"a\"\nuser = \"b\"\npassword = \"c\"\n",
+            "20:15: two-logins: the node would prove in two ways",
+        ),
+        ("streams = \"A\"\n", "20:1: unknown-key: unknown key `streams` in `[changes]` = did you mean `stream`?"),
+    ] {
+        let found = changes(lines);
+        assert!(found.iter().any(|it| it.starts_with(wrong)), "{lines}: wanted {wrong}, found {found:#?}");
+        assert!(!found.concat().contains("secret"), "{found:?}");
+    }
+}
+
 #[test]
 fn a_register_that_tells_of_changes_is_named_and_is_nothing_else() {
     let good = "roles = [\"register\"]\nregister = \"population\"\n";

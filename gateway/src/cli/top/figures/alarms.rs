@@ -14,6 +14,10 @@ pub(super) fn of(figures: &Figures, two: &Two<'_>) -> Vec<String> {
     raise(gauge("popgate_audit_serving") == Some(0.0), "the audit log cannot record: nothing is disclosed".to_owned());
     raise(figures.restarted, "the node was started again: what was counted is since then".to_owned());
     raise(gauge("popgate_draining") == Some(1.0), "the node drains".to_owned());
+    raise(
+        gauge("popgate_changes_connected") == Some(0.0),
+        "what registers change is not heard: records are served for as long as they are fresh".to_owned(),
+    );
     let free = gauge("popgate_audit_disk_free_ratio").unwrap_or(1.0);
     raise(free < LITTLE, format!("{:.0} % of the audit disk is free", free * 100.0));
     for register in figures.registers.iter().filter(|register| register.state == State::Down) {
@@ -78,6 +82,7 @@ const COUNTED: &[(&str, &str)] = &[
     ("popgate_plugin_failures_total", "failures of plugins"),
     ("popgate_connections_refused_total", "connections refused: there are too many"),
     ("popgate_floods_total", "connections ended for a flood of frames"),
+    ("popgate_changes_gaps_total", "times what registers changed was not known: all that is stored is validated first"),
     ("popgate_guesses_throttled_total", "requests throttled for their guesses"),
 ];
 const RELOADS: &[(&str, &str)] = &[
@@ -110,14 +115,17 @@ mod tests {
         assert_eq!(alarms(calm, calm), Vec::<String>::new());
         let bad = "popgate_audit_serving 0\npopgate_audit_disk_free_ratio 0.1\npopgate_policy_errors_total 12\n\
                    popgate_certificate_expiry_timestamp_seconds{certificate=\"server\"} 260000\n\
-                   popgate_bundle_reloads_total{outcome=\"refused\"} 1\n";
+                   popgate_bundle_reloads_total{outcome=\"refused\"} 1\npopgate_changes_connected 0\n\
+                   popgate_changes_gaps_total 1\n";
         assert_eq!(
             alarms(calm, bad),
             [
                 "the audit log cannot record: nothing is disclosed",
+                "what registers change is not heard: records are served for as long as they are fresh",
                 "10 % of the audit disk is free",
                 "certificate server ends in 3 days",
                 "3 fields withheld because a policy failed",
+                "1 times what registers changed was not known: all that is stored is validated first",
                 "changes of the bundle were refused: the last good ones stay, see popgate status",
             ]
         );

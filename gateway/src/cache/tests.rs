@@ -331,7 +331,7 @@ fn no_read_that_begins_after_a_purge_sees_what_was_before_it() {
     const READERS: u64 = 4;
     let world = World::new();
     let (register, purged, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-    let hits = AtomicU64::new(0);
+    let (hits, reads) = (AtomicU64::new(0), AtomicU64::new(0));
     let version = |found: &Found| found.record().map_or(0, |raw| raw.len() as u64);
     let read = async |chance: &mut u64| {
         let mut wish = Wish::default();
@@ -368,7 +368,7 @@ fn no_read_that_begins_after_a_purge_sees_what_was_before_it() {
     };
     thread::scope(|scope| {
         for reader in 0..READERS {
-            let (read, purged, over) = (&read, &purged, &over);
+            let (read, reads, purged, over) = (&read, &reads, &purged, &over);
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
                 let mut chance = reader + 1;
@@ -377,6 +377,7 @@ fn no_read_that_begins_after_a_purge_sees_what_was_before_it() {
                         let least = purged.load(SeqCst);
                         let seen = read(&mut chance).await;
                         assert!(seen >= least, "version {seen} was read after {least} was purged");
+                        reads.fetch_add(1, SeqCst);
                     }
                 });
             });
@@ -387,12 +388,16 @@ fn no_read_that_begins_after_a_purge_sees_what_was_before_it() {
                 let kinds = [popgate_caching::purges::Kind::Hard, popgate_caching::purges::Kind::Soft];
                 world.purge(1, kinds[usize::try_from(next % 2).unwrap()]);
                 purged.store(next, SeqCst);
-                thread::sleep(Duration::from_micros(next % 7 * 50));
+                // A few reads, or some that are under way.
+                let until = reads.load(SeqCst) + next % 32;
+                while reads.load(SeqCst) < until && !over.load(SeqCst) {
+                    thread::yield_now();
+                }
             }
             over.store(true, SeqCst);
         });
     });
-    assert!(hits.load(SeqCst) > PURGES, "most reads are hits: {}", hits.load(SeqCst));
+    assert!(hits.load(SeqCst) > PURGES, "many reads are hits: {}", hits.load(SeqCst));
 }
 
 /// RFC 9111, sections 4 and 5.2.2.5.

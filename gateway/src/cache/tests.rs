@@ -389,8 +389,8 @@ fn no_read_that_begins_after_a_purge_sees_what_was_before_it() {
                 world.purge(1, kinds[usize::try_from(next % 2).unwrap()]);
                 purged.store(next, SeqCst);
                 // A few reads, or some that are under way.
-                let until = reads.load(SeqCst) + next % 32;
-                while reads.load(SeqCst) < until && !over.load(SeqCst) {
+                let (until, since) = (reads.load(SeqCst) + next % 32, Instant::now());
+                while reads.load(SeqCst) < until && since.elapsed() < SECOND {
                     thread::yield_now();
                 }
             }

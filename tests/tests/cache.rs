@@ -128,7 +128,7 @@ async fn a_fetch_that_others_wait_for_goes_on_when_the_client_that_began_it_give
     let harness = Harness::start();
     let faults = &harness.deployment.register.faults;
     for (http, number) in [(Http::One, HOA.number), (Http::Two, HUSBAND.number)] {
-        faults.set(number, Fault { delay_head: Some(Duration::from_secs(1)), ..Fault::default() });
+        faults.set(number, Fault { delay_head: Some(Duration::from_millis(800)), ..Fault::default() });
         let (asked, recorded) = (faults.requests(), harness.deployment.gateway.node().audit.stats().records);
         let connect = async |http| harness.client_over("tax/etax", http).connect().await.unwrap();
         let ask = |mut session: Session| async move { session.send(get(&read_path(number), Some("assessment"))).await };
@@ -136,7 +136,9 @@ async fn a_fetch_that_others_wait_for_goes_on_when_the_client_that_began_it_give
         eventually("the leader's request is with the register", || faults.requests() == asked + 1).await;
         let follower = tokio::spawn(ask(connect(Http::One).await));
         let records = || harness.deployment.gateway.node().audit.stats().records;
-        eventually("the follower waits: both intents are recorded", || records() == recorded + 2).await;
+        eventually("both intents are recorded", || records() == recorded + 2).await;
+        // What it waits for is looked up right after that.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(faults.requests(), asked + 1);
         leader.abort();
         let answer = follower.await.unwrap().unwrap();

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::Response;
 use popgate_policy::contract::{Answer, Arguments};
@@ -181,6 +181,9 @@ async fn question(asked: Asked<'_>, arguments: Arguments, exchange: &mut Exchang
         Opened::NoMatch(reason, tally) => {
             admit::missed(&live.gates, system);
             exchange.hidden(reason, tally);
+            // A record takes longer to be read than none: when "no match" leaves must not tell.
+            let waited = core.node.clock.now().duration_since(exchange.started);
+            tokio::time::sleep(until_next(NO_MATCH_GRID, waited)).await;
             Err(Refusal::NoMatch)
         }
     }
@@ -267,6 +270,16 @@ fn every_field(tally: Tally) -> popgate_policy::model::FieldSet {
     shown.revealed.union(shown.masked).union(shown.matched)
 }
 
+/// How long it is until a whole number of steps has passed.
+fn until_next(step: Duration, passed: Duration) -> Duration {
+    let steps = passed.as_nanos() / step.as_nanos() + 1;
+    step.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX)).saturating_sub(passed)
+}
+
+/// "No match" leaves at whole numbers of this after the request came: much longer than what reading a record takes, and short for who
+/// waits.
+const NO_MATCH_GRID: Duration = Duration::from_millis(5);
+
 /// How it ranks at the register.
 fn class(permit: &Permit) -> Class {
     Priority::of(permit.system().priority, permit.operation().priority).into()
@@ -306,6 +319,12 @@ mod tests {
 
     fn size_of_question<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
+    }
+
+    #[test]
+    fn no_match_leaves_on_a_grid() {
+        let after = |micros| until_next(NO_MATCH_GRID, Duration::from_micros(micros)).as_micros();
+        assert_eq!([after(0), after(1), after(4_999), after(5_000), after(12_345)], [5_000, 4_999, 1, 5_000, 2_655]);
     }
 
     /// It is moved when it is made: what is large and seldom needed is boxed.

@@ -34,7 +34,7 @@ pub(super) struct Exchange {
     ended: bool,
     /// The gateway's own request id.
     pub(super) id: DisclosureId,
-    started: Instant,
+    pub(super) started: Instant,
     connection: Arc<Connection>,
     head: bool,
     system: Option<Arc<System>>,

@@ -115,7 +115,8 @@ impl Question {
             let refresh = refresh.map(|landing| lead(Some(entry.clone()), Some(landing)));
             return Lookup::Hit(Box::new(Hit { fetched, refresh }));
         }
-        let stale = entry.filter(|entry| entry.terms.is_some());
+        // What is too long for this request is not asked about either: "not modified" would bring it back.
+        let stale = entry.filter(|entry| entry.terms.is_some() && self.fits(&entry.found));
         if wish.alone || wish.youngest.is_some() {
             // Whoever wants it younger than what others wait for wants the register asked after now.
             return Lookup::Lead(lead(stale, None));

@@ -508,3 +508,15 @@ fn a_list_is_purged_with_anybody_who_may_be_in_it() {
     world.purge(2, popgate_caching::purges::Kind::Hard);
     assert_eq!(how(&look()), "lead");
 }
+
+#[test]
+fn a_record_that_is_too_long_for_a_request_comes_neither_from_the_store_nor_by_a_304() {
+    let world = World::new();
+    let says = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
+    drop(world.fetch(1, RULE, record("{\"a\": 1}", &says), Duration::ZERO));
+    let short = Arc::new(Question { most_bytes: 4, ..world.made(1, RULE) });
+    for at in [SECOND, 2 * MINUTE] {
+        assert_eq!(how(&short.lookup(Wish::default(), world.after(at))), "lead", "{at:?}");
+        assert_ne!(how(&world.lookup(1, RULE, at)), "lead", "{at:?}");
+    }
+}
